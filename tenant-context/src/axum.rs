@@ -1,0 +1,58 @@
+//! Extractors and responses for axum (feature `axum`; depends on `axum-core` only).
+
+use std::convert::Infallible;
+
+use axum_core::{
+    body::Body,
+    extract::{FromRequestParts, OptionalFromRequestParts},
+    response::{IntoResponse, Response},
+};
+use http::request::Parts;
+
+use crate::{Protocol, Rejection, TenantContext, Trail};
+
+/// The verified context. Without an identity layer around the handler the answer is 500, and the log
+/// says what to add.
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use tenant_context::TenantContext;
+///
+/// async fn whoami(tenant: TenantContext) -> String {
+///     tenant.tenant_id().to_string()
+/// }
+///
+/// let app: Router = Router::new().route("/whoami", get(whoami));
+/// ```
+impl<S: Send + Sync> FromRequestParts<S> for TenantContext {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
+        Self::require(&parts.extensions).cloned()
+    }
+}
+
+/// The context if there is one: for routes that are declared public.
+impl<S: Send + Sync> OptionalFromRequestParts<S> for TenantContext {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
+        Ok(Self::of(&parts.extensions).cloned())
+    }
+}
+
+/// The request's trail; a detached one without an audit layer.
+impl<S: Send + Sync> FromRequestParts<S> for Trail {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.extensions))
+    }
+}
+
+/// Status and headers; [`RenderLayer`](crate::RenderLayer) adds the body.
+impl IntoResponse for Rejection {
+    fn into_response(self) -> Response {
+        self.to_response(Protocol::Http).map(|()| Body::empty())
+    }
+}

@@ -1,0 +1,100 @@
+//! What a credential said, once verified: plain data, which grants nothing.
+
+use serde_json::{Map, Value};
+
+use crate::{CredentialId, Principal, TenantId, UnixTime};
+
+/// The verified content of a credential.
+///
+/// Anybody may build claims: they grant nothing. Only [`Resolver::resolve`](crate::Resolver::resolve)
+/// turns them into an [`Identity`](crate::Identity), after looking the tenant up, and only the
+/// identity layer turns an identity into the proof, a [`TenantContext`](crate::TenantContext).
+///
+/// ```
+/// use tenant_context::{Claims, Principal, PrincipalId, TenantId, UnixTime};
+///
+/// let claims = Claims::new(
+///     TenantId::parse("acme")?,
+///     Principal::human(PrincipalId::parse("ada")?),
+///     UnixTime::from_secs(4_000_000_000),
+/// )
+/// .scopes(["invoices:read"]);
+/// assert_eq!(claims.scopes, ["invoices:read"]);
+/// # Ok::<(), tenant_context::IdError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Claims {
+    /// The tenant the credential belongs to.
+    pub tenant: TenantId,
+    /// On whose behalf the request is made.
+    pub principal: Principal,
+    /// Who acts for the principal, the current actor first (RFC 8693 §4.1 `act`). Empty when the
+    /// principal acts itself. At most [`Claims::MAX_ACTORS`].
+    pub actors: Vec<Principal>,
+    /// What the credential allows.
+    pub scopes: Vec<String>,
+    /// The principal's roles within the tenant.
+    pub roles: Vec<String>,
+    /// Which credential it was.
+    pub credential: Option<CredentialId>,
+    /// When the credential ends.
+    pub expires_at: UnixTime,
+    /// When the credential was issued.
+    pub issued_at: Option<UnixTime>,
+    /// Only resources whose path begins so may be touched.
+    pub resource_prefix: Option<String>,
+    /// All other claims.
+    pub custom: Map<String, Value>,
+}
+
+impl Claims {
+    /// The longest chain of actors.
+    pub const MAX_ACTORS: usize = 8;
+    /// The most scopes, and the most roles.
+    pub const MAX_GRANTS: usize = 256;
+
+    /// Claims of one principal of one tenant, without scopes or roles, until `expires_at`.
+    pub fn new(tenant: TenantId, principal: Principal, expires_at: UnixTime) -> Self {
+        Self {
+            tenant,
+            principal,
+            actors: Vec::new(),
+            scopes: Vec::new(),
+            roles: Vec::new(),
+            credential: None,
+            expires_at,
+            issued_at: None,
+            resource_prefix: None,
+            custom: Map::new(),
+        }
+    }
+
+    /// Adds an actor behind those already named: the first call names the current actor.
+    #[must_use]
+    pub fn actor(mut self, actor: Principal) -> Self {
+        self.actors.push(actor);
+        self
+    }
+
+    /// Adds scopes.
+    #[must_use]
+    pub fn scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
+        self.scopes.extend(scopes.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds roles.
+    #[must_use]
+    pub fn roles<S: Into<String>>(mut self, roles: impl IntoIterator<Item = S>) -> Self {
+        self.roles.extend(roles.into_iter().map(Into::into));
+        self
+    }
+
+    /// Names the credential.
+    #[must_use]
+    pub fn credential(mut self, credential: CredentialId) -> Self {
+        self.credential = Some(credential);
+        self
+    }
+}

@@ -1,0 +1,259 @@
+//! The proof that a request is a verified tenant's.
+
+use std::{
+    fmt,
+    future::Future,
+    ops::Deref,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use futures_util::future::BoxFuture;
+
+use crate::{
+    Authenticate, EndReason, Identity, Lookup, Rejection, RequestHead, TenantId, UnixTime, resolver,
+};
+
+/// The proof: whoever holds one serves a request, a job or a message whose credential was verified
+/// and whose tenant was found active.
+///
+/// It has no public constructor, no `Default`, no `Deserialize`, and nothing converts into it. It
+/// is made by the identity layer, or by [`TenantContext::admit`] for work that is no request, and
+/// both go through an [`Authenticate`].
+///
+/// A context proves the past. [`check`](Self::check) says whether it still holds; every handle that
+/// takes `&TenantContext` calls it on use, and [`ended`](Self::ended) resolves when it ends.
+///
+/// Handlers take it as an extractor (feature `axum`) or with
+/// [`TenantContext::of`] from a request's extensions. Cloning is one reference count.
+///
+/// ```compile_fail
+/// let forged = tenant_context::TenantContext::default();
+/// ```
+#[derive(Clone)]
+pub struct TenantContext(Arc<Identity>);
+
+impl TenantContext {
+    /// The one place that makes a proof.
+    pub(crate) fn prove(identity: Arc<Identity>, now: UnixTime) -> Result<Self, Rejection> {
+        match identity.ended_at(now) {
+            None => Ok(Self(identity)),
+            Some(reason) => Err(reason.rejection().with_identity(identity)),
+        }
+    }
+
+    /// Admits work that is no HTTP request: its metadata is presented as a head.
+    ///
+    /// # Errors
+    ///
+    /// What `authenticate` refuses; a suspended, closed or unknown tenant; an expired identity.
+    pub fn admit(
+        authenticate: &(impl Authenticate + ?Sized),
+        head: &RequestHead<'_>,
+    ) -> Lookup<Result<Self, Rejection>> {
+        match authenticate.authenticate(head) {
+            Lookup::Ready(Err(rejection)) => Lookup::Ready(Err(rejection)),
+            Lookup::Ready(Ok(identity)) => {
+                let clock = identity.clock();
+                match identity.tenant().ensure_fresh(clock.monotonic()) {
+                    Lookup::Ready(Ok(())) => {
+                        let now = clock.unix();
+                        Lookup::Ready(Self::prove(identity, now))
+                    }
+                    Lookup::Ready(Err(error)) => Lookup::Ready(Err(resolver::refuse(&error))),
+                    Lookup::Pending(load) => Lookup::pending(async move {
+                        load.await.map_err(|error| resolver::refuse(&error))?;
+                        let now = identity.clock().unix();
+                        Self::prove(identity, now)
+                    }),
+                }
+            }
+            Lookup::Pending(authenticating) => Lookup::pending(async move {
+                let identity = authenticating.await?;
+                let fresh = identity.tenant().ensure_fresh(identity.clock().monotonic());
+                fresh
+                    .wait()
+                    .await
+                    .map_err(|error| resolver::refuse(&error))?;
+                let now = identity.clock().unix();
+                Self::prove(identity, now)
+            }),
+        }
+    }
+
+    /// The context of a request, if the identity layer has run.
+    pub fn of(extensions: &http::Extensions) -> Option<&Self> {
+        extensions.get()
+    }
+
+    /// The context of a request, or the rejection that says that no identity layer has run.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::context_missing`], and an error in the log that says what to add.
+    pub fn require(extensions: &http::Extensions) -> Result<&Self, Rejection> {
+        Self::of(extensions).ok_or_else(|| {
+            tracing::error!(
+                "no TenantContext in the request: put the identity layer (`tenant_auth::layer(..)`, or `TenantStack`) outside of this; \
+                 on a route that is declared public take `Option<TenantContext>`"
+            );
+            Rejection::context_missing()
+        })
+    }
+
+    /// The tenant's id.
+    pub fn tenant_id(&self) -> &TenantId {
+        self.0.tenant().id()
+    }
+
+    /// Whether this context still holds: the tenant is active, the credential neither revoked nor
+    /// expired. Two atomic loads and a clock reading.
+    ///
+    /// # Errors
+    ///
+    /// The rejection to answer with.
+    pub fn check(&self) -> Result<(), Rejection> {
+        match self.0.ended() {
+            None => Ok(()),
+            Some(reason) => Err(reason.rejection()),
+        }
+    }
+
+    /// Resolves when this context stops being valid: for `WebSocket`s, streams and long work in
+    /// spawned tasks.
+    ///
+    /// It resolves at suspension, closure and revocation; at expiry too, if the registry was built
+    /// with a [`timer`](crate::CachedRegistryBuilder::timer).
+    ///
+    /// ```
+    /// # async fn serve(tenant: tenant_context::TenantContext, work: impl Future<Output = ()>) {
+    /// use futures_util::future::{Either, select};
+    /// match select(std::pin::pin!(work), tenant.ended()).await {
+    ///     Either::Left(_) => {}
+    ///     Either::Right((why, _)) => eprintln!("stopped: {why}"),
+    /// }
+    /// # }
+    /// ```
+    pub fn ended(&self) -> Ended {
+        Ended {
+            watch: Watch::new(self.clone()),
+            expiry: None,
+            expiry_known: false,
+        }
+    }
+
+    pub(crate) fn identity(&self) -> &Arc<Identity> {
+        &self.0
+    }
+}
+
+impl Deref for TenantContext {
+    type Target = Identity;
+
+    fn deref(&self) -> &Identity {
+        &self.0
+    }
+}
+
+impl fmt::Debug for TenantContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TenantContext").field(&self.0).finish()
+    }
+}
+
+/// A context watched for its end, from the moment the watch was made: a tenant that is suspended and
+/// resumed in between has ended too.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    context: TenantContext,
+    epoch: u64,
+    key: Option<usize>,
+}
+
+impl Watch {
+    pub(crate) fn new(context: TenantContext) -> Self {
+        let epoch = context.tenant().read().epoch;
+        Self {
+            context,
+            epoch,
+            key: None,
+        }
+    }
+
+    pub(crate) fn context(&self) -> &TenantContext {
+        &self.context
+    }
+
+    /// Two atomic loads.
+    pub(crate) fn ended(&self) -> Option<EndReason> {
+        self.context.0.cut_off().or_else(|| {
+            (self.context.tenant().read().epoch != self.epoch).then_some(EndReason::Suspended)
+        })
+    }
+
+    /// Registers for the end, then looks once more: the order that misses none.
+    pub(crate) fn poll_ended(&mut self, cx: &Context<'_>) -> Poll<EndReason> {
+        self.context.0.tenant().register(&mut self.key, cx.waker());
+        self.ended().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if self.key.is_some() {
+            self.context.0.tenant().deregister(&mut self.key);
+        }
+    }
+}
+
+/// The future of [`TenantContext::ended`].
+#[must_use = "futures do nothing unless polled"]
+pub struct Ended {
+    watch: Watch,
+    expiry: Option<BoxFuture<'static, ()>>,
+    expiry_known: bool,
+}
+
+impl Future for Ended {
+    type Output = EndReason;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<EndReason> {
+        if let Poll::Ready(reason) = self.watch.poll_ended(cx) {
+            return Poll::Ready(reason);
+        }
+        loop {
+            let identity = self.watch.context.identity();
+            let now = identity.clock().unix();
+            if now >= identity.expires_at() {
+                return Poll::Ready(EndReason::Expired);
+            }
+            if !self.expiry_known {
+                let left = identity.expires_at().saturating_since(now);
+                let timer = identity
+                    .tenant()
+                    .directory()
+                    .and_then(|directory| directory.settings().timer.clone());
+                // Timers have bounds of their own: sleep a day at most, then look again.
+                self.expiry = timer
+                    .map(|timer| timer.sleep(left.min(std::time::Duration::from_secs(86_400))));
+                self.expiry_known = true;
+            }
+            match &mut self.expiry {
+                None => return Poll::Pending,
+                Some(sleep) => {
+                    ready!(sleep.as_mut().poll(cx));
+                    self.expiry_known = false;
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ended")
+            .field("watch", &self.watch)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,261 @@
+//! Who a credential speaks for, with the tenant looked up.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::{
+    Attachments, Claims, Clock, CredentialId, Principal, Rejection, TenantState, TenantStatus,
+    UnixTime,
+};
+
+/// A credential's owner: verified claims together with the tenant's live state.
+///
+/// Only [`Resolver::resolve`](crate::Resolver::resolve) makes one. An identity is shared by all
+/// requests that present the same credential, so what a layer resolves for it can be kept in its
+/// [`attachments`](Self::attachments).
+pub struct Identity {
+    tenant: Arc<TenantState>,
+    principal: Principal,
+    actors: Box<[Principal]>,
+    scopes: Box<[Box<str>]>,
+    roles: Box<[Box<str>]>,
+    credential: Option<CredentialId>,
+    expires_at: UnixTime,
+    issued_at: Option<UnixTime>,
+    resource_prefix: Option<Box<str>>,
+    custom: Map<String, Value>,
+    authority: OnceLock<Box<[u8]>>,
+    revoked: AtomicBool,
+    clock: Arc<dyn Clock>,
+    attachments: Attachments,
+}
+
+/// Why a context is no longer valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// The tenant was suspended.
+    Suspended,
+    /// The tenant has left, or its registry no longer knows it.
+    Closed,
+    /// The credential was revoked.
+    Revoked,
+    /// The credential has expired.
+    Expired,
+}
+
+impl EndReason {
+    /// The rejection that says so.
+    pub fn rejection(self) -> Rejection {
+        match self {
+            Self::Suspended => Rejection::tenant_suspended(),
+            Self::Closed => Rejection::credential_invalid("tenant_unknown"),
+            Self::Revoked => Rejection::credential_invalid("revoked"),
+            Self::Expired => Rejection::credential_invalid("expired"),
+        }
+    }
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Suspended => "the tenant is suspended",
+            Self::Closed => "the tenant is closed",
+            Self::Revoked => "the credential is revoked",
+            Self::Expired => "the credential has expired",
+        })
+    }
+}
+
+impl std::error::Error for EndReason {}
+
+fn boxed(texts: Vec<String>) -> Box<[Box<str>]> {
+    let mut texts: Vec<Box<str>> = texts.into_iter().map(String::into_boxed_str).collect();
+    texts.sort_unstable();
+    texts.dedup();
+    texts.into_boxed_slice()
+}
+
+impl Identity {
+    pub(crate) fn new(claims: Claims, tenant: Arc<TenantState>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            tenant,
+            principal: claims.principal,
+            actors: claims.actors.into_boxed_slice(),
+            scopes: boxed(claims.scopes),
+            roles: boxed(claims.roles),
+            credential: claims.credential,
+            expires_at: claims.expires_at,
+            issued_at: claims.issued_at,
+            resource_prefix: claims.resource_prefix.map(String::into_boxed_str),
+            custom: claims.custom,
+            authority: OnceLock::new(),
+            revoked: AtomicBool::new(false),
+            clock,
+            attachments: Attachments::default(),
+        }
+    }
+
+    /// The tenant's live state.
+    pub fn tenant(&self) -> &Arc<TenantState> {
+        &self.tenant
+    }
+
+    /// On whose behalf the credential acts.
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// Who acts for the principal, the current actor first; empty if the principal acts itself.
+    pub fn actors(&self) -> &[Principal] {
+        &self.actors
+    }
+
+    /// Who is acting now: the current actor, or else the principal.
+    pub fn actor(&self) -> &Principal {
+        self.actors.first().unwrap_or(&self.principal)
+    }
+
+    /// What the credential allows, sorted and without duplicates.
+    pub fn scopes(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.scopes.iter().map(AsRef::as_ref)
+    }
+
+    /// Whether exactly this scope is among the credential's.
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.scopes
+            .binary_search_by(|known| known.as_ref().cmp(scope))
+            .is_ok()
+    }
+
+    /// The principal's roles in its tenant, sorted and without duplicates.
+    pub fn roles(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.roles.iter().map(AsRef::as_ref)
+    }
+
+    /// Whether the principal has this role in its tenant.
+    pub fn has_role(&self, role: &str) -> bool {
+        self.roles
+            .binary_search_by(|known| known.as_ref().cmp(role))
+            .is_ok()
+    }
+
+    /// Which credential was presented.
+    pub fn credential(&self) -> Option<&CredentialId> {
+        self.credential.as_ref()
+    }
+
+    /// When the credential ends.
+    pub const fn expires_at(&self) -> UnixTime {
+        self.expires_at
+    }
+
+    /// When the credential was issued, if it says so.
+    pub const fn issued_at(&self) -> Option<UnixTime> {
+        self.issued_at
+    }
+
+    /// Only resources whose path begins so may be touched.
+    pub fn resource_prefix(&self) -> Option<&str> {
+        self.resource_prefix.as_deref()
+    }
+
+    /// A claim of the credential's own, read as `T`: `None` if it is missing or of another type.
+    pub fn claim<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        T::deserialize(self.custom.get(name)?).ok()
+    }
+
+    /// All that decides what this identity may see, as injective bytes: principal, actors, scopes,
+    /// roles and resource prefix, each length-prefixed. What is computed under one authority may be
+    /// served again to an equal one of the same tenant, and to no other.
+    pub fn authority(&self) -> &[u8] {
+        self.authority.get_or_init(|| {
+            let mut bytes = Vec::with_capacity(128);
+            let mut field = |text: &str| {
+                bytes.extend_from_slice(
+                    &u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes(),
+                );
+                bytes.extend_from_slice(text.as_bytes());
+            };
+            let actors = |list: &[Principal], field: &mut dyn FnMut(&str)| {
+                field(&list.len().to_string());
+                for principal in list {
+                    field(principal.kind().as_str());
+                    field(principal.id().as_str());
+                }
+            };
+            actors(std::slice::from_ref(&self.principal), &mut field);
+            actors(&self.actors, &mut field);
+            for list in [&self.scopes, &self.roles] {
+                field(&list.len().to_string());
+                list.iter().for_each(|text| field(text));
+            }
+            match &self.resource_prefix {
+                None => field("0"),
+                Some(prefix) => {
+                    field("1");
+                    field(prefix);
+                }
+            }
+            // Custom claims may decide too: a handler can read them.
+            field(&serde_json::to_string(&self.custom).unwrap_or_default());
+            bytes.into_boxed_slice()
+        })
+    }
+
+    /// Slots for what layers resolved for this identity.
+    pub const fn attachments(&self) -> &Attachments {
+        &self.attachments
+    }
+
+    /// Ends this identity: from now on it is refused, wherever it is held, and its open streams end.
+    pub fn revoke(&self) {
+        self.revoked.store(true, Ordering::Release);
+        self.tenant.wake_all();
+    }
+
+    /// Whether, and why, this identity is no longer valid. Two atomic loads and a clock reading.
+    pub fn ended(&self) -> Option<EndReason> {
+        self.ended_at(self.clock.unix())
+    }
+
+    pub(crate) fn ended_at(&self, now: UnixTime) -> Option<EndReason> {
+        self.cut_off()
+            .or_else(|| (now >= self.expires_at).then_some(EndReason::Expired))
+    }
+
+    /// [`ended`](Self::ended) without the clock.
+    pub(crate) fn cut_off(&self) -> Option<EndReason> {
+        match self.tenant.status() {
+            TenantStatus::Active if self.revoked.load(Ordering::Acquire) => {
+                Some(EndReason::Revoked)
+            }
+            TenantStatus::Active => None,
+            TenantStatus::Suspended => Some(EndReason::Suspended),
+            TenantStatus::Closed => Some(EndReason::Closed),
+        }
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("tenant", self.tenant.id())
+            .field("principal", &self.principal)
+            .field("actors", &self.actors)
+            .field("credential", &self.credential)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,228 @@
+//! The identity layer: the one door into a tenant's context.
+
+use std::{fmt, sync::Arc};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use tower_layer::Layer;
+
+use crate::{
+    Authenticate, Challenge, ConfigError, IdentityService, Rejection, TenantContext,
+    public::PublicRoutes,
+};
+
+/// Admits requests: asks an [`Authenticate`] who is asking, and puts the proof into the request's
+/// extensions.
+///
+/// For every `Authenticate` alike it
+/// - removes any [`TenantContext`](crate::TenantContext) that an outer layer left;
+/// - takes internal headers (`X-Tenant-ID`, …) off the request, and refuses with 403 one that names
+///   another tenant than the verified one;
+/// - refuses suspended, closed and unknown tenants and expired identities, and asks the registry
+///   again when a tenant's record is stale;
+/// - lets declared public routes pass without a context, unless a credential was presented and fails;
+/// - runs the inner service, and its response's body, in the context's scope;
+/// - ends the request's and the response's streams when the context ends.
+///
+/// `tenant_auth::layer(..)` builds one; for an `Authenticate` of your own:
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use tenant_context::{Authenticate, Identity, IdentityLayer, Lookup, Rejection, RequestHead};
+/// # struct Mesh;
+/// # impl Authenticate for Mesh {
+/// #     fn authenticate(&self, _: &RequestHead<'_>) -> Lookup<Result<Arc<Identity>, Rejection>> {
+/// #         Lookup::Ready(Err(Rejection::credential_missing()))
+/// #     }
+/// # }
+/// let layer = IdentityLayer::builder().public(http::Method::GET, "/health").build(Mesh)?;
+/// # Ok::<(), tenant_context::ConfigError>(())
+/// ```
+#[must_use = "a layer does nothing until it wraps a service"]
+pub struct IdentityLayer<A> {
+    shared: Arc<Shared<A>>,
+}
+
+pub(crate) struct Shared<A> {
+    pub(crate) authenticate: A,
+    pub(crate) settings: Settings,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) public: PublicRoutes,
+    internal: Vec<HeaderName>,
+    /// Bit n: some internal header's name has n bytes. Most headers are passed over by this alone.
+    lengths: u64,
+    pub(crate) challenge: Arc<Challenge>,
+    pub(crate) cut_in_flight: bool,
+    pub(crate) max_headers: usize,
+}
+
+/// Builds an [`IdentityLayer`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct IdentityLayerBuilder {
+    settings: Settings,
+    error: Option<ConfigError>,
+}
+
+const INTERNAL: [&str; 5] = [
+    "x-tenant-id",
+    "x-tenant",
+    "x-organization-id",
+    "x-org-id",
+    "organization-id",
+];
+
+impl IdentityLayer<()> {
+    /// A layer without public routes, with the usual internal headers: `X-Tenant-ID`, `X-Tenant`,
+    /// `X-Organization-ID`, `X-Org-ID`, `Organization-ID`.
+    pub fn builder() -> IdentityLayerBuilder {
+        let settings = Settings {
+            public: PublicRoutes::default(),
+            internal: Vec::new(),
+            lengths: 0,
+            challenge: Arc::default(),
+            cut_in_flight: false,
+            max_headers: 100,
+        };
+        INTERNAL.into_iter().map(HeaderName::from_static).fold(
+            IdentityLayerBuilder {
+                settings,
+                error: None,
+            },
+            IdentityLayerBuilder::internal_header,
+        )
+    }
+}
+
+impl IdentityLayerBuilder {
+    /// Declares a route that is served without a credential, by method and template (axum's syntax).
+    /// A credential that is presented on it is still verified.
+    pub fn public(mut self, method: Method, template: &str) -> Self {
+        if let Err(error) = self.settings.public.declare(&method, template) {
+            self.error.get_or_insert(error);
+        }
+        self
+    }
+
+    /// Adds a header that names a tenant inside your network: it is taken off every request, and a
+    /// request whose value differs from the verified tenant is refused.
+    pub fn internal_header(mut self, name: HeaderName) -> Self {
+        let settings = &mut self.settings;
+        settings.lengths |= length_bit(&name);
+        if !settings.internal.contains(&name) {
+            settings.internal.push(name);
+        }
+        self
+    }
+
+    /// How credentials are asked for. Default: `Bearer realm="api"`.
+    pub fn challenge(mut self, challenge: Challenge) -> Self {
+        self.settings.challenge = Arc::new(challenge);
+        self
+    }
+
+    /// Whether the end of a context also cuts handlers that are still working. By default they
+    /// finish; streams are cut in any case.
+    pub fn cut_in_flight(mut self, cut: bool) -> Self {
+        self.settings.cut_in_flight = cut;
+        self
+    }
+
+    /// The most header lines of a request; more are refused with 400. Default 100.
+    pub fn max_headers(mut self, max: usize) -> Self {
+        self.settings.max_headers = max;
+        self
+    }
+
+    /// Builds the layer around an [`Authenticate`].
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if a public route's template is not valid or two of them conflict, or no
+    /// header at all would be accepted.
+    pub fn build<A: Authenticate>(self, authenticate: A) -> Result<IdentityLayer<A>, ConfigError> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        if self.settings.max_headers == 0 {
+            return Err(ConfigError::new(
+                "identity layer: `max_headers` is 0, so no request with a credential could pass; leave it at 100",
+            ));
+        }
+        Ok(IdentityLayer {
+            shared: Arc::new(Shared {
+                authenticate,
+                settings: self.settings,
+            }),
+        })
+    }
+}
+
+/// Headers with names longer than this share a bit.
+const LONGEST: usize = 63;
+
+fn length_bit(name: &HeaderName) -> u64 {
+    1 << name.as_str().len().min(LONGEST)
+}
+
+impl Settings {
+    /// Takes the internal headers off, in their order. No allocation when there are none.
+    pub(crate) fn take_internal(&self, headers: &mut HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+        let names = headers
+            .keys()
+            .filter(|name| self.lengths & length_bit(name) != 0 && self.internal.contains(name));
+        let found: Vec<HeaderName> = names.cloned().collect();
+        let mut taken = Vec::new();
+        for name in found {
+            taken.extend(
+                headers
+                    .get_all(&name)
+                    .iter()
+                    .map(|value| (name.clone(), value.clone())),
+            );
+            headers.remove(name);
+        }
+        taken
+    }
+
+    /// Every internal header names the verified tenant, byte for byte.
+    pub(crate) fn compare(
+        tenant: &TenantContext,
+        internal: &[(HeaderName, HeaderValue)],
+    ) -> Result<(), Rejection> {
+        if internal
+            .iter()
+            .all(|(_, value)| value.as_bytes() == tenant.tenant_id().as_str().as_bytes())
+        {
+            Ok(())
+        } else {
+            Err(Rejection::tenant_mismatch())
+        }
+    }
+}
+
+impl<A> Clone for IdentityLayer<A> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<A> fmt::Debug for IdentityLayer<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdentityLayer")
+            .field("settings", &self.shared.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, A: Authenticate> Layer<S> for IdentityLayer<A> {
+    type Service = IdentityService<S, A>;
+
+    fn layer(&self, inner: S) -> IdentityService<S, A> {
+        IdentityService::new(inner, Arc::clone(&self.shared))
+    }
+}

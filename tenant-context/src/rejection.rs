@@ -1,0 +1,565 @@
+//! Refusals: what was decided, what the client may know, and what the audit must know.
+
+use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+
+use crate::{
+    ConfigError, Identity,
+    render::{Protocol, grpc},
+};
+
+/// The kinds of refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RejectionKind {
+    /// No credential: 401.
+    CredentialMissing,
+    /// The request cannot be read as one: two credentials, a repeated header, bytes that are no text: 400.
+    Malformed,
+    /// A credential that does not verify, for whatever reason, unknown tenants included: 401.
+    CredentialInvalid,
+    /// Signals name different tenants: 403.
+    TenantMismatch,
+    /// The tenant is suspended: 403.
+    TenantSuspended,
+    /// A scope or role is missing: 403.
+    InsufficientScope,
+    /// No such resource, or another tenant's: 404.
+    NotFound,
+    /// A budget is spent: 429.
+    QuotaExceeded,
+    /// Shed for overload: 503.
+    Overloaded,
+    /// A store that the decision needs is down: 503.
+    StoreUnavailable,
+    /// No verified context where one is required: 500.
+    ContextMissing,
+}
+
+/// How credentials are asked for (`WWW-Authenticate`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Challenge {
+    realm: Box<str>,
+    bearer: bool,
+    api_key: bool,
+    resource_metadata: Option<Box<str>>,
+}
+
+impl Challenge {
+    /// Asks for a bearer token (RFC 6750 §3).
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if the realm is not plain printable ASCII without `"` and `\`.
+    pub fn bearer(realm: impl Into<String>) -> Result<Self, ConfigError> {
+        Self::new(realm.into(), true, false)
+    }
+
+    /// Asks for an API key only.
+    ///
+    /// # Errors
+    ///
+    /// As [`bearer`](Self::bearer).
+    pub fn api_key(realm: impl Into<String>) -> Result<Self, ConfigError> {
+        Self::new(realm.into(), false, true)
+    }
+
+    fn new(realm: String, bearer: bool, api_key: bool) -> Result<Self, ConfigError> {
+        quotable("the realm", &realm)?;
+        Ok(Self {
+            realm: realm.into(),
+            bearer,
+            api_key,
+            resource_metadata: None,
+        })
+    }
+
+    /// Says that API keys are accepted as well.
+    #[must_use]
+    pub fn and_api_key(mut self) -> Self {
+        self.api_key = true;
+        self
+    }
+
+    /// Names the protected resource's metadata (RFC 9728 §5.1).
+    ///
+    /// # Errors
+    ///
+    /// As [`bearer`](Self::bearer).
+    pub fn resource_metadata(mut self, url: impl Into<String>) -> Result<Self, ConfigError> {
+        let url = url.into();
+        quotable("the metadata's URL", &url)?;
+        self.resource_metadata = Some(url.into());
+        Ok(self)
+    }
+}
+
+impl Default for Challenge {
+    fn default() -> Self {
+        Self {
+            realm: "api".into(),
+            bearer: true,
+            api_key: false,
+            resource_metadata: None,
+        }
+    }
+}
+
+fn quotable(what: &str, text: &str) -> Result<(), ConfigError> {
+    if text
+        .bytes()
+        .all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))
+    {
+        Ok(())
+    } else {
+        Err(ConfigError::new(format!(
+            "{what} must be printable ASCII without quotes and backslashes"
+        )))
+    }
+}
+
+/// One budget that was exceeded, as clients see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Violation {
+    /// The policy's name: `tenant`, `agent`.
+    pub policy: Cow<'static, str>,
+    /// One sentence on what is limited.
+    pub description: Cow<'static, str>,
+}
+
+impl Violation {
+    /// A violation of `policy`.
+    pub fn new(
+        policy: impl Into<Cow<'static, str>>,
+        description: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            policy: policy.into(),
+            description: description.into(),
+        }
+    }
+}
+
+/// A refusal.
+///
+/// A rejecting layer answers with [`to_response`](Self::to_response): status and headers, no body,
+/// the rejection itself among the response's extensions, where [`RenderLayer`](crate::RenderLayer)
+/// finds it and adds the body. Handlers return it as an error (feature `axum`: `IntoResponse`;
+/// feature `tonic`: `Status::from`).
+///
+/// What the client may know and what the audit must know are kept apart: [`reason`](Self::reason)
+/// and [`source`](Error::source) never reach a client.
+///
+/// An application's own error carries it like any other:
+///
+/// ```
+/// use tenant_context::Rejection;
+///
+/// enum AppError { Refused(Rejection), Database(std::io::Error) }
+///
+/// impl From<Rejection> for AppError {
+///     fn from(rejection: Rejection) -> Self { Self::Refused(rejection) }
+/// }
+/// ```
+#[derive(Clone)]
+#[must_use = "a rejection refuses nothing until it is returned"]
+pub struct Rejection(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: RejectionKind,
+    reason: Cow<'static, str>,
+    challenge: Option<Arc<Challenge>>,
+    required_scopes: Vec<Box<str>>,
+    retry_after: Option<Duration>,
+    violations: Vec<Violation>,
+    headers: HeaderMap,
+    source: Option<Arc<dyn Error + Send + Sync>>,
+    identity: Option<Arc<Identity>>,
+}
+
+/// The parts of an answer that both renderings share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) problem_type: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) detail: &'static str,
+    pub(crate) code: u8,
+    pub(crate) info: &'static str,
+}
+
+const UNAUTHENTICATED: u8 = 16;
+const PERMISSION_DENIED: u8 = 7;
+const NOT_FOUND: u8 = 5;
+const RESOURCE_EXHAUSTED: u8 = 8;
+const UNAVAILABLE: u8 = 14;
+const INTERNAL: u8 = 13;
+
+impl Rejection {
+    fn new(kind: RejectionKind, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            reason: reason.into(),
+            challenge: None,
+            required_scopes: Vec::new(),
+            retry_after: None,
+            violations: Vec::new(),
+            headers: HeaderMap::new(),
+            source: None,
+            identity: None,
+        }))
+    }
+
+    /// No credential was presented: 401.
+    pub fn credential_missing() -> Self {
+        Self::new(RejectionKind::CredentialMissing, "credential_missing")
+    }
+
+    /// The request cannot be read as one: 400. The reason goes to the audit only.
+    pub fn malformed(reason: &'static str) -> Self {
+        Self::new(RejectionKind::Malformed, reason)
+    }
+
+    /// The credential does not verify: 401, one answer whatever the reason, which goes to the audit
+    /// only (`signature`, `expired`, `tenant_unknown`).
+    pub fn credential_invalid(reason: &'static str) -> Self {
+        Self::new(RejectionKind::CredentialInvalid, reason)
+    }
+
+    /// Two signals name different tenants: 403.
+    pub fn tenant_mismatch() -> Self {
+        Self::new(RejectionKind::TenantMismatch, "tenant_mismatch")
+    }
+
+    /// The tenant is suspended: 403.
+    pub fn tenant_suspended() -> Self {
+        Self::new(RejectionKind::TenantSuspended, "tenant_suspended")
+    }
+
+    /// The credential lacks a scope: 403, naming all scopes that are needed.
+    pub fn insufficient_scope<S: Into<Box<str>>>(required: impl IntoIterator<Item = S>) -> Self {
+        let mut rejection = Self::new(RejectionKind::InsufficientScope, "scope");
+        rejection.0.required_scopes = required.into_iter().map(Into::into).collect();
+        rejection
+    }
+
+    /// There is no such resource: 404.
+    pub fn not_found() -> Self {
+        Self::new(RejectionKind::NotFound, "not_found")
+    }
+
+    /// The resource is another tenant's: the same 404 as [`not_found`](Self::not_found), told apart in
+    /// the audit only.
+    pub fn cross_tenant() -> Self {
+        Self::new(RejectionKind::NotFound, "cross_tenant")
+    }
+
+    /// A budget is spent: 429. `dimension` names the binding one; `retry_after` is the true wait.
+    pub fn quota_exceeded(dimension: &str, retry_after: Option<Duration>) -> Self {
+        let mut rejection = Self::new(
+            RejectionKind::QuotaExceeded,
+            format!("rate_limited:{dimension}"),
+        );
+        rejection.0.retry_after = retry_after;
+        rejection
+    }
+
+    /// Shed for overload: 503.
+    pub fn overloaded(retry_after: Duration) -> Self {
+        let mut rejection = Self::new(RejectionKind::Overloaded, "overload");
+        rejection.0.retry_after = Some(retry_after);
+        rejection
+    }
+
+    /// A store that the decision needs is down, and the policy is closed: 503.
+    pub fn store_unavailable() -> Self {
+        let mut rejection = Self::new(RejectionKind::StoreUnavailable, "store_unavailable");
+        rejection.0.retry_after = Some(Duration::from_secs(1));
+        rejection
+    }
+
+    /// No verified context where one is required: 500. The layers are in the wrong order.
+    pub fn context_missing() -> Self {
+        Self::new(RejectionKind::ContextMissing, "context_missing")
+    }
+
+    /// Says how to ask for a credential.
+    pub fn with_challenge(mut self, challenge: Arc<Challenge>) -> Self {
+        self.0.challenge = Some(challenge);
+        self
+    }
+
+    pub(crate) fn with_default_challenge(mut self, challenge: &Arc<Challenge>) -> Self {
+        self.0
+            .challenge
+            .get_or_insert_with(|| Arc::clone(challenge));
+        self
+    }
+
+    /// Names another reason for the audit.
+    pub fn with_reason(mut self, reason: impl Into<Cow<'static, str>>) -> Self {
+        self.0.reason = reason.into();
+        self
+    }
+
+    /// Adds a budget that was exceeded.
+    pub fn with_violation(mut self, violation: Violation) -> Self {
+        self.0.violations.push(violation);
+        self
+    }
+
+    /// Adds a header to the HTTP answer.
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.headers.append(name, value);
+        self
+    }
+
+    /// Keeps the error that led here, for logs.
+    pub fn with_source(mut self, source: impl Error + Send + Sync + 'static) -> Self {
+        self.0.source = Some(Arc::new(source));
+        self
+    }
+
+    pub(crate) fn with_identity(mut self, identity: Arc<Identity>) -> Self {
+        self.0.identity = Some(identity);
+        self
+    }
+
+    /// Whose verified credential was refused (a suspended tenant's), for the audit.
+    pub fn identity(&self) -> Option<&Arc<Identity>> {
+        self.0.identity.as_ref()
+    }
+
+    /// The kind.
+    pub fn kind(&self) -> RejectionKind {
+        self.0.kind
+    }
+
+    /// The precise reason, for the audit: never shown to a client.
+    pub fn reason(&self) -> &str {
+        &self.0.reason
+    }
+
+    /// How long to wait before another try.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// The budgets that were exceeded.
+    pub fn violations(&self) -> &[Violation] {
+        &self.0.violations
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        self.answer().status
+    }
+
+    pub(crate) fn required_scopes(&self) -> &[Box<str>] {
+        &self.0.required_scopes
+    }
+
+    pub(crate) fn answer(&self) -> Answer {
+        const BLANK: &str = "about:blank";
+        let (status, problem_type, title, detail, code, info) = match self.0.kind {
+            RejectionKind::CredentialMissing => (
+                StatusCode::UNAUTHORIZED,
+                BLANK,
+                "Unauthorized",
+                "This resource needs a credential.",
+                UNAUTHENTICATED,
+                "CREDENTIAL_MISSING",
+            ),
+            RejectionKind::Malformed => (
+                StatusCode::BAD_REQUEST,
+                BLANK,
+                "Bad Request",
+                "The request is malformed.",
+                UNAUTHENTICATED,
+                "REQUEST_MALFORMED",
+            ),
+            RejectionKind::CredentialInvalid => (
+                StatusCode::UNAUTHORIZED,
+                BLANK,
+                "Unauthorized",
+                INVALID_TOKEN,
+                UNAUTHENTICATED,
+                "CREDENTIAL_INVALID",
+            ),
+            RejectionKind::TenantMismatch => (
+                StatusCode::FORBIDDEN,
+                BLANK,
+                "Forbidden",
+                "The request names another tenant than its credential.",
+                PERMISSION_DENIED,
+                "TENANT_MISMATCH",
+            ),
+            RejectionKind::TenantSuspended => (
+                StatusCode::FORBIDDEN,
+                "tag:tenant-context,2026:tenant-suspended",
+                "Tenant suspended",
+                "This tenant is suspended.",
+                PERMISSION_DENIED,
+                "TENANT_SUSPENDED",
+            ),
+            RejectionKind::InsufficientScope => (
+                StatusCode::FORBIDDEN,
+                BLANK,
+                "Forbidden",
+                "The credential does not allow this.",
+                PERMISSION_DENIED,
+                "INSUFFICIENT_SCOPE",
+            ),
+            RejectionKind::NotFound => (
+                StatusCode::NOT_FOUND,
+                BLANK,
+                "Not Found",
+                "There is no such resource.",
+                NOT_FOUND,
+                "NOT_FOUND",
+            ),
+            RejectionKind::QuotaExceeded => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "https://iana.org/assignments/http-problem-types#quota-exceeded",
+                "Quota exceeded",
+                "A request quota is spent.",
+                RESOURCE_EXHAUSTED,
+                "QUOTA_EXCEEDED",
+            ),
+            RejectionKind::Overloaded => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
+                "Temporarily reduced capacity",
+                "The service is overloaded.",
+                UNAVAILABLE,
+                "OVERLOADED",
+            ),
+            RejectionKind::StoreUnavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
+                "Temporarily reduced capacity",
+                "The service cannot decide right now.",
+                UNAVAILABLE,
+                "STORE_UNAVAILABLE",
+            ),
+            RejectionKind::ContextMissing => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                BLANK,
+                "Internal Server Error",
+                "The service is misconfigured.",
+                INTERNAL,
+                "INTERNAL",
+            ),
+        };
+        Answer {
+            status,
+            problem_type,
+            title,
+            detail,
+            code,
+            info,
+        }
+    }
+
+    /// `Retry-After` in whole seconds: rounded up and never 0, so that waiting so long is enough.
+    pub(crate) fn retry_after_secs(&self) -> Option<u64> {
+        self.0.retry_after.map(|wait| {
+            let partial = u64::from(wait.subsec_nanos() > 0);
+            wait.as_secs().saturating_add(partial).max(1)
+        })
+    }
+
+    fn challenges(&self) -> Vec<String> {
+        let default = Challenge::default();
+        let challenge = self.0.challenge.as_deref().unwrap_or(&default);
+        let error = match self.0.kind {
+            RejectionKind::CredentialMissing => String::new(),
+            RejectionKind::Malformed => r#", error="invalid_request""#.to_owned(),
+            RejectionKind::CredentialInvalid => {
+                format!(r#", error="invalid_token", error_description="{INVALID_TOKEN}""#)
+            }
+            RejectionKind::InsufficientScope => {
+                format!(
+                    r#", error="insufficient_scope", scope="{}""#,
+                    self.0.required_scopes.join(" ")
+                )
+            }
+            _ => return Vec::new(),
+        };
+        let realm = &challenge.realm;
+        let mut lines = Vec::with_capacity(2);
+        if challenge.bearer || self.0.kind == RejectionKind::InsufficientScope {
+            let metadata = challenge
+                .resource_metadata
+                .as_ref()
+                .map(|url| format!(r#", resource_metadata="{url}""#))
+                .unwrap_or_default();
+            lines.push(format!(r#"Bearer realm="{realm}"{error}{metadata}"#));
+        }
+        let asks = matches!(
+            self.0.kind,
+            RejectionKind::CredentialMissing | RejectionKind::CredentialInvalid
+        );
+        if challenge.api_key && asks {
+            lines.push(format!(r#"ApiKey realm="{realm}""#));
+        }
+        lines
+    }
+
+    /// The answer's status and headers, without a body: complete for gRPC (a trailers-only answer),
+    /// and for HTTP what a stack without [`RenderLayer`](crate::RenderLayer) sends.
+    pub fn to_response(&self, protocol: Protocol) -> Response<()> {
+        let mut response = Response::new(());
+        match protocol {
+            Protocol::Grpc => grpc::trailers_only(self, response.headers_mut()),
+            Protocol::Http => {
+                *response.status_mut() = self.status();
+                let headers = response.headers_mut();
+                headers.extend(self.0.headers.clone());
+                for line in self.challenges() {
+                    // Scopes come from the application's code: one that is no header text is left out.
+                    if let Ok(value) = HeaderValue::try_from(line) {
+                        headers.append(header::WWW_AUTHENTICATE, value);
+                    }
+                }
+                if let Some(secs) = self.retry_after_secs() {
+                    headers.insert(header::RETRY_AFTER, secs.into());
+                }
+                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            }
+        }
+        response.extensions_mut().insert(self.clone());
+        response
+    }
+}
+
+const INVALID_TOKEN: &str = "The credential is not valid.";
+
+impl fmt::Display for Rejection {
+    /// What a client may know.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.answer().detail)
+    }
+}
+
+impl fmt::Debug for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejection")
+            .field("kind", &self.0.kind)
+            .field("reason", &self.0.reason)
+            .field("retry_after", &self.0.retry_after)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Error for Rejection {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0
+            .source
+            .as_deref()
+            .map(|error| error as &(dyn Error + 'static))
+    }
+}

@@ -1,0 +1,62 @@
+//! From claims to an identity: the tenant is looked up.
+
+use std::sync::Arc;
+
+use crate::{
+    CachedRegistry, Claims, Identity, Lookup, Rejection,
+    registry::{LookupError, LookupErrorKind},
+};
+
+/// Turns verified [`Claims`] into an [`Identity`]: the one constructor.
+///
+/// An `Authenticate` implementation holds a resolver and gives it what it verified.
+#[derive(Clone, Debug)]
+pub struct Resolver {
+    tenants: CachedRegistry,
+}
+
+impl Resolver {
+    /// A resolver that looks tenants up in `tenants`.
+    pub const fn new(tenants: CachedRegistry) -> Self {
+        Self { tenants }
+    }
+
+    /// The tenants this resolver knows.
+    pub const fn tenants(&self) -> &CachedRegistry {
+        &self.tenants
+    }
+
+    /// Looks the claims' tenant up.
+    ///
+    /// A suspended tenant has identities too: the identity layer refuses them, and goes on refusing
+    /// until it is resumed.
+    ///
+    /// # Errors
+    ///
+    /// A rejection as for a bad token if the tenant is unknown or closed or a list is longer than
+    /// its bound; 503 if the registry cannot be asked.
+    pub fn resolve(&self, claims: Claims) -> Lookup<Result<Arc<Identity>, Rejection>> {
+        if claims.actors.len() > Claims::MAX_ACTORS
+            || claims.scopes.len() > Claims::MAX_GRANTS
+            || claims.roles.len() > Claims::MAX_GRANTS
+        {
+            return Lookup::Ready(Err(Rejection::credential_invalid("claims_too_long")));
+        }
+        let clock = self.tenants.clock();
+        self.tenants
+            .get(&claims.tenant)
+            .map(move |tenant| match tenant {
+                Ok(tenant) => Ok(Arc::new(Identity::new(claims, tenant, clock))),
+                Err(error) => Err(refuse(&error)),
+            })
+    }
+}
+
+pub(crate) fn refuse(error: &LookupError) -> Rejection {
+    match error.kind() {
+        LookupErrorKind::Unknown => Rejection::credential_invalid("tenant_unknown"),
+        LookupErrorKind::Unavailable | LookupErrorKind::Full => {
+            Rejection::store_unavailable().with_source(error.clone())
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The service of the identity layer.
+
+use std::{
+    fmt, mem,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{HeaderName, HeaderValue, Request, Response};
+use tower_service::Service;
+
+use crate::{
+    Authenticate, GuardedBody, Lookup, Protocol, RefusalBody, Rejection, RequestHead,
+    TenantContext, Trail,
+    context::Watch,
+    future::ResponseFuture,
+    layer::{Settings, Shared},
+    scope::Current,
+};
+
+/// Admits a request, then calls the inner service with the proof in its extensions. See
+/// [`IdentityLayer`](crate::IdentityLayer).
+pub struct IdentityService<S, A> {
+    inner: S,
+    shared: Arc<Shared<A>>,
+}
+
+impl<S, A> IdentityService<S, A> {
+    pub(crate) const fn new(inner: S, shared: Arc<Shared<A>>) -> Self {
+        Self { inner, shared }
+    }
+}
+
+/// What goes with a request once it is admitted: nothing on a public route.
+pub(crate) struct Admitted {
+    pub(crate) current: Option<Current>,
+    pub(crate) watch: Option<Watch>,
+}
+
+/// Compares the internal headers and puts the proof where handler, layers and audit find it.
+pub(crate) fn admit<B>(
+    request: &mut Request<B>,
+    decision: Result<TenantContext, Rejection>,
+    internal: &[(HeaderName, HeaderValue)],
+    settings: &Settings,
+) -> Result<Admitted, Rejection> {
+    let trail = Trail::of(request.extensions());
+    let verified = match decision {
+        Ok(tenant) => {
+            trail.with(|facts| facts.identity = Some(Arc::clone(tenant.identity())));
+            Settings::compare(&tenant, internal).map(|()| Some(tenant))
+        }
+        Err(rejection)
+            if rejection.kind() == crate::RejectionKind::CredentialMissing
+                && settings
+                    .public
+                    .allows(request.method(), request.uri().path()) =>
+        {
+            Ok(None)
+        }
+        Err(rejection) => {
+            trail.with(|facts| facts.identity = rejection.identity().cloned());
+            Err(rejection)
+        }
+    };
+    match verified {
+        Ok(None) => Ok(Admitted {
+            current: None,
+            watch: None,
+        }),
+        Ok(Some(tenant)) => {
+            request.extensions_mut().insert(tenant.clone());
+            let watch = Watch::new(tenant.clone());
+            Ok(Admitted {
+                current: Some(Current {
+                    context: tenant,
+                    trail,
+                }),
+                watch: Some(watch),
+            })
+        }
+        Err(rejection) => Err(rejection.with_default_challenge(&settings.challenge)),
+    }
+}
+
+pub(crate) fn guard<B>(request: Request<B>, admitted: &Admitted) -> Request<GuardedBody<B>> {
+    request.map(|body| {
+        GuardedBody::request(
+            body,
+            admitted.watch.as_ref().map(|watch| watch.context().clone()),
+        )
+    })
+}
+
+impl<S, A, ReqBody, ResBody> Service<Request<ReqBody>> for IdentityService<S, A>
+where
+    S: Service<Request<GuardedBody<ReqBody>>, Response = Response<ResBody>> + Clone,
+    A: Authenticate,
+{
+    type Response = Response<RefusalBody<GuardedBody<ResBody>>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, A, ReqBody>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let settings = &self.shared.settings;
+        request.extensions_mut().remove::<TenantContext>();
+        let internal = settings.take_internal(request.headers_mut());
+        if request.headers().len() > settings.max_headers {
+            let rejection = Rejection::malformed("too_many_headers")
+                .with_default_challenge(&settings.challenge);
+            return self.refuse(&rejection, Protocol::of(request.headers()));
+        }
+        let head = RequestHead::of(&request, &internal);
+        match TenantContext::admit(&self.shared.authenticate, &head) {
+            Lookup::Ready(decision) => match admit(&mut request, decision, &internal, settings) {
+                Ok(admitted) => self.pass(request, admitted),
+                Err(rejection) => self.refuse(&rejection, Protocol::of(request.headers())),
+            },
+            Lookup::Pending(deciding) => {
+                let fresh = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, fresh);
+                ResponseFuture::deciding(
+                    deciding,
+                    ready,
+                    request,
+                    internal,
+                    Arc::clone(&self.shared),
+                )
+            }
+        }
+    }
+}
+
+impl<S, A> IdentityService<S, A> {
+    fn pass<ReqBody, ResBody>(
+        &mut self,
+        request: Request<ReqBody>,
+        admitted: Admitted,
+    ) -> ResponseFuture<S, A, ReqBody>
+    where
+        S: Service<Request<GuardedBody<ReqBody>>, Response = Response<ResBody>>,
+    {
+        let cut = self
+            .shared
+            .settings
+            .cut_in_flight
+            .then(|| Protocol::of(request.headers()));
+        ResponseFuture::calling(&mut self.inner, guard(request, &admitted), admitted, cut)
+    }
+
+    fn refuse<ReqBody, ResBody>(
+        &mut self,
+        rejection: &Rejection,
+        protocol: Protocol,
+    ) -> ResponseFuture<S, A, ReqBody>
+    where
+        S: Service<Request<GuardedBody<ReqBody>>, Response = Response<ResBody>> + Clone,
+    {
+        // What the inner service reserved for this request goes back: a clone has reserved nothing.
+        self.inner = self.inner.clone();
+        ResponseFuture::refused(rejection, protocol)
+    }
+}
+
+impl<S: Clone, A> Clone for IdentityService<S, A> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<S: fmt::Debug, A> fmt::Debug for IdentityService<S, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdentityService")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,252 @@
+//! All layers in their one order, which the compiler checks.
+
+use std::{fmt, marker::PhantomData};
+
+use tower_layer::{Identity as NoLayer, Layer, Stack};
+
+use crate::{Authenticate, IdentityLayer, RenderLayer, RequestIdLayer};
+
+/// What a layer is in a [`TenantStack`]. Implemented by the layers of the tenant crates, and by a
+/// layer of your own that takes the place of one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no place in a `TenantStack`",
+    note = "a stack takes, in this order: request_id, audit, identity, limits, authority, cache; put other layers around the stack or into the application"
+)]
+pub trait StackPart {
+    /// One of [`place`]'s types.
+    type Place;
+}
+
+/// The places of a stack.
+pub mod place {
+    macro_rules! place {
+        ($($(#[$doc:meta])* $name:ident),*) => {$(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug)]
+            #[non_exhaustive]
+            pub struct $name;
+        )*};
+    }
+    place! {
+        /// Outermost: opens and closes the trail.
+        Audit,
+        /// Budgets, decided with a verified context.
+        Limits,
+        /// Scopes and roles.
+        Authority,
+        /// Responses kept per tenant.
+        Cache
+    }
+}
+
+/// How far a stack is built.
+pub mod stage {
+    macro_rules! stage {
+        ($($(#[$doc:meta])* $name:ident),*) => {$(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug)]
+            #[non_exhaustive]
+            pub struct $name;
+        )*};
+    }
+    stage! {
+        /// Nothing yet.
+        Start,
+        /// `request_id` stands.
+        Numbered,
+        /// `audit` stands.
+        Audited,
+        /// `identity` stands: from here on the stack is a layer.
+        Identified,
+        /// `limits` stand.
+        Limited,
+        /// `authority` stands.
+        Authorized,
+        /// `cache` stands.
+        Cached
+    }
+}
+
+/// The layers of the tenant crates in their one order: request id, audit, (render), identity,
+/// limits, authority, cache, handler. A wrong order does not compile, and a stack without identity
+/// is no layer. Only identity is required; [`RenderLayer`] is always included.
+///
+/// Wrap the *finished* `Router`: a route added after the stack stands outside of it only if it is
+/// added to another router.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use tenant_context::{Authenticate, Identity, IdentityLayer, Lookup, Rejection, RequestHead, TenantStack};
+/// # struct Mesh;
+/// # impl Authenticate for Mesh {
+/// #     fn authenticate(&self, _: &RequestHead<'_>) -> Lookup<Result<Arc<Identity>, Rejection>> {
+/// #         Lookup::Ready(Err(Rejection::credential_missing()))
+/// #     }
+/// # }
+/// use tower_layer::Layer;
+///
+/// let identity = IdentityLayer::builder().build(Mesh)?;
+/// let stack = TenantStack::new().identity(identity);
+/// let app = stack.layer(axum::Router::<()>::new());
+/// # Ok::<(), tenant_context::ConfigError>(())
+/// ```
+///
+/// ```compile_fail
+/// # fn stack(identity: tenant_context::IdentityLayer<std::sync::Arc<dyn tenant_context::Authenticate>>) {
+/// use tower_layer::Layer;
+/// tenant_context::TenantStack::new().layer(axum::Router::<()>::new());     // no identity: no layer
+/// # }
+/// ```
+#[must_use = "a stack does nothing until it wraps a service"]
+pub struct TenantStack<L, Stage> {
+    layers: L,
+    render: RenderLayer,
+    stage: PhantomData<fn() -> Stage>,
+}
+
+impl TenantStack<NoLayer, stage::Start> {
+    /// A stack without layers.
+    pub fn new() -> Self {
+        Self {
+            layers: NoLayer::new(),
+            render: RenderLayer::new(),
+            stage: PhantomData,
+        }
+    }
+
+    /// Validates or makes `x-request-id`, echoes and records it.
+    pub fn request_id(
+        self,
+        layer: RequestIdLayer,
+    ) -> TenantStack<Stack<RequestIdLayer, NoLayer>, stage::Numbered> {
+        self.push(layer)
+    }
+}
+
+impl Default for TenantStack<NoLayer, stage::Start> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<L, Stage> TenantStack<L, Stage> {
+    fn push<Inner, Next>(self, layer: Inner) -> TenantStack<Stack<Inner, L>, Next> {
+        TenantStack {
+            layers: Stack::new(layer, self.layers),
+            render: self.render,
+            stage: PhantomData,
+        }
+    }
+
+    /// Renders refusals in the application's own form.
+    pub fn render(mut self, render: RenderLayer) -> Self {
+        self.render = render;
+        self
+    }
+}
+
+/// A stage that an audit layer may follow.
+pub trait BeforeAudit {}
+impl BeforeAudit for stage::Start {}
+impl BeforeAudit for stage::Numbered {}
+
+/// A stage that the identity layer may follow.
+pub trait BeforeIdentity {}
+impl BeforeIdentity for stage::Start {}
+impl BeforeIdentity for stage::Numbered {}
+impl BeforeIdentity for stage::Audited {}
+
+/// A stage that scopes and roles may follow.
+pub trait BeforeAuthority {}
+impl BeforeAuthority for stage::Identified {}
+impl BeforeAuthority for stage::Limited {}
+
+/// A stage that the cache may follow.
+pub trait BeforeCache {}
+impl BeforeCache for stage::Identified {}
+impl BeforeCache for stage::Limited {}
+impl BeforeCache for stage::Authorized {}
+
+/// A stage at which a stack is a layer: identity stands.
+pub trait Complete {}
+impl Complete for stage::Identified {}
+impl Complete for stage::Limited {}
+impl Complete for stage::Authorized {}
+impl Complete for stage::Cached {}
+
+impl<L, Stage: BeforeAudit> TenantStack<L, Stage> {
+    /// Records every request, refusals included.
+    pub fn audit<A: StackPart<Place = place::Audit>>(
+        self,
+        layer: A,
+    ) -> TenantStack<Stack<A, L>, stage::Audited> {
+        self.push(layer)
+    }
+}
+
+impl<L, Stage: BeforeIdentity> TenantStack<L, Stage> {
+    /// Verifies who is asking. The renderer stands directly outside of it.
+    pub fn identity<A: Authenticate>(
+        self,
+        layer: IdentityLayer<A>,
+    ) -> TenantStack<Stack<IdentityLayer<A>, Stack<RenderLayer, L>>, stage::Identified> {
+        let render = self.render.clone();
+        self.push::<_, Stage>(render).push(layer)
+    }
+}
+
+impl<L> TenantStack<L, stage::Identified> {
+    /// Enforces budgets.
+    pub fn limits<M: StackPart<Place = place::Limits>>(
+        self,
+        layer: M,
+    ) -> TenantStack<Stack<M, L>, stage::Limited> {
+        self.push(layer)
+    }
+}
+
+impl<L, Stage: BeforeAuthority> TenantStack<L, Stage> {
+    /// Checks scopes and roles.
+    pub fn authority<M: StackPart<Place = place::Authority>>(
+        self,
+        layer: M,
+    ) -> TenantStack<Stack<M, L>, stage::Authorized> {
+        self.push(layer)
+    }
+}
+
+impl<L, Stage: BeforeCache> TenantStack<L, Stage> {
+    /// Keeps responses, per tenant.
+    pub fn cache<C: StackPart<Place = place::Cache>>(
+        self,
+        layer: C,
+    ) -> TenantStack<Stack<C, L>, stage::Cached> {
+        self.push(layer)
+    }
+}
+
+impl<S, L: Layer<S>, Stage: Complete> Layer<S> for TenantStack<L, Stage> {
+    type Service = L::Service;
+
+    fn layer(&self, inner: S) -> L::Service {
+        self.layers.layer(inner)
+    }
+}
+
+impl<L: Clone, Stage> Clone for TenantStack<L, Stage> {
+    fn clone(&self) -> Self {
+        Self {
+            layers: self.layers.clone(),
+            render: self.render.clone(),
+            stage: PhantomData,
+        }
+    }
+}
+
+impl<L: fmt::Debug, Stage> fmt::Debug for TenantStack<L, Stage> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TenantStack")
+            .field("layers", &self.layers)
+            .finish_non_exhaustive()
+    }
+}

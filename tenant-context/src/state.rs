@@ -1,0 +1,288 @@
+//! One tenant's live state, shared by all its identities.
+
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    task::Waker,
+};
+
+use arc_swap::ArcSwapOption;
+use futures_util::future::{BoxFuture, Shared, WeakShared};
+
+use crate::{
+    Lookup, Monotonic, TenantId, TenantRecord, TenantStatus,
+    live::{LiveCell, Reading, Standing},
+    registry::{Directory, LookupError},
+    sync::{AtomicU64, Mutex, Ordering},
+};
+
+pub(crate) type Flight = Shared<BoxFuture<'static, Result<(), LookupError>>>;
+
+/// A tenant's live state: one value per known tenant, shared by all its identities.
+///
+/// Status is one atomic word: [`CachedRegistry::suspend`](crate::CachedRegistry::suspend) is in
+/// effect for the next request when it returns, and stands until
+/// [`resume`](crate::CachedRegistry::resume) or a record with a newer version.
+pub struct TenantState {
+    id: TenantId,
+    live: LiveCell,
+    record: ArcSwapOption<TenantRecord>,
+    /// Monotonic nanoseconds up to which the record needs no second look. 0: load before use.
+    fresh_until: AtomicU64,
+    /// Grows whenever another record is applied.
+    revision: AtomicU64,
+    control: Mutex<Control>,
+    owner: Weak<Directory>,
+}
+
+#[derive(Default)]
+struct Control {
+    version: Option<u64>,
+    suspended_by_hand: bool,
+    /// Counts suspensions and resumptions, so that a load that began before one cannot undo it.
+    hand: u64,
+    loaded_at: Option<Monotonic>,
+    retry_at: Monotonic,
+    failure: Option<LookupError>,
+    flight: Option<WeakShared<BoxFuture<'static, Result<(), LookupError>>>>,
+}
+
+/// What was known when a load began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LoadTicket {
+    hand: u64,
+    version: Option<u64>,
+}
+
+impl TenantState {
+    pub(crate) fn blank(id: TenantId, owner: Weak<Directory>) -> Self {
+        Self {
+            id,
+            live: LiveCell::new(Standing::Absent),
+            record: ArcSwapOption::empty(),
+            fresh_until: AtomicU64::new(0),
+            revision: AtomicU64::new(0),
+            control: Mutex::new(Control::default()),
+            owner,
+        }
+    }
+
+    /// The tenant's id.
+    pub const fn id(&self) -> &TenantId {
+        &self.id
+    }
+
+    /// Whether the tenant may act, now. One atomic load.
+    pub fn status(&self) -> TenantStatus {
+        match self.live.read().standing {
+            Standing::Active => TenantStatus::Active,
+            Standing::Suspended => TenantStatus::Suspended,
+            Standing::Absent => TenantStatus::Closed,
+        }
+    }
+
+    /// The name of the tenant's plan, empty if there is none.
+    pub fn plan(&self) -> Arc<str> {
+        self.record
+            .load()
+            .as_ref()
+            .map_or_else(|| "".into(), |record| Arc::clone(&record.plan))
+    }
+
+    /// Where the tenant's data must stay.
+    pub fn region(&self) -> Option<Arc<str>> {
+        self.record
+            .load()
+            .as_ref()
+            .and_then(|record| record.region.clone())
+    }
+
+    /// Grows whenever another record of the tenant is applied: what was derived from the plan is
+    /// current as long as this has not moved. One atomic load.
+    pub fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn read(&self) -> Reading {
+        self.live.read()
+    }
+
+    pub(crate) fn register(&self, key: &mut Option<usize>, waker: &Waker) {
+        self.live.register(key, waker);
+    }
+
+    pub(crate) fn deregister(&self, key: &mut Option<usize>) {
+        self.live.deregister(key);
+    }
+
+    pub(crate) fn wake_all(&self) {
+        self.live.wake_all();
+    }
+
+    pub(crate) fn directory(&self) -> Option<Arc<Directory>> {
+        self.owner.upgrade()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.live.waiting()
+    }
+
+    pub(crate) fn suspend(&self) {
+        let mut control = self.control.lock();
+        control.suspended_by_hand = true;
+        control.hand = control.hand.wrapping_add(1);
+        self.live.set(Standing::Suspended);
+    }
+
+    /// Lifts a suspension made by hand. The record's own status counts again, and is looked at
+    /// anew before the next request: the caller may just have changed it.
+    pub(crate) fn resume(&self) {
+        let mut control = self.control.lock();
+        control.suspended_by_hand = false;
+        control.hand = control.hand.wrapping_add(1);
+        control.loaded_at = None;
+        control.retry_at = Monotonic::default();
+        // A load that is under way may have read the row before the caller changed it.
+        control.flight = None;
+        self.fresh_until.store(0, Ordering::Release);
+        self.live.set(self.standing_of_record());
+    }
+
+    /// Makes the next request look at the registry again.
+    pub(crate) fn expire(&self) {
+        let mut control = self.control.lock();
+        control.loaded_at = None;
+        control.flight = None;
+        control.retry_at = Monotonic::default();
+        self.fresh_until.store(0, Ordering::Release);
+    }
+
+    /// Whether an eviction would forget something that the registry does not know.
+    pub(crate) fn holds_decision(&self) -> bool {
+        self.control.lock().suspended_by_hand
+    }
+
+    fn standing_of_record(&self) -> Standing {
+        self.record
+            .load()
+            .as_ref()
+            .map_or(Standing::Absent, |record| match record.status {
+                TenantStatus::Active => Standing::Active,
+                TenantStatus::Suspended => Standing::Suspended,
+                TenantStatus::Closed => Standing::Absent,
+            })
+    }
+
+    pub(crate) fn ticket(&self) -> LoadTicket {
+        let control = self.control.lock();
+        LoadTicket {
+            hand: control.hand,
+            version: control.version,
+        }
+    }
+
+    /// Takes in what a load found. `None`: the registry does not know the tenant.
+    pub(crate) fn apply(
+        &self,
+        found: Option<TenantRecord>,
+        ticket: LoadTicket,
+        now: Monotonic,
+        fresh_until: Monotonic,
+    ) {
+        let mut control = self.control.lock();
+        match found {
+            Some(record) if control.version.is_none_or(|known| record.version > known) => {
+                // Lifts a suspension only if it was made before the load began.
+                if control.hand == ticket.hand && control.version.is_some() {
+                    control.suspended_by_hand = false;
+                }
+                control.version = Some(record.version);
+                self.record.store(Some(Arc::new(record)));
+                self.revision.fetch_add(1, Ordering::AcqRel);
+            }
+            Some(record)
+                if self.record.load().is_none() && control.version == Some(record.version) =>
+            {
+                self.record.store(Some(Arc::new(record)));
+                self.revision.fetch_add(1, Ordering::AcqRel);
+            }
+            Some(_older_or_known) => {}
+            None if control.version == ticket.version => {
+                self.record.store(None);
+                self.revision.fetch_add(1, Ordering::AcqRel);
+            }
+            None => {}
+        }
+        let standing = match self.standing_of_record() {
+            Standing::Active if control.suspended_by_hand => Standing::Suspended,
+            standing => standing,
+        };
+        self.live.set(standing);
+        if control.hand == ticket.hand {
+            control.loaded_at = Some(now);
+            control.failure = None;
+            self.fresh_until
+                .store(fresh_until.as_nanos(), Ordering::Release);
+        }
+    }
+
+    pub(crate) fn load_failed(&self, error: LookupError, retry_at: Monotonic) {
+        let mut control = self.control.lock();
+        control.failure = Some(error);
+        control.retry_at = retry_at;
+    }
+
+    /// Whether the record may be used at `now`; if not, a future that looks again.
+    ///
+    /// Cost when fresh: one atomic load.
+    pub(crate) fn ensure_fresh(
+        self: &Arc<Self>,
+        now: Monotonic,
+    ) -> Lookup<Result<(), LookupError>> {
+        if now.as_nanos() < self.fresh_until.load(Ordering::Acquire) {
+            return Lookup::Ready(Ok(()));
+        }
+        let Some(directory) = self.owner.upgrade() else {
+            return Lookup::Ready(Err(LookupError::registry_gone()));
+        };
+        let mut control = self.control.lock();
+        let usable = control
+            .loaded_at
+            .is_some_and(|loaded| now < loaded.saturating_add(directory.settings().max_stale));
+        if now < control.retry_at {
+            return Lookup::Ready(match &control.failure {
+                Some(failure) if !usable => Err(failure.clone()),
+                _ => Ok(()),
+            });
+        }
+        match control.flight.as_ref().and_then(WeakShared::upgrade) {
+            // A finished flight is a past answer: only one that is under way may be joined.
+            Some(flight) if flight.peek().is_none() => {
+                if usable {
+                    return Lookup::Ready(Ok(()));
+                }
+                Lookup::Pending(Box::pin(flight))
+            }
+            _ => {
+                let ticket = LoadTicket {
+                    hand: control.hand,
+                    version: control.version,
+                };
+                let flight = directory.load(Arc::clone(self), ticket);
+                control.flight = flight.downgrade();
+                drop(control);
+                Lookup::Pending(Box::pin(flight))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for TenantState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TenantState")
+            .field("id", &self.id)
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}

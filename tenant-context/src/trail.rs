@@ -1,0 +1,185 @@
+//! The facts a request leaves for the audit.
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use crate::{Identity, Rejection, RequestId};
+
+/// Where a request's facts are written: identity, limits, cache and handler write, the audit layer
+/// reads at the end.
+///
+/// Clones write to the same trail. Without an audit layer there is nothing to write to, nothing is
+/// allocated, and writing does nothing.
+///
+/// ```
+/// use tenant_context::Trail;
+///
+/// let trail = Trail::detached();
+/// trail.action("invoice.read").resource("invoice", 17).detail("amount", 3);
+/// ```
+#[derive(Clone, Default)]
+pub struct Trail(Option<Arc<Mutex<TrailFacts>>>);
+
+/// What a trail has collected.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct TrailFacts {
+    /// Whose request it is, if its credential was verified: also when it was refused after that.
+    pub identity: Option<Arc<Identity>>,
+    /// The validated or made request id.
+    pub request_id: Option<RequestId>,
+    /// What was done, in the application's words.
+    pub action: Option<Cow<'static, str>>,
+    /// The kind of resource that was touched.
+    pub resource_type: Option<Cow<'static, str>>,
+    /// The resource that was touched.
+    pub resource_id: Option<String>,
+    /// Details the application added, at most [`Trail::MAX_DETAILS`].
+    pub details: Vec<(Cow<'static, str>, Value)>,
+    /// How many details did not fit.
+    pub details_dropped: u32,
+    /// The last refusal that was decided, also if the application rendered it in its own way.
+    pub rejection: Option<Rejection>,
+    /// What the response cache did: `hit`, `miss`, `pass`.
+    pub cache: Option<&'static str>,
+}
+
+impl Trail {
+    /// The most details of a trail.
+    pub const MAX_DETAILS: usize = 16;
+    /// The most bytes of an action, a resource's type or id, or a detail's name.
+    pub const MAX_TEXT: usize = 256;
+    /// The most bytes of a detail's value, as JSON.
+    pub const MAX_VALUE: usize = 1024;
+
+    /// A trail that collects: what an audit layer inserts into a request's extensions.
+    pub fn open() -> Self {
+        Self(Some(Arc::default()))
+    }
+
+    /// A trail that goes nowhere.
+    pub const fn detached() -> Self {
+        Self(None)
+    }
+
+    /// The trail of a request; a detached one if there is no audit layer.
+    pub fn of(extensions: &http::Extensions) -> Self {
+        extensions.get().cloned().unwrap_or_default()
+    }
+
+    /// Whether an audit layer reads this trail.
+    pub const fn is_open(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Reads or changes the collected facts, for audit layers and layers of your own.
+    pub fn with<R>(&self, f: impl FnOnce(&mut TrailFacts) -> R) -> Option<R> {
+        self.0.as_ref().map(|facts| f(&mut facts.lock()))
+    }
+
+    /// Says what is done: `invoice.read`.
+    #[allow(
+        clippy::must_use_candidate,
+        reason = "the return value only allows chaining"
+    )]
+    pub fn action(&self, action: impl Into<Cow<'static, str>>) -> &Self {
+        self.with(|facts| facts.action = Some(bounded(action.into())));
+        self
+    }
+
+    /// Says what it is done to.
+    pub fn resource(&self, kind: impl Into<Cow<'static, str>>, id: impl fmt::Display) -> &Self {
+        self.with(|facts| {
+            facts.resource_type = Some(bounded(kind.into()));
+            facts.resource_id = Some(bounded(id.to_string().into()).into_owned());
+        });
+        self
+    }
+
+    /// Adds a detail. A value whose JSON is longer than [`Trail::MAX_VALUE`] is replaced by its length.
+    pub fn detail(&self, name: impl Into<Cow<'static, str>>, value: impl Into<Value>) -> &Self {
+        self.with(|facts| {
+            if facts.details.len() >= Self::MAX_DETAILS {
+                facts.details_dropped = facts.details_dropped.saturating_add(1);
+                return;
+            }
+            let value = value.into();
+            let length = value.to_string().len();
+            let value = if length > Self::MAX_VALUE {
+                Value::from(format!("({length} bytes)"))
+            } else {
+                value
+            };
+            facts.details.push((bounded(name.into()), value));
+        });
+        self
+    }
+
+    /// Records a refusal that the application renders in its own way, and hands it back.
+    pub fn deny(&self, rejection: Rejection) -> Rejection {
+        self.with(|facts| facts.rejection = Some(rejection.clone()));
+        rejection
+    }
+}
+
+/// Cuts at a character's boundary: text may come from outside.
+fn bounded(mut text: Cow<'static, str>) -> Cow<'static, str> {
+    if text.len() > Trail::MAX_TEXT {
+        let mut end = Trail::MAX_TEXT;
+        while !text.is_char_boundary(end) {
+            end = end.saturating_sub(1);
+        }
+        text.to_mut().truncate(end);
+    }
+    text
+}
+
+impl fmt::Debug for Trail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trail")
+            .field("open", &self.is_open())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i6_a_trail_is_bounded() {
+        let trail = Trail::open();
+        trail
+            .action("ä".repeat(300))
+            .resource("kind", "x".repeat(10_000));
+        for n in 0..100 {
+            trail.detail(format!("detail {n}"), "y".repeat(5_000));
+        }
+        trail.with(|facts| {
+            assert_eq!(facts.action.as_ref().unwrap().len(), 256);
+            assert_eq!(facts.resource_id.as_ref().unwrap().len(), 256);
+            assert_eq!(facts.details.len(), 16);
+            assert_eq!(facts.details_dropped, 84);
+            assert!(
+                facts
+                    .details
+                    .iter()
+                    .all(|(_, value)| value.to_string().len() < 100)
+            );
+        });
+    }
+
+    #[test]
+    fn a_detached_trail_takes_everything_and_keeps_nothing() {
+        assert!(
+            Trail::detached()
+                .action("a")
+                .resource("b", 1)
+                .detail("c", 2)
+                .with(|_| ())
+                .is_none()
+        );
+    }
+}
