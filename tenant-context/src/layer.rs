@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use tower_layer::Layer;
 
 use crate::{
@@ -56,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) challenge: Arc<Challenge>,
     pub(crate) cut_in_flight: bool,
     pub(crate) max_headers: usize,
+    credentials: Vec<HeaderName>,
+    forward_credentials: bool,
 }
 
 /// Builds an [`IdentityLayer`].
@@ -85,14 +87,18 @@ impl IdentityLayer<()> {
             challenge: Arc::default(),
             cut_in_flight: false,
             max_headers: 100,
+            credentials: Vec::new(),
+            forward_credentials: true,
         };
-        INTERNAL.into_iter().map(HeaderName::from_static).fold(
-            IdentityLayerBuilder {
-                settings,
-                error: None,
-            },
-            IdentityLayerBuilder::internal_header,
-        )
+        let empty = IdentityLayerBuilder {
+            settings,
+            error: None,
+        }
+        .credential_header(header::AUTHORIZATION);
+        INTERNAL
+            .into_iter()
+            .map(HeaderName::from_static)
+            .fold(empty, IdentityLayerBuilder::internal_header)
     }
 }
 
@@ -100,7 +106,7 @@ impl IdentityLayerBuilder {
     /// Declares a route that is served without a credential, by method and template (axum's syntax).
     /// A credential that is presented on it is still verified.
     pub fn public(mut self, method: Method, template: &str) -> Self {
-        if let Err(error) = self.settings.public.declare(&method, template) {
+        if let Err(error) = self.settings.public.declare(method, template) {
             self.error.get_or_insert(error);
         }
         self
@@ -114,6 +120,24 @@ impl IdentityLayerBuilder {
         if !settings.internal.contains(&name) {
             settings.internal.push(name);
         }
+        self
+    }
+
+    /// Adds a header that carries a credential: it is marked sensitive, so that `Debug` of the request
+    /// does not show it. `Authorization` is one by default.
+    pub fn credential_header(mut self, name: HeaderName) -> Self {
+        let settings = &mut self.settings;
+        settings.lengths |= length_bit(&name);
+        if !settings.credentials.contains(&name) {
+            settings.credentials.push(name);
+        }
+        self
+    }
+
+    /// Whether admitted requests keep their credential headers. Default true; false takes them off
+    /// before the handler.
+    pub fn forward_credentials(mut self, forward: bool) -> Self {
+        self.settings.forward_credentials = forward;
         self
     }
 
@@ -168,12 +192,21 @@ fn length_bit(name: &HeaderName) -> u64 {
 }
 
 impl Settings {
-    /// Takes the internal headers off, in their order. No allocation when there are none.
+    /// Marks credentials as sensitive and takes the internal headers off, in their order. No
+    /// allocation when there are none.
     pub(crate) fn take_internal(&self, headers: &mut HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
-        let names = headers
-            .keys()
-            .filter(|name| self.lengths & length_bit(name) != 0 && self.internal.contains(name));
-        let found: Vec<HeaderName> = names.cloned().collect();
+        let mut found: Vec<HeaderName> = Vec::new();
+        for (name, value) in headers.iter_mut() {
+            if self.lengths & length_bit(name) == 0 {
+                continue;
+            }
+            if self.credentials.contains(name) {
+                value.set_sensitive(true);
+            }
+            if self.internal.contains(name) && !found.contains(name) {
+                found.push(name.clone());
+            }
+        }
         let mut taken = Vec::new();
         for name in found {
             taken.extend(
@@ -185,6 +218,15 @@ impl Settings {
             headers.remove(name);
         }
         taken
+    }
+
+    /// What the handler may see of the credentials.
+    pub(crate) fn forward(&self, headers: &mut HeaderMap) {
+        if !self.forward_credentials {
+            for name in &self.credentials {
+                headers.remove(name);
+            }
+        }
     }
 
     /// Every internal header names the verified tenant, byte for byte.

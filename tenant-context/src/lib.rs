@@ -104,6 +104,7 @@ pub use self::{
     layer::{IdentityLayer, IdentityLayerBuilder},
     lookup::Lookup,
     principal::{Principal, PrincipalKind},
+    public::PublicRoute,
     record::{TenantRecord, TenantStatus},
     registry::{
         BoxError, CachedRegistry, CachedRegistryBuilder, LookupError, LookupErrorKind,

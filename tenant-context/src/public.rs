@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use http::Method;
+use http::{Extensions, Method};
 
 use crate::ConfigError;
 
@@ -19,8 +19,8 @@ pub(crate) struct PublicRoutes {
 }
 
 impl PublicRoutes {
-    pub(crate) fn declare(&mut self, method: &Method, template: &str) -> Result<(), ConfigError> {
-        self.templates.push((method.clone(), template.to_owned()));
+    pub(crate) fn declare(&mut self, method: Method, template: &str) -> Result<(), ConfigError> {
+        self.templates.push((method, template.to_owned()));
         if !template.starts_with('/') {
             return Err(ConfigError::new(format!(
                 "public route {template:?}: a template begins with `/`"
@@ -36,9 +36,9 @@ impl PublicRoutes {
             }
         }
         for (template, methods) in grouped {
-            routes.insert(&template, methods).map_err(|error| {
-                ConfigError::new(format!("public route {method} {template:?}: {error}"))
-            })?;
+            routes
+                .insert(&template, methods)
+                .map_err(|error| ConfigError::new(format!("public route {template:?}: {error}")))?;
         }
         self.routes = routes;
         Ok(())
@@ -48,6 +48,24 @@ impl PublicRoutes {
         self.routes
             .at(path)
             .is_ok_and(|found| found.value.contains(method))
+    }
+}
+
+/// Marks a request that the identity layer let pass without a context, because its route is declared
+/// public and no credential was presented.
+///
+/// Layers that otherwise require a context let such a request pass. Nothing else makes one.
+#[derive(Clone, Copy, Debug)]
+pub struct PublicRoute(());
+
+impl PublicRoute {
+    pub(crate) const fn declared() -> Self {
+        Self(())
+    }
+
+    /// Whether the request was let pass as public.
+    pub fn of(extensions: &Extensions) -> bool {
+        extensions.get::<Self>().is_some()
     }
 }
 
@@ -64,9 +82,9 @@ mod tests {
     #[test]
     fn only_the_declared_method_and_template_are_public() {
         let mut routes = PublicRoutes::default();
-        routes.declare(&Method::GET, "/health").unwrap();
-        routes.declare(&Method::HEAD, "/health").unwrap();
-        routes.declare(&Method::GET, "/docs/{*path}").unwrap();
+        routes.declare(Method::GET, "/health").unwrap();
+        routes.declare(Method::HEAD, "/health").unwrap();
+        routes.declare(Method::GET, "/docs/{*path}").unwrap();
         assert!(routes.allows(&Method::GET, "/health"));
         assert!(routes.allows(&Method::HEAD, "/health"));
         assert!(routes.allows(&Method::GET, "/docs/a/b"));
@@ -91,11 +109,11 @@ mod tests {
         let mut routes = PublicRoutes::default();
         assert!(
             routes
-                .declare(&Method::GET, "health")
+                .declare(Method::GET, "health")
                 .unwrap_err()
                 .to_string()
                 .contains("begins with `/`")
         );
-        assert!(routes.declare(&Method::GET, "/{a}{b}").is_err());
+        assert!(routes.declare(Method::GET, "/{a}{b}").is_err());
     }
 }

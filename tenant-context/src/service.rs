@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue, Request, Response};
 use tower_service::Service;
 
 use crate::{
-    Authenticate, GuardedBody, Lookup, Protocol, RefusalBody, Rejection, RequestHead,
+    Authenticate, GuardedBody, Lookup, Protocol, PublicRoute, RefusalBody, Rejection, RequestHead,
     TenantContext, Trail,
     context::Watch,
     future::ResponseFuture,
@@ -64,11 +64,15 @@ pub(crate) fn admit<B>(
         }
     };
     match verified {
-        Ok(None) => Ok(Admitted {
-            current: None,
-            watch: None,
-        }),
+        Ok(None) => {
+            request.extensions_mut().insert(PublicRoute::declared());
+            Ok(Admitted {
+                current: None,
+                watch: None,
+            })
+        }
         Ok(Some(tenant)) => {
+            settings.forward(request.headers_mut());
             request.extensions_mut().insert(tenant.clone());
             let watch = Watch::new(tenant.clone());
             Ok(Admitted {
@@ -107,7 +111,9 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let settings = &self.shared.settings;
-        request.extensions_mut().remove::<TenantContext>();
+        let extensions = request.extensions_mut();
+        extensions.remove::<TenantContext>();
+        extensions.remove::<PublicRoute>();
         let internal = settings.take_internal(request.headers_mut());
         if request.headers().len() > settings.max_headers {
             let rejection = Rejection::malformed("too_many_headers")

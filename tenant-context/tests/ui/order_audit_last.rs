@@ -1,0 +1,14 @@
+// Audit stands outside of identity, or it would miss the refusals.
+use std::sync::Arc;
+use tenant_context::{Authenticate, IdentityLayer, StackPart, TenantStack, stack::place};
+
+struct Audit;
+impl StackPart for Audit {
+    type Place = place::Audit;
+}
+
+fn stack(identity: IdentityLayer<Arc<dyn Authenticate>>) {
+    let _ = TenantStack::new().identity(identity).audit(Audit);
+}
+
+fn main() {}

@@ -1,0 +1,18 @@
+// A stack without identity is no layer.
+use tenant_context::{StackPart, TenantStack, stack::place};
+use tower_layer::Layer;
+
+struct Audit;
+impl StackPart for Audit {
+    type Place = place::Audit;
+}
+impl<S> Layer<S> for Audit {
+    type Service = S;
+    fn layer(&self, inner: S) -> S {
+        inner
+    }
+}
+
+fn main() {
+    let _app: () = TenantStack::new().audit(Audit).layer(());
+}
