@@ -79,7 +79,8 @@ where
         if *this.done {
             return Poll::Ready(None);
         }
-        let whole = *this.whole && this.inner.size_hint().exact().is_some();
+        let whole =
+            this.inner.is_end_stream() || (*this.whole && this.inner.size_hint().exact().is_some());
         if let Some(reason) = this
             .watch
             .as_ref()

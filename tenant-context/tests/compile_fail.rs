@@ -1,6 +1,11 @@
 //! What must not compile: forged proofs and wrong orders of layers.
 
-#![allow(missing_docs, clippy::print_stderr, clippy::unwrap_used, reason = "a test")]
+#![allow(
+    missing_docs,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test"
+)]
 
 use std::process::Command;
 
