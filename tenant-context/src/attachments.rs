@@ -116,7 +116,7 @@ impl fmt::Debug for Attachments {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

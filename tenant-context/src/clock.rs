@@ -146,7 +146,7 @@ impl Timer for TokioTimer {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -172,7 +172,7 @@ id! {
     CredentialId, "credential id", 255, |byte| byte.is_ascii_graphic()
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -109,10 +109,6 @@ impl LiveCell {
         self.wakers.wake_all();
     }
 
-    #[cfg(test)]
-    pub(crate) fn waiting(&self) -> usize {
-        self.wakers.len()
-    }
 }
 
 #[cfg(all(test, not(loom)))]

@@ -75,7 +75,7 @@ impl fmt::Debug for PublicRoutes {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

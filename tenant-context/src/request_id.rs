@@ -78,7 +78,7 @@ impl fmt::Debug for RequestId {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use std::collections::HashSet;

@@ -123,11 +123,6 @@ impl TenantState {
         self.owner.upgrade()
     }
 
-    #[cfg(test)]
-    pub(crate) fn waiting(&self) -> usize {
-        self.live.waiting()
-    }
-
     pub(crate) fn suspend(&self) {
         let mut control = self.control.lock();
         control.suspended_by_hand = true;

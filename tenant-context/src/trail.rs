@@ -144,7 +144,7 @@ impl fmt::Debug for Trail {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -42,9 +42,25 @@ impl Wakers {
             waker.wake();
         }
     }
+}
 
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.0.lock().len()
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i6_a_waiter_takes_one_place_and_gives_it_back() {
+        let (wakers, waker) = (Wakers::new(), Waker::noop());
+        let (mut one, mut two) = (None, None);
+        for _ in 0..10 {
+            wakers.register(&mut one, waker);
+            wakers.register(&mut two, waker);
+        }
+        assert_eq!(wakers.0.lock().len(), 2);
+        wakers.remove(&mut one);
+        wakers.remove(&mut one);
+        assert_eq!((wakers.0.lock().len(), one), (1, None));
+        wakers.wake_all();
+        assert_eq!(wakers.0.lock().len(), 1, "waking keeps the keys valid");
     }
 }

@@ -89,6 +89,7 @@ pub(crate) fn status_details(rejection: &Rejection) -> Vec<u8> {
     status
 }
 
+#[cfg(feature = "tonic")]
 pub(crate) fn code(rejection: &Rejection) -> u8 {
     rejection.answer().code
 }

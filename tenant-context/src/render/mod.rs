@@ -40,7 +40,7 @@ impl Protocol {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use http::HeaderValue;
