@@ -1,1 +1,190 @@
-#![doc = ""]
+//! Credentials in, a verified tenant out: JSON Web Tokens and API keys, as a tower layer.
+//!
+//! [`layer`] builds the identity layer of `tenant-context`: it verifies what a request presents, looks
+//! its tenant up, and puts the proof, a [`TenantContext`], into the request. What was verified once is
+//! found again in a credential cache; revocation and suspension reach a cached credential all the same.
+//!
+//! # Example
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use tenant_auth::{
+//!     CachedRegistry, Issuer, MemoryApiKeys, MemoryRegistry, TenantContext, TenantId, TenantRecord, TenantStack,
+//!     TokenMinter,
+//! };
+//! use tower::Layer;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let registry = MemoryRegistry::new();
+//! registry.insert(TenantRecord::new(TenantId::parse("acme")?));
+//! let tenants = CachedRegistry::builder(registry).build()?;
+//! # let minter = TokenMinter::eddsa_generate("2026-01")?;
+//! # let (public_key, server_secret) = (minter.verifying_key(), [7; 32]);
+//!
+//! let identity = tenant_auth::layer(tenants)
+//!     .jwt(Issuer::new("https://id.example.com").audience("api").key(public_key))
+//!     .api_keys(MemoryApiKeys::new("sk", "live", server_secret)?)
+//!     .public(http::Method::GET, "/health")
+//!     .build()?;                                     // says what is missing, and what to do
+//!
+//! async fn whoami(tenant: TenantContext) -> String {
+//!     format!("{} of {}", tenant.principal().id(), tenant.tenant_id())
+//! }
+//! let app = TenantStack::new().identity(identity).layer(Router::<()>::new().route("/whoami", get(whoami)));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The ways in
+//!
+//! | presented | way in |
+//! |---|---|
+//! | `Authorization: Bearer <token>` | a token of an [`Issuer`] |
+//! | `X-API-Key: <key>`, `Authorization: ApiKey <key>`, `Authorization: Bearer <key>` | a key of [`MemoryApiKeys`] |
+//!
+//! A credential that is presented and fails is refused, whatever else the request presents. A token
+//! **and** an API key must both verify and name the same tenant (else 403 `tenant_mismatch`) and the
+//! same principal (else 400: nothing says which of the two acts); the token's scopes count then. An
+//! `Authorization` of any other scheme is refused, and so is a token in the query string. Without API
+//! keys, `X-API-Key` is a header of the application's own.
+//!
+//! ## Tokens, with keys that you have
+//!
+//! ```
+//! use tenant_auth::{Issuer, KeySet, KindRule, VerifyingKey};
+//!
+//! # fn main() -> Result<(), tenant_auth::KeyError> {
+//! # let published = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE"}]}"#;
+//! // A set that the issuer publishes, read from a file or fetched by the application:
+//! let customers = Issuer::new("https://id.example.com")
+//!     .audience("https://api.example.com")
+//!     .tenant_claim("org_id")
+//!     .typ("at+jwt")
+//!     .key_set(KeySet::from_json(published)?);
+//!
+//! // One public key, or a secret that two services share:
+//! let internal = Issuer::new("billing")
+//!     .audience("api")
+//!     .kinds(KindRule::always(tenant_auth::PrincipalKind::Service))
+//!     .key(VerifyingKey::hs256([7; 32]).kid("2026-01"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `iss`, `aud`, `exp`, `sub` and the tenant claim are required; `nbf`, `iat`, `act` (RFC 8693), `scope`, `scopes`,
+//! `scp`, `roles`, `resource_prefix` and `jti` are read; every one of them must have its JSON type. All other
+//! claims, and `iss`, are found with `ctx.claim::<T>("…")`. A token with `cnf` is bound to a key or a
+//! certificate and is refused: it is no bearer token.
+//!
+//! ## API keys
+//!
+//! ```
+//! use tenant_auth::{MemoryApiKeys, NewApiKey, Principal, PrincipalId, TenantId};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let keys = MemoryApiKeys::new("sk", "live", [7; 32])?;
+//! let owner = Principal::service(PrincipalId::parse("ci")?);
+//! let (secret, id) = keys.issue(NewApiKey::new(TenantId::parse("acme")?, owner).scopes(["reports:write"]))?;
+//! println!("Authorization: ApiKey {}", secret.expose());      // once
+//! keys.revoke(&id);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ## Work that is no request
+//!
+//! A job presents its metadata as a head, to the same [`Authenticated`]:
+//!
+//! ```
+//! use tenant_context::{Lookup, RequestHead, TenantContext};
+//! # use tenant_auth::{Authenticated, Rejection};
+//!
+//! # async fn run(authenticated: Authenticated, token: &str) -> Result<(), Box<dyn std::error::Error>> {
+//! let request = http::Request::builder().header("authorization", format!("Bearer {token}")).body(())?;
+//! let (metadata, ()) = request.into_parts();
+//! let tenant = TenantContext::admit(&authenticated, &RequestHead::new(&metadata)).wait().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What a client sees, and what the audit sees
+//!
+//! A client is told `invalid_token`, in one fixed answer, whatever is wrong with its credential. The
+//! rejection's reason, for the audit, is one of these:
+//!
+//! | reason | what was wrong |
+//! |---|---|
+//! | `credential_missing` | nothing was presented (the client is asked for a credential) |
+//! | `credential_malformed` | a repeated header, two methods, bytes that are no visible ASCII, a token in the query (400; the rejection's source says which) |
+//! | `scheme_unsupported` | an `Authorization` of a scheme that is no way in |
+//! | `too_long` | more bytes than `max_token_len` |
+//! | `malformed`, `encrypted`, `too_deep`, `duplicate_member`, `header_type`, `crit` | the token's form |
+//! | `algorithm`, `issuer`, `kid`, `kid_missing`, `typ` | no key, or not this key |
+//! | `signature` | the signature |
+//! | `expired`, `too_old`, `not_yet_valid`, `issued_in_future`, `audience` | a good signature, but not now or not for us |
+//! | `claim_missing:…`, `claim_type:…`, `claim_invalid:…` | a claim is absent, of another JSON type, or has no value that is accepted |
+//! | `cnf`, `act_depth`, `cross_tenant_chain` | bound to a key; too many actors; an actor of another tenant |
+//! | `claims_too_long`, `tenant_unknown` | too many scopes or roles; no such tenant |
+//! | `api_key_format`, `api_key_checksum`, `api_key_unknown`, `revoked` | the API key |
+//! | `tenant_mismatch` | token, key or internal header name two tenants (403) |
+//!
+//! # Bounds
+//!
+//! | what | bound |
+//! |---|---|
+//! | a credential | 8192 bytes ([`AuthLayerBuilder::max_token_len`]), looked at before anything else |
+//! | nesting of a token's JSON | 16 levels |
+//! | actors, scopes, roles | 8, 256, 256 |
+//! | remembered credentials | 100,000 ([`AuthLayerBuilder::cache_capacity`]) |
+//! | a key set | 512 KiB, 256 keys |
+//! | RSA keys | 2048 to 8192 bits |
+//!
+//! # Map
+//!
+//! | what | where |
+//! |---|---|
+//! | the layer | [`layer()`], [`AuthLayerBuilder`], [`Authenticated`] |
+//! | tokens | [`Issuer`], [`VerifyingKey`], [`KeySet`], [`KindRule`] |
+//! | API keys | [`MemoryApiKeys`], [`NewApiKey`], [`ApiKeySecret`] |
+//! | for examples and tests | [`TokenMinter`], [`NewToken`] |
+//!
+//! # Features
+//!
+//! - `aws_lc_rs` (default): signatures with AWS-LC; each key is parsed once. Used if both are on.
+//! - `rust_crypto`: signatures in pure Rust, 4 to 10 times slower for public keys.
+//!
+//! Without either, every key is refused when the layer is built.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod algorithm;
+mod api_key;
+mod authenticated;
+mod cache;
+mod credential;
+mod crypto;
+mod error;
+mod issuer;
+mod json;
+mod jwt;
+mod key;
+mod key_set;
+mod layer;
+mod mint;
+mod reason;
+
+pub use self::{
+    api_key::{ApiKeySecret, MemoryApiKeys, NewApiKey},
+    authenticated::Authenticated,
+    error::{KeyError, KeyErrorKind},
+    issuer::{Issuer, IssuerWithoutAudience, KindRule},
+    key::VerifyingKey,
+    key_set::{KeySet, SkippedKey},
+    layer::{AuthLayerBuilder, layer},
+    mint::{NewToken, TokenMinter},
+};
+pub use tenant_context::{
+    CachedRegistry, Clock, ConfigError, CredentialId, IdentityLayer, MemoryRegistry, Principal,
+    PrincipalId, PrincipalKind, Rejection, SystemClock, TenantContext, TenantId, TenantRecord,
+    TenantStack, UnixTime,
+};

@@ -1,1 +1,138 @@
-fn main() {}
+//! Prints the report, and writes it to `RESULTS.md`.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use clap::Parser;
+use tenant_benches::{
+    Result,
+    harness::{self, Plan},
+    machine, report,
+    rows::{self, Shared},
+};
+
+/// Measures the layers, the whole stack, and what an expert assembles today, in one run.
+///
+/// Without options it takes under three minutes and writes benches/RESULTS.md.
+#[derive(Debug, Parser)]
+#[command(name = "report")]
+struct Options {
+    /// Writes the list of {name, `ns_min`, `ns_median`, allocs, bytes} to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Measures only rows whose name contains this; does not write RESULTS.md
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+
+    /// Shows in a few seconds that every row runs; does not write RESULTS.md
+    #[arg(long)]
+    quick: bool,
+
+    /// Measures for so many seconds
+    #[arg(long, value_name = "N", default_value_t = 75)]
+    seconds: u64,
+
+    /// Writes the report to this file instead, also when it is partial
+    #[arg(long, value_name = "FILE")]
+    results: Option<PathBuf>,
+
+    /// Runs one row without timing it, for a profiler
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["json", "filter", "quick", "results"])]
+    only: Option<String>,
+
+    /// How many operations `--only` runs after the warm-up
+    #[arg(long, value_name = "N", default_value_t = 1000, requires = "only")]
+    iterations: usize,
+
+    /// Lists the rows
+    #[arg(long)]
+    list: bool,
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let mut out = io::stdout().lock();
+    if options.list {
+        for row in rows::ALL {
+            writeln!(out, "{:<24} {}", row.name, row.about)?;
+        }
+        return Ok(());
+    }
+    if let Some(name) = &options.only {
+        return repeat(name, options.iterations);
+    }
+    let shared = Shared::new();
+    let chosen = rows::ALL
+        .iter()
+        .filter(|row| {
+            options
+                .filter
+                .as_ref()
+                .is_none_or(|text| row.name.contains(text.as_str()))
+        })
+        .map(|row| row.make(&shared))
+        .collect::<Result<Vec<_>>>()?;
+    if chosen.is_empty() {
+        return Err("no row's name contains that; `--list` shows all".into());
+    }
+    let plan = if options.quick {
+        Plan::quick()
+    } else {
+        Plan::of(Duration::from_secs(options.seconds))
+    };
+    let measured = harness::measure(chosen, plan)?;
+
+    let machine = machine::describe();
+    write!(
+        out,
+        "{machine}\n{}\n{}",
+        report::table(&measured),
+        report::ratios(&measured)
+    )?;
+    if let Some(file) = &options.json {
+        let list = serde_json::to_string_pretty(&report::json(&measured))?;
+        fs::write(file, list + "\n").map_err(|error| named(file, &error))?;
+    }
+    let whole = options.filter.is_none() && !options.quick && !cfg!(debug_assertions);
+    let file = options
+        .results
+        .or_else(|| whole.then(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("RESULTS.md")));
+    if let Some(file) = file {
+        fs::write(&file, report::results(&measured, &machine))
+            .map_err(|error| named(&file, &error))?;
+    }
+    Ok(())
+}
+
+fn named(file: &Path, error: &io::Error) -> String {
+    format!("cannot write {}: {error}", file.display())
+}
+
+/// Batches of one row, made and run: a profiler watches `Work::run`.
+fn repeat(name: &str, iterations: usize) -> Result<()> {
+    let definition = rows::ALL
+        .iter()
+        .find(|row| row.name == name)
+        .ok_or_else(|| format!("there is no row {name:?}; `--list` shows all"))?;
+    let shared: Arc<Shared> = Shared::new();
+    let mut row = definition.make(&shared)?;
+    let batch = row.work.largest_batch();
+    let mut left = iterations;
+    while left > 0 {
+        let operations = left.min(batch);
+        row.work.prepare(operations);
+        row.work.run();
+        row.work.settle();
+        left = left.saturating_sub(operations);
+    }
+    match row.work.tally().refused {
+        0 => Ok(()),
+        refused => Err(format!("{refused} of {iterations} operations were refused").into()),
+    }
+}

@@ -1,0 +1,119 @@
+//! Each layer alone over a service that does nothing.
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header::CACHE_CONTROL};
+use http_body_util::Full;
+use parking_lot::Mutex;
+use tenant_context::TenantContext;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{Definition, Shared, noop::Noop, stack};
+use crate::{
+    Result,
+    drive::{self, Tally},
+    request::{RequestBody, Requests},
+    row::{Calls, Row},
+    token::Algorithm,
+};
+
+fn requests(shared: &Shared) -> Result<Requests> {
+    Requests::bearing(&shared.tokens.token(Algorithm::EdDsa)?)
+}
+
+/// Keeps the context that the identity layer put into a request.
+#[derive(Clone, Debug, Default)]
+struct Keep(Arc<Mutex<Option<TenantContext>>>);
+
+impl<B> Service<Request<B>> for Keep {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<std::result::Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<std::result::Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        *self.0.lock() = TenantContext::of(request.extensions()).cloned();
+        ready(Ok(Response::default()))
+    }
+}
+
+/// A context, by the one door there is.
+fn context(shared: &Shared) -> Result<TenantContext> {
+    let kept = Keep::default();
+    let mut door = stack::identity(shared, Algorithm::EdDsa, 1)?.layer(kept.clone());
+    drive::answer(&mut door, requests(shared)?.make(), &mut Tally::default());
+    let context = kept.0.lock().take();
+    Ok(context.ok_or("the identity layer did not admit the token")?)
+}
+
+/// A service whose requests carry a context already.
+fn inside<S, R>(definition: &'static Definition, shared: &Shared, service: S) -> Result<Row>
+where
+    S: Service<Request<RequestBody>, Response = Response<R>> + 'static,
+    R: http_body::Body + 'static,
+{
+    let context = context(shared)?;
+    let dress = move |request: &mut Request<RequestBody>| {
+        request.extensions_mut().insert(context.clone());
+    };
+    Ok(definition.row(Calls::dressed(service, requests(shared)?, dress)))
+}
+
+pub(super) fn noop(definition: &'static Definition, shared: &Arc<Shared>) -> Result<Row> {
+    inside(definition, shared, Noop)
+}
+
+pub(super) fn identity(definition: &'static Definition, shared: &Arc<Shared>) -> Result<Row> {
+    let service = stack::identity(shared, Algorithm::EdDsa, 100_000)?.layer(Noop);
+    Ok(definition.row(Calls::new(service, requests(shared)?)))
+}
+
+pub(super) fn limits(definition: &'static Definition, shared: &Arc<Shared>) -> Result<Row> {
+    inside(definition, shared, stack::limits()?.layer(Noop))
+}
+
+pub(super) fn cache(definition: &'static Definition, shared: &Arc<Shared>) -> Result<Row> {
+    inside(definition, shared, stack::cache()?.layer(Noop))
+}
+
+/// Answers two bytes that may be kept for an hour.
+#[derive(Clone, Copy, Debug)]
+struct Fresh;
+
+impl<B> Service<Request<B>> for Fresh {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<std::result::Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<std::result::Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        drop(request);
+        let mut response = Response::new(Full::new(Bytes::from_static(b"ok")));
+        let hour = HeaderValue::from_static("max-age=3600");
+        response.headers_mut().insert(CACHE_CONTROL, hour);
+        ready(Ok(response))
+    }
+}
+
+pub(super) fn cache_hit(definition: &'static Definition, shared: &Arc<Shared>) -> Result<Row> {
+    inside(definition, shared, stack::cache()?.layer(Fresh))
+}
+
+pub(super) fn audit(definition: &'static Definition, shared: &Arc<Shared>) -> Result<Row> {
+    let (audit, settle) = stack::audit(shared)?;
+    let calls = Calls::new(audit.layer(Noop), requests(shared)?);
+    Ok(definition.row(calls.settling(settle)))
+}

@@ -1,0 +1,166 @@
+//! The rows by their stable names, in the order of the table.
+
+mod expert;
+mod layer;
+mod noop;
+mod raw;
+mod stack;
+
+use std::sync::Arc;
+
+use crate::{Result, row::Row, token::Tokens};
+
+/// What the rows of a run share: the keys, and the audit's worker.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Shared {
+    pub(crate) tokens: Tokens,
+    pub(crate) recorder: std::sync::OnceLock<stack::Recorder>,
+}
+
+impl Shared {
+    /// Nothing is made before a row asks for it.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+}
+
+type Make = fn(&'static Definition, &Arc<Shared>) -> Result<Row>;
+
+/// A row that can be made.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Definition {
+    /// The stable name.
+    pub name: &'static str,
+    /// What is done.
+    pub about: &'static str,
+    inner: Option<&'static str>,
+    make: Make,
+}
+
+impl Definition {
+    const fn new(name: &'static str, about: &'static str, make: Make) -> Self {
+        Self {
+            name,
+            about,
+            inner: None,
+            make,
+        }
+    }
+
+    const fn over(mut self, inner: &'static str) -> Self {
+        self.inner = Some(inner);
+        self
+    }
+
+    fn row(&'static self, work: impl crate::row::Work + 'static) -> Row {
+        Row {
+            name: self.name,
+            about: self.about,
+            inner: self.inner,
+            work: Box::new(work),
+        }
+    }
+
+    /// Makes the row.
+    ///
+    /// # Errors
+    ///
+    /// What the row's parts say.
+    pub fn make(&'static self, shared: &Arc<Shared>) -> Result<Row> {
+        (self.make)(self, shared).map_err(|error| format!("row {}: {error}", self.name).into())
+    }
+}
+
+/// Every row.
+pub const ALL: &[Definition] = &[
+    Definition::new("noop", "a service that answers two bytes", noop::noop),
+    Definition::new(
+        "noop/with-context",
+        "the same, for a request that carries a context in its extensions",
+        layer::noop,
+    ),
+    Definition::new(
+        "noop/in-router",
+        "a `Router` with one route that answers the same",
+        noop::in_router,
+    ),
+    Definition::new(
+        "layer/identity",
+        "identity alone: a JWT that is known, its tenant active",
+        layer::identity,
+    )
+    .over("noop"),
+    Definition::new(
+        "layer/limits",
+        "limits alone: global, tenant, agent and endpoint, all charged",
+        layer::limits,
+    )
+    .over("noop/with-context"),
+    Definition::new(
+        "layer/cache",
+        "cache alone: a miss, and an answer that may not be stored",
+        layer::cache,
+    )
+    .over("noop/with-context"),
+    Definition::new(
+        "layer/cache/hit",
+        "cache alone: a hit",
+        layer::cache_hit,
+    )
+    .over("noop/with-context"),
+    Definition::new(
+        "layer/audit",
+        "audit alone: one record, queued for the worker",
+        layer::audit,
+    )
+    .over("noop"),
+    Definition::new(
+        "stack/warm",
+        "audit, render, identity, limits, cache: a token that is known",
+        stack::warm,
+    )
+    .over("noop"),
+    Definition::new(
+        "stack/warm/in-router",
+        "the same in `Router::layer`",
+        stack::warm_in_router,
+    )
+    .over("noop/in-router"),
+    Definition::new(
+        "stack/cold/hs256",
+        "the whole stack outside a `Router`, no token remembered: HMAC-SHA-256",
+        stack::cold_hs256,
+    )
+    .over("noop"),
+    Definition::new("stack/cold/rs256", "the same: RSA 2048", stack::cold_rs256).over("noop"),
+    Definition::new("stack/cold/es256", "the same: ECDSA P-256", stack::cold_es256).over("noop"),
+    Definition::new("stack/cold/eddsa", "the same: Ed25519", stack::cold_eddsa).over("noop"),
+    Definition::new(
+        "raw/sig/hs256",
+        "the token's signature, key parsed once: HMAC-SHA-256",
+        raw::hs256,
+    ),
+    Definition::new("raw/sig/rs256", "the same: RSA 2048", raw::rs256),
+    Definition::new("raw/sig/es256", "the same: ECDSA P-256", raw::es256),
+    Definition::new("raw/sig/eddsa", "the same: Ed25519", raw::eddsa),
+    Definition::new(
+        "raw/gcra-4",
+        "four padded atomics, all or none, one reading of the clock",
+        raw::gcra_4,
+    ),
+    Definition::new(
+        "peer/expert/hs256",
+        "`from_fn` in a `Router`: jsonwebtoken, four governor limiters, a JSON line to a lossy appender",
+        expert::hs256,
+    )
+    .over("noop/in-router"),
+    Definition::new("peer/expert/eddsa", "the same: Ed25519", expert::eddsa)
+        .over("noop/in-router"),
+    Definition::new(
+        "peer/governor-4",
+        "the expert's limiters alone: one direct, three keyed",
+        expert::governor_4,
+    ),
+];

@@ -1,0 +1,10 @@
+//! Generates the gRPC code with a protobuf compiler in Rust: no `protoc` is needed.
+
+use std::error::Error;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let files = protox::compile(["proto/invoices.proto"], ["proto"])?;
+    tonic_prost_build::configure().compile_fds(files)?;
+    println!("cargo::rerun-if-changed=proto/invoices.proto");
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! The response future of the audit layer.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use http::{Request, Response};
+use http_body::Body;
+use pin_project::pin_project;
+use tenant_context::{Protocol, Rejection};
+use tower_service::Service;
+
+use crate::{
+    AuditBody, AuditError,
+    layer::Shared,
+    open::{Arrival, Open},
+    outcome::End,
+    queue::{Unplaced, Waiting},
+};
+
+/// The response future of [`AuditService`](crate::AuditService): no box unless the queue was full.
+#[pin_project]
+pub struct ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
+    #[pin]
+    state: State<S, B>,
+}
+
+#[pin_project(project = StateProj)]
+enum State<S, B>
+where
+    S: Service<Request<B>>,
+{
+    Waiting(Option<Box<AtDoor<S, B>>>),
+    Calling {
+        #[pin]
+        inner: S::Future,
+        open: Option<Open>,
+    },
+    Refused(Option<Response<()>>),
+}
+
+struct AtDoor<S, B> {
+    waiting: Waiting,
+    unplaced: Unplaced,
+    service: S,
+    request: Request<B>,
+    arrival: Arrival,
+    shared: Shared,
+}
+
+impl<S, B> ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
+    pub(crate) fn waiting(
+        waiting: Waiting,
+        unplaced: Unplaced,
+        service: S,
+        request: Request<B>,
+        arrival: Arrival,
+        shared: Shared,
+    ) -> Self {
+        Self {
+            state: State::Waiting(Some(Box::new(AtDoor {
+                waiting,
+                unplaced,
+                service,
+                request,
+                arrival,
+                shared,
+            }))),
+        }
+    }
+
+    pub(crate) fn calling(service: &mut S, request: Request<B>, open: Open) -> Self {
+        Self {
+            state: call(service, request, open),
+        }
+    }
+
+    pub(crate) fn refused(error: AuditError, protocol: Protocol) -> Self {
+        Self {
+            state: State::Refused(Some(refusal(error, protocol))),
+        }
+    }
+}
+
+fn call<S, B>(service: &mut S, request: Request<B>, mut open: Open) -> State<S, B>
+where
+    S: Service<Request<B>>,
+{
+    let inner = open.run(|| service.call(request));
+    State::Calling {
+        inner,
+        open: Some(open),
+    }
+}
+
+/// 503, `audit-unavailable`: fail closed.
+fn refusal(error: AuditError, protocol: Protocol) -> Response<()> {
+    Rejection::store_unavailable()
+        .with_reason("audit-unavailable")
+        .with_source(error)
+        .to_response(protocol)
+}
+
+impl<S, B, ResBody> Future for ResponseFuture<S, B>
+where
+    S: Service<Request<B>, Response = Response<ResBody>>,
+    ResBody: Body,
+{
+    type Output = Result<Response<AuditBody<ResBody>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let next = match state.as_mut().project() {
+                StateProj::Calling { inner, open } => {
+                    let polled = match open.as_mut() {
+                        Some(open) => open.run(|| inner.poll(cx)),
+                        None => return Poll::Pending,
+                    };
+                    let answer = ready!(polled);
+                    let Some(open) = open.take() else {
+                        return Poll::Pending;
+                    };
+                    return Poll::Ready(conclude(answer, open));
+                }
+                StateProj::Refused(response) => match response.take() {
+                    Some(response) => {
+                        return Poll::Ready(Ok(response.map(|()| AuditBody::empty())));
+                    }
+                    None => return Poll::Pending,
+                },
+                StateProj::Waiting(slot) => {
+                    let Some(at_door) = slot.as_mut() else {
+                        return Poll::Pending;
+                    };
+                    let place = ready!(at_door.waiting.as_mut().poll(cx));
+                    let Some(at_door) = slot.take() else {
+                        return Poll::Pending;
+                    };
+                    let AtDoor {
+                        unplaced,
+                        mut service,
+                        mut request,
+                        arrival,
+                        shared,
+                        ..
+                    } = *at_door;
+                    match place {
+                        Ok(place) => {
+                            unplaced.placed();
+                            let open = Open::begin(place, &mut request, arrival, shared);
+                            call(&mut service, request, open)
+                        }
+                        Err(error) => {
+                            let protocol = Protocol::of(request.headers());
+                            State::Refused(Some(refusal(error, protocol)))
+                        }
+                    }
+                }
+            };
+            state.set(next);
+        }
+    }
+}
+
+fn conclude<B: Body, E>(
+    answer: Result<Response<B>, E>,
+    mut open: Open,
+) -> Result<Response<AuditBody<B>>, E> {
+    match answer {
+        Ok(response) => {
+            open.answer(&response);
+            Ok(response.map(|body| AuditBody::new(body, open)))
+        }
+        Err(error) => {
+            open.finish(End::ServiceError);
+            Err(error)
+        }
+    }
+}
+
+impl<S, B> fmt::Debug for ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,90 @@
+//! Recording from code that serves no request.
+
+use std::fmt;
+
+use tenant_context::{SystemContext, TenantContext};
+use tokio::sync::oneshot;
+
+use crate::{
+    AuditError, Event,
+    layer::Shared,
+    queue::{Entry, Occurred, Who},
+};
+
+/// Records from code that serves no request, and waits until all is written. Clones share one queue;
+/// the [`AuditWorker`](crate::AuditWorker) ends when all handles and layers are dropped.
+#[derive(Clone)]
+pub struct AuditHandle {
+    shared: Shared,
+}
+
+impl AuditHandle {
+    pub(crate) const fn new(shared: Shared) -> Self {
+        Self { shared }
+    }
+
+    /// Waits until everything that was queued before is written and synced.
+    ///
+    /// # Errors
+    ///
+    /// [`Sink`](crate::AuditErrorKind::Sink) if the sink failed to write it: the worker keeps it and tries again.
+    /// [`WorkerGone`](crate::AuditErrorKind::WorkerGone) if there is no worker.
+    pub async fn flush(&self) -> Result<(), AuditError> {
+        let (done, written) = oneshot::channel();
+        let sender = &self.shared.door().sender;
+        if sender.send(Entry::Flush(done)).await.is_err() {
+            return Err(AuditError::worker_gone());
+        }
+        written
+            .await
+            .unwrap_or_else(|_| Err(AuditError::worker_gone()))
+    }
+
+    /// Records what was done for a tenant: by a job, a message's handler, a task.
+    ///
+    /// It is recorded also if the context has ended meanwhile: what was done was done.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueFull`](crate::AuditErrorKind::QueueFull) if there is no place, for as long as [`WhenFull`](crate::WhenFull) says; with
+    /// [`WhenFull::DropAndRecord`](crate::WhenFull::DropAndRecord) the loss is counted instead. [`WorkerGone`](crate::AuditErrorKind::WorkerGone) if
+    /// there is no worker.
+    pub async fn record(&self, tenant: &TenantContext, event: Event) -> Result<(), AuditError> {
+        self.put(Who::Tenant(tenant.clone()), event).await
+    }
+
+    /// Records what was done for no tenant, in the platform's chain.
+    ///
+    /// # Errors
+    ///
+    /// As [`record`](Self::record).
+    pub async fn record_system(
+        &self,
+        system: &SystemContext,
+        event: Event,
+    ) -> Result<(), AuditError> {
+        self.put(Who::System(system.task()), event).await
+    }
+
+    async fn put(&self, who: Who, event: Event) -> Result<(), AuditError> {
+        let at = self.shared.clock().unix();
+        let (facts, outcome, reason) = event.into_parts();
+        let place = self.shared.door().place().await?;
+        place.fill(Entry::Event(Box::new(Occurred {
+            who,
+            at,
+            facts,
+            outcome,
+            reason,
+        })));
+        Ok(())
+    }
+}
+
+impl fmt::Debug for AuditHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuditHandle")
+            .field("queue", self.shared.door())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,271 @@
+//! The audit layer and its builder.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tenant_context::{Clock, ConfigError, StackPart, SystemClock, Timer, stack::place};
+use tokio::sync::mpsc;
+use tower_layer::Layer;
+
+use crate::{
+    AuditHandle, AuditService, AuditSink, AuditWorker,
+    open::Arrival,
+    queue::{Door, Losses},
+    worker,
+};
+
+/// Begins an audit layer that writes to `sink`.
+///
+/// ```
+/// use tenant_audit::{FileSink, WhenFull};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// let (audit, worker) = tenant_audit::layer(FileSink::open(dir.path())?)
+///     .when_full(WhenFull::Refuse)
+///     .build()?;
+/// // tokio::spawn(worker);
+/// # Ok(())
+/// # }
+/// ```
+pub fn layer(sink: impl AuditSink) -> AuditLayerBuilder {
+    AuditLayerBuilder {
+        sink: Box::new(sink),
+        queue: 4096,
+        when_full: WhenFull::default(),
+        clock: Arc::new(SystemClock::new()),
+        timer: None,
+    }
+}
+
+/// What happens to a request for whose record there is no place.
+///
+/// Whatever is chosen, requests that got no record are counted, and the worker records the exact
+/// count as soon as it can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// It waits, at most this long; then it is refused with 503 before the handler runs.
+    Wait {
+        /// The longest wait.
+        deadline: Duration,
+    },
+    /// It is refused with 503 at once.
+    Refuse,
+    /// It is served. If there is no place at its end either, its record is lost, and a record of
+    /// the gap says how many were. Requests are refused only if the worker is gone.
+    DropAndRecord,
+}
+
+impl Default for WhenFull {
+    /// Waits for one second.
+    fn default() -> Self {
+        Self::Wait {
+            deadline: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Builds an [`AuditLayer`] and its [`AuditWorker`].
+#[must_use = "a builder does nothing until `build`"]
+pub struct AuditLayerBuilder {
+    sink: Box<dyn AuditSink>,
+    queue: usize,
+    when_full: WhenFull,
+    clock: Arc<dyn Clock>,
+    timer: Option<Arc<dyn Timer>>,
+}
+
+impl AuditLayerBuilder {
+    /// The most places a queue may have.
+    pub const MAX_QUEUE: usize = 1 << 20;
+
+    /// How many requests may be in flight or wait to be written, together. Default 4096. A place
+    /// is held from a request's arrival to its record's writing, also by a stream that stays open
+    /// for hours. A place costs about 400 bytes, and what the request's [`Trail`] collected.
+    ///
+    /// [`Trail`]: tenant_context::Trail
+    pub fn queue(mut self, places: usize) -> Self {
+        self.queue = places;
+        self
+    }
+
+    /// What happens when the queue is full. Default: wait for one second.
+    pub fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.when_full = when_full;
+        self
+    }
+
+    /// Where time is read from. Default: the system's clocks.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// What bounds waits, and paces the worker's new attempts after a sink has failed. Without a
+    /// timer the worker ends at the first failure of its sink, and requests are refused from then on.
+    pub fn timer(mut self, timer: impl Timer) -> Self {
+        self.timer = Some(Arc::new(timer));
+        self
+    }
+
+    /// Builds the layer, and the worker, which the application spawns.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if the queue has no place or too many, a wait has no deadline or no timer,
+    /// or the system gives no random bytes.
+    pub fn build(self) -> Result<(AuditLayer, AuditWorker), ConfigError> {
+        if self.queue == 0 {
+            return Err(ConfigError::new(
+                "audit layer: `queue` is 0, so no request could be recorded; leave it at 4096",
+            ));
+        }
+        if self.queue > Self::MAX_QUEUE {
+            return Err(ConfigError::new(format!(
+                "audit layer: `queue` is {}, which would not bound the memory; at most {} places",
+                self.queue,
+                Self::MAX_QUEUE
+            )));
+        }
+        if let WhenFull::Wait { deadline } = self.when_full {
+            if self.timer.is_none() {
+                return Err(ConfigError::new(
+                    "audit layer: requests wait for a place when the queue is full, and nothing ends the wait; \
+                     add `.timer(TokioTimer::new())`, or choose `.when_full(WhenFull::Refuse)`",
+                ));
+            }
+            if deadline.is_zero() {
+                return Err(ConfigError::new(
+                    "audit layer: the deadline of `WhenFull::Wait` is 0; choose `WhenFull::Refuse` to refuse at once",
+                ));
+            }
+        }
+        let secret = getrandom::u64().map_err(|error| {
+            ConfigError::new(format!(
+                "audit layer: the system gives no random bytes for record ids: {error}"
+            ))
+        })?;
+        let (sender, receiver) = mpsc::channel(self.queue);
+        let losses = Arc::<Losses>::default();
+        let worker = worker::Parts {
+            receiver,
+            losses: Arc::clone(&losses),
+            sink: self.sink,
+            clock: Arc::clone(&self.clock),
+            timer: self.timer.clone(),
+            secret,
+        };
+        let shared = Shared(Arc::new(Inner {
+            door: Door {
+                sender,
+                losses,
+                when_full: self.when_full,
+                timer: self.timer,
+            },
+            clock: self.clock,
+        }));
+        Ok((AuditLayer { shared }, AuditWorker::new(worker)))
+    }
+}
+
+impl fmt::Debug for AuditLayerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuditLayerBuilder")
+            .field("queue", &self.queue)
+            .field("when_full", &self.when_full)
+            .field("timer", &self.timer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What layers, services, guards and handles share. The worker does not: it ends when the last of
+/// these is dropped.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<Inner>);
+
+struct Inner {
+    door: Door,
+    clock: Arc<dyn Clock>,
+}
+
+impl Shared {
+    pub(crate) fn door(&self) -> &Door {
+        &self.0.door
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.0.clock
+    }
+
+    pub(crate) fn arrival(&self) -> Arrival {
+        Arrival {
+            unix: self.clock().unix(),
+            monotonic: self.clock().monotonic(),
+        }
+    }
+}
+
+/// Records every request, refusals included. It stands outermost: it opens the request's
+/// [`Trail`](tenant_context::Trail), into which the layers inside and the handler write, and closes
+/// it when the last byte of the answer has left, the client hung up, or the handler panicked.
+///
+/// Made by [`layer`]. Clones share one queue.
+#[derive(Clone)]
+#[must_use = "a layer does nothing until it wraps a service"]
+pub struct AuditLayer {
+    shared: Shared,
+}
+
+impl AuditLayer {
+    /// For code that is no request, and for waiting until all is written.
+    pub fn handle(&self) -> AuditHandle {
+        AuditHandle::new(self.shared.clone())
+    }
+}
+
+impl StackPart for AuditLayer {
+    type Place = place::Audit;
+}
+
+impl<S> Layer<S> for AuditLayer {
+    type Service = AuditService<S>;
+
+    fn layer(&self, inner: S) -> AuditService<S> {
+        AuditService::new(inner, self.shared.clone())
+    }
+}
+
+impl fmt::Debug for AuditLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuditLayer")
+            .field("queue", self.shared.door())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DiscardSink;
+
+    fn refusal(builder: AuditLayerBuilder) -> String {
+        builder.build().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_wait_that_nothing_ends_is_not_built() {
+        let message = refusal(layer(DiscardSink::new()));
+        assert!(
+            message.contains(".timer(") && message.contains("WhenFull::Refuse"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn i6_the_queue_has_both_bounds() {
+        let builder = || layer(DiscardSink::new()).when_full(WhenFull::Refuse);
+        assert!(refusal(builder().queue(0)).contains("`queue` is 0"));
+        assert!(refusal(builder().queue(usize::MAX)).contains("at most"));
+        assert!(builder().queue(1).build().is_ok());
+    }
+}

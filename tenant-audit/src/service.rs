@@ -1,0 +1,92 @@
+//! The service of the audit layer.
+
+use std::{
+    fmt, mem,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use http_body::Body;
+use tenant_context::Protocol;
+use tower_service::Service;
+
+use crate::{
+    AuditBody, ResponseFuture,
+    layer::Shared,
+    open::Open,
+    queue::{Entrance, Unplaced},
+};
+
+/// Reserves a place for the record, then calls the inner service. See
+/// [`AuditLayer`](crate::AuditLayer).
+pub struct AuditService<S> {
+    inner: S,
+    shared: Shared,
+}
+
+impl<S> AuditService<S> {
+    pub(crate) const fn new(inner: S, shared: Shared) -> Self {
+        Self { inner, shared }
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for AuditService<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+    ResBody: Body,
+{
+    type Response = Response<AuditBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, ReqBody>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let arrival = self.shared.arrival();
+        match self.shared.door().enter() {
+            Entrance::Open(place) => {
+                let open = Open::begin(place, &mut request, arrival, self.shared.clone());
+                ResponseFuture::calling(&mut self.inner, request, open)
+            }
+            Entrance::Wait(waiting) => {
+                let unplaced = Unplaced::new(&self.shared.door().losses);
+                let fresh = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, fresh);
+                ResponseFuture::waiting(
+                    waiting,
+                    unplaced,
+                    ready,
+                    request,
+                    arrival,
+                    self.shared.clone(),
+                )
+            }
+            Entrance::Closed(error) => {
+                self.shared.door().losses.count_refused(&error);
+                // What the inner service reserved for this request goes back: a clone has reserved
+                // nothing.
+                self.inner = self.inner.clone();
+                ResponseFuture::refused(error, Protocol::of(request.headers()))
+            }
+        }
+    }
+}
+
+impl<S: Clone> Clone for AuditService<S> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for AuditService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuditService")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
+}

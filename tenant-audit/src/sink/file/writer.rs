@@ -1,0 +1,314 @@
+//! What the file thread does.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    heads::{self, Heads, Mark},
+    resume::resume,
+};
+use crate::{Batch, ChainBatch, ChainId, Resumed, SinkError};
+
+const LOCK: &str = "lock";
+const NEW_HEADS: &str = "heads.json.new";
+const MAX_OPEN: usize = 64;
+
+/// The directory, as its one writer sees it.
+pub(super) struct Writer {
+    dir: PathBuf,
+    identity: Identity,
+    /// How far every chain is sealed. A chain whose file is longer than that has what a failed
+    /// attempt left.
+    heads: Heads,
+    /// The files in use, the last used last.
+    open: Vec<(String, File)>,
+    /// Whether the last attempt failed, so that files may be longer than their marks.
+    unsettled: bool,
+    /// Held as long as the writer lives.
+    _lock: File,
+}
+
+/// Which directory a path names.
+type Identity = (u64, u64);
+
+fn explain(what: &str, path: &Path) -> impl FnOnce(io::Error) -> SinkError {
+    let message = format!("{} {what}", path.display());
+    move |error| SinkError::new(format!("{message}: {error}")).with_source(error)
+}
+
+impl Writer {
+    pub(super) fn open(dir: PathBuf) -> Result<(Self, Vec<Resumed>), SinkError> {
+        make_dir(&dir).map_err(explain("cannot be made", &dir))?;
+        let lock = lock(&dir)?;
+        let identity = identity(&dir).map_err(explain("cannot be read", &dir))?;
+        let files = chain_files(&dir)?;
+        let sealed = match read_heads(&dir)? {
+            Some(heads) => heads,
+            None if files.is_empty() => Heads::default(),
+            None => {
+                return Err(SinkError::new(format!(
+                    "{} holds chains and no {}, which says how far they reach: it was removed; \
+                     keep the directory as evidence, and start with another one",
+                    dir.display(),
+                    heads::FILE
+                )));
+            }
+        };
+        let mut writer = Self {
+            dir,
+            identity,
+            heads: sealed,
+            open: Vec::new(),
+            unsettled: false,
+            _lock: lock,
+        };
+        let resumed = writer.resume(&files)?;
+        if writer.heads.0.is_empty() {
+            writer.seal(Heads::default())?;
+        }
+        Ok((writer, resumed))
+    }
+
+    fn resume(&mut self, files: &[(String, ChainId)]) -> Result<Vec<Resumed>, SinkError> {
+        if let Some(missing) = self
+            .heads
+            .0
+            .keys()
+            .find(|name| !files.iter().any(|(file, _)| file == *name))
+        {
+            return Err(SinkError::new(format!(
+                "{} is missing, its checkpoint says that it has records: keep the directory as evidence, and start with another one",
+                self.dir.join(missing).display()
+            )));
+        }
+        let mut resumed = Vec::with_capacity(files.len());
+        for (name, chain) in files {
+            let sealed = self.heads.0.get(name).copied().unwrap_or_default();
+            let (mark, recovery) = resume(&self.dir.join(name), chain, sealed)?;
+            if mark != Mark::default() {
+                self.heads.0.insert(name.clone(), mark);
+            }
+            resumed.push(Resumed {
+                chain: chain.clone(),
+                head: mark.head,
+                recovery,
+            });
+        }
+        Ok(resumed)
+    }
+
+    /// Writes and syncs a batch, then the checkpoint. May be called again with the same batch after
+    /// an error.
+    pub(super) fn append(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        let found = identity(&self.dir).map_err(explain("is gone", &self.dir))?;
+        if found != self.identity {
+            return Err(SinkError::new(format!(
+                "{} is another directory than the one that was opened: put the first one back",
+                self.dir.display()
+            )));
+        }
+        let unsettled = std::mem::replace(&mut self.unsettled, true);
+        let mut sealed = self.heads.clone();
+        for lines in batch.chains() {
+            let name = lines.chain().file_name();
+            let mark = sealed.0.get(&name).copied().unwrap_or_default();
+            // Sealed by an attempt that failed only after that.
+            if mark.head == *lines.head() {
+                continue;
+            }
+            let mark = self.write(&name, mark, lines, unsettled)?;
+            sealed.0.insert(name, mark);
+        }
+        self.seal(sealed)?;
+        self.unsettled = false;
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        name: &str,
+        mark: Mark,
+        lines: &ChainBatch,
+        unsettled: bool,
+    ) -> Result<Mark, SinkError> {
+        let path = self.dir.join(name);
+        let file = self
+            .file(name, mark)
+            .map_err(explain("cannot be opened", &path))?;
+        let length = file
+            .metadata()
+            .map_err(explain("cannot be read", &path))?
+            .len();
+        if unsettled && length > mark.bytes {
+            // What a failed attempt left is in the batch once more.
+            file.set_len(mark.bytes)
+                .map_err(explain("cannot be written", &path))?;
+        } else if length != mark.bytes {
+            return Err(SinkError::new(format!(
+                "{} has {length} bytes and {} were written: somebody else changed it",
+                path.display(),
+                mark.bytes
+            )));
+        }
+        file.write_all(lines.bytes())
+            .and_then(|()| file.sync_data())
+            .map_err(explain("cannot be written", &path))?;
+        let written = u64::try_from(lines.bytes().len()).unwrap_or(u64::MAX);
+        Ok(Mark {
+            head: *lines.head(),
+            bytes: mark.bytes.saturating_add(written),
+        })
+    }
+
+    /// The chain's file, made if the chain is new.
+    fn file(&mut self, name: &str, mark: Mark) -> io::Result<&mut File> {
+        let known = self.open.iter().position(|(open, _)| open == name);
+        let entry = if let Some(at) = known {
+            self.open.remove(at)
+        } else {
+            if self.open.len() >= MAX_OPEN {
+                drop(self.open.remove(0));
+            }
+            let file = private()
+                .append(true)
+                .create(mark == Mark::default())
+                .open(self.dir.join(name))?;
+            (name.to_owned(), file)
+        };
+        self.open.push(entry);
+        self.open
+            .last_mut()
+            .map(|(_, file)| file)
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Replaces the checkpoint, as one step.
+    fn seal(&mut self, sealed: Heads) -> Result<(), SinkError> {
+        let path = self.dir.join(heads::FILE);
+        let new = self.dir.join(NEW_HEADS);
+        let (bytes, _) = sealed.encode().map_err(|error| {
+            SinkError::new("the checkpoint cannot be encoded").with_source(error)
+        })?;
+        let replace = || {
+            let mut file = private()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .open(&new)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            fs::rename(&new, &path)
+        };
+        replace().map_err(explain("cannot be written", &path))?;
+        self.heads = sealed;
+        sync_dir(&self.dir).map_err(explain("cannot be synced", &self.dir))
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, SinkError> {
+    let path = dir.join(LOCK);
+    let file = private()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(explain("cannot be opened", &path))?;
+    match fs4::FileExt::try_lock(&file) {
+        Ok(()) => Ok(file),
+        Err(fs4::TryLockError::WouldBlock) => Err(SinkError::new(format!(
+            "{} is written to by another process, or by another sink of this one: a directory has one writer; give this one its own",
+            dir.display()
+        ))),
+        Err(fs4::TryLockError::Error(error)) => Err(explain("cannot be locked", &path)(error)),
+    }
+}
+
+/// The chains' files, by name.
+pub(crate) fn chain_files(dir: &Path) -> Result<Vec<(String, ChainId)>, SinkError> {
+    let unreadable = |error| explain("cannot be read", dir)(error);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name();
+        let name = name.to_string_lossy();
+        if !name.ends_with(".jsonl") {
+            continue;
+        }
+        let Some(chain) = ChainId::from_file_name(&name) else {
+            return Err(SinkError::new(format!(
+                "{} is not the file of a chain: it was renamed, or does not belong here; move it away",
+                dir.join(&*name).display()
+            )));
+        };
+        files.push((name.into_owned(), chain));
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read_heads(dir: &Path) -> Result<Option<Heads>, SinkError> {
+    let path = dir.join(heads::FILE);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(explain("cannot be read", &path)(error)),
+    };
+    match Heads::decode(&bytes) {
+        Some((heads, _)) => Ok(Some(heads)),
+        None => Err(SinkError::new(format!(
+            "{} is not a checkpoint as it was written: keep the directory as evidence, and start with another one",
+            path.display()
+        ))),
+    }
+}
+
+/// Records are nobody else's to read.
+#[cfg(unix)]
+fn private() -> OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = OpenOptions::new();
+    options.mode(0o600);
+    options
+}
+
+#[cfg(not(unix))]
+fn private() -> OpenOptions {
+    OpenOptions::new()
+}
+
+fn make_dir(dir: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt;
+        builder.mode(0o700);
+    }
+    builder.create(dir)
+}
+
+#[cfg(unix)]
+fn identity(dir: &Path) -> io::Result<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = fs::metadata(dir)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(dir: &Path) -> io::Result<Identity> {
+    fs::metadata(dir).map(|_| (0, 0))
+}
+
+/// Makes new names durable.
+#[cfg(unix)]
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Elsewhere a directory cannot be synced by itself.
+#[cfg(not(unix))]
+fn sync_dir(_: &Path) -> io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! Where records go.
+
+mod channel;
+mod discard;
+pub(crate) mod file;
+mod memory;
+
+use std::{fmt, sync::Arc};
+
+use futures_util::future::{BoxFuture, FutureExt, ready};
+
+pub use self::{
+    channel::{ChannelSink, Records},
+    discard::DiscardSink,
+    file::FileSink,
+    memory::MemorySink,
+};
+use crate::{ChainId, Head, SinkError};
+
+/// Keeps records: implement this for a store of your own.
+///
+/// The worker calls one method at a time and never runs two appends at once.
+///
+/// A sink that answers `Ok` before its records are durable loses them in a crash, unnoticed until
+/// somebody compares the chain's numbers. One that keeps part of a batch and answers an error must
+/// take the *same* batch again without keeping that part twice: the worker repeats the batch until
+/// it is taken. One that reorders or changes lines makes the chain fail verification. One that never
+/// answers costs each request its deadline at the queue, and no more.
+///
+/// Blocking work belongs on a thread of the sink's own, not into the future.
+pub trait AuditSink: Send + 'static {
+    /// Where the chains stand that the sink already holds, with what had to be recovered. Called
+    /// once, before the first append.
+    fn resume(&mut self) -> Vec<Resumed> {
+        Vec::new()
+    }
+
+    /// Keeps a batch: `Ok` when all of it is durable.
+    ///
+    /// # Errors
+    ///
+    /// What failed: the batch comes again.
+    fn append(&mut self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), SinkError>>;
+
+    /// Called last: gives locks and handles back.
+    ///
+    /// # Errors
+    ///
+    /// What failed.
+    fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
+        ready(Ok(())).boxed()
+    }
+}
+
+/// A chain that a sink already holds.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Resumed {
+    /// Which chain.
+    pub chain: ChainId,
+    /// Its last record.
+    pub head: Head,
+    /// What was found beyond the last checkpoint.
+    pub recovery: Option<Recovery>,
+}
+
+impl Resumed {
+    /// A chain that ends with `head`.
+    pub const fn new(chain: ChainId, head: Head) -> Self {
+        Self {
+            chain,
+            head,
+            recovery: None,
+        }
+    }
+}
+
+/// What an unclean shutdown left: the worker writes it down as a record of the action
+/// `audit.recovered`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Whole records beyond the last checkpoint, which are kept.
+    pub(crate) unsealed_records: u64,
+    /// Bytes after the last whole record, which are kept too.
+    pub(crate) torn: Option<Torn>,
+}
+
+impl Recovery {
+    pub(crate) const ACTION: &'static str = "audit.recovered";
+}
+
+/// Bytes that are no record: what a crash left of a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Torn {
+    pub(crate) bytes: u64,
+    pub(crate) sha256: [u8; 32],
+}
+
+/// Records to be kept together: lines of one or more chains.
+#[derive(Debug)]
+pub struct Batch {
+    chains: Vec<ChainBatch>,
+}
+
+impl Batch {
+    pub(crate) const fn new(chains: Vec<ChainBatch>) -> Self {
+        Self { chains }
+    }
+
+    /// The lines, chain by chain.
+    pub fn chains(&self) -> &[ChainBatch] {
+        &self.chains
+    }
+
+    /// How many records there are.
+    pub fn records(&self) -> usize {
+        self.chains
+            .iter()
+            .fold(0, |sum, chain| sum.saturating_add(chain.records))
+    }
+}
+
+/// One chain's lines of a batch.
+pub struct ChainBatch {
+    chain: ChainId,
+    pub(crate) head: Head,
+    records: usize,
+    lines: Vec<u8>,
+}
+
+impl ChainBatch {
+    pub(crate) fn new(chain: ChainId) -> Self {
+        Self {
+            chain,
+            head: Head::default(),
+            records: 0,
+            lines: Vec::new(),
+        }
+    }
+
+    pub(crate) fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.lines);
+        self.records = self.records.saturating_add(1);
+    }
+
+    /// Which chain.
+    pub const fn chain(&self) -> &ChainId {
+        &self.chain
+    }
+
+    /// The chain's last record after this batch.
+    pub const fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The lines, each ended by a line feed.
+    pub fn bytes(&self) -> &[u8] {
+        &self.lines
+    }
+
+    /// The lines, without their ends.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.lines
+            .split(|byte| *byte == b'\n')
+            .filter_map(|line| std::str::from_utf8(line).ok())
+            .filter(|line| !line.is_empty())
+    }
+}
+
+impl fmt::Debug for ChainBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChainBatch")
+            .field("chain", &self.chain)
+            .field("head", &self.head)
+            .field("records", &self.records)
+            .finish_non_exhaustive()
+    }
+}

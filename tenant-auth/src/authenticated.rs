@@ -1,0 +1,156 @@
+//! The chain of schemes: what a request presents, verified.
+
+use std::{fmt, sync::Arc};
+
+use tenant_context::{
+    Authenticate, Claims, Clock, Identity, Lookup, Rejection, RequestHead, Resolver,
+};
+
+use crate::{
+    MemoryApiKeys,
+    api_key::Record,
+    cache::CredentialCache,
+    credential::{Credential, Presented, check_bytes},
+    jwt::Issuers,
+    reason::Malformed,
+};
+
+/// Verifies the credentials of requests: what [`layer`](crate::layer()) puts behind the identity layer.
+///
+/// It has three outcomes. No credential is presented: 401 that asks for one, or on a declared public
+/// route no context. A credential is presented and fails: a refusal, whatever else is presented. All
+/// that is presented verifies and agrees: an identity.
+///
+/// It is also the `Authenticate` of work that is no HTTP request: see
+/// [`TenantContext::admit`](tenant_context::TenantContext::admit) and
+/// [`AuthLayerBuilder::authenticate`](crate::AuthLayerBuilder::authenticate). Clones share the cache.
+///
+/// A request whose credential is cached costs a keyed hash of it and a look-up, and no allocation.
+#[derive(Clone)]
+pub struct Authenticated(Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) issuers: Issuers,
+    pub(crate) keys: Option<MemoryApiKeys>,
+    pub(crate) cache: CredentialCache,
+    pub(crate) resolver: Resolver,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) max_token_len: usize,
+}
+
+type Answer = Lookup<Result<Arc<Identity>, Rejection>>;
+
+impl Authenticate for Authenticated {
+    fn authenticate(&self, head: &RequestHead<'_>) -> Answer {
+        match Presented::read(head, self.0.keys.as_ref()) {
+            Ok(Presented::One(credential)) => self.identify(credential),
+            Ok(Presented::Nothing) => refuse(Rejection::credential_missing()),
+            Ok(Presented::Unsupported) => {
+                refuse(Rejection::credential_invalid("scheme_unsupported"))
+            }
+            Ok(Presented::Both { token, api_key }) => both(
+                self.identify(Credential::Token(token)),
+                self.identify(Credential::ApiKey(api_key)),
+            ),
+            Err(malformed) => refuse(malformed.rejection()),
+        }
+    }
+}
+
+impl Authenticated {
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+
+    fn identify(&self, credential: Credential<'_>) -> Answer {
+        let (Credential::Token(bytes) | Credential::ApiKey(bytes)) = credential;
+        if bytes.len() > self.0.max_token_len {
+            return refuse(Rejection::credential_invalid("too_long"));
+        }
+        let key = self.0.cache.key(&credential);
+        if let Some(identity) = self.0.cache.get(key) {
+            return Lookup::Ready(Ok(identity));
+        }
+        let (claims, record) = match self.0.verify(credential) {
+            Ok(verified) => verified,
+            Err(rejection) => return refuse(rejection),
+        };
+        let shared = Arc::clone(&self.0);
+        self.0.resolver.resolve(claims).map(move |resolved| {
+            let identity = resolved?;
+            if let Some(record) = record {
+                record.adopt(&identity)?;
+            }
+            shared.cache.insert(key, &identity);
+            Ok(identity)
+        })
+    }
+}
+
+impl Shared {
+    fn verify(
+        &self,
+        credential: Credential<'_>,
+    ) -> Result<(Claims, Option<Arc<Record>>), Rejection> {
+        let now = self.clock.unix();
+        match (credential, &self.keys) {
+            (Credential::Token(token), _) => {
+                check_bytes(token).map_err(Malformed::rejection)?;
+                let claims = self.issuers.verify(token, now);
+                Ok((claims.map_err(Rejection::credential_invalid)?, None))
+            }
+            (Credential::ApiKey(key), Some(keys)) => {
+                check_bytes(key).map_err(Malformed::rejection)?;
+                let record = keys.verify(key, now);
+                let record = record.map_err(Rejection::credential_invalid)?;
+                Ok((record.claims(), Some(record)))
+            }
+            (Credential::ApiKey(_), None) => {
+                Err(Rejection::credential_invalid("scheme_unsupported"))
+            }
+        }
+    }
+}
+
+fn refuse(rejection: Rejection) -> Answer {
+    Lookup::Ready(Err(rejection))
+}
+
+/// Two credentials: both verify, and they name one tenant and one principal. The token's identity
+/// is used.
+fn both(token: Answer, api_key: Answer) -> Answer {
+    match (token, api_key) {
+        (Lookup::Ready(token), Lookup::Ready(api_key)) => Lookup::Ready(agree(token, api_key)),
+        (token, api_key) => {
+            Lookup::pending(async move { agree(token.wait().await, api_key.wait().await) })
+        }
+    }
+}
+
+fn agree(
+    token: Result<Arc<Identity>, Rejection>,
+    api_key: Result<Arc<Identity>, Rejection>,
+) -> Result<Arc<Identity>, Rejection> {
+    let (token, api_key) = (token?, api_key?);
+    if let Some(ended) = api_key.ended() {
+        // The door looks at the token's identity only.
+        return Err(ended.rejection());
+    }
+    if token.tenant().id() != api_key.tenant().id() {
+        return Err(Rejection::tenant_mismatch());
+    }
+    if token.principal() != api_key.principal() {
+        return Err(Malformed::TwoPrincipals.rejection());
+    }
+    Ok(token)
+}
+
+impl fmt::Debug for Authenticated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authenticated")
+            .field("issuers", &self.0.issuers)
+            .field("keys", &self.0.keys)
+            .field("cache", &self.0.cache)
+            .finish_non_exhaustive()
+    }
+}

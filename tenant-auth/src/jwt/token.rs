@@ -1,0 +1,206 @@
+//! A token's form (RFC 7515 §7.1): its three parts and its header.
+
+use std::borrow::Cow;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use crate::{
+    algorithm::Algorithm,
+    crypto::MAX_SIGNATURE_LEN,
+    json::{Json, Object},
+    reason::Reason,
+};
+
+/// The parts of a token, still encoded.
+#[derive(Debug)]
+pub(crate) struct Parts<'t> {
+    header: &'t [u8],
+    claims: &'t [u8],
+    signature: &'t [u8],
+    /// What the signature covers.
+    pub(crate) signed: &'t [u8],
+}
+
+/// A decoded signature, on the stack.
+pub(crate) struct Signature {
+    // `decode_slice` wants room for what it estimates.
+    bytes: [u8; MAX_SIGNATURE_LEN + 8],
+    length: usize,
+}
+
+impl Signature {
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+impl<'t> Parts<'t> {
+    /// Exactly three parts. Five are an encrypted token (RFC 7516), which is refused as such.
+    pub(crate) fn split(token: &'t [u8]) -> Result<Self, Reason> {
+        let mut parts = token.split(|byte| *byte == b'.');
+        let (Some(header), Some(claims), Some(signature)) =
+            (parts.next(), parts.next(), parts.next())
+        else {
+            return Err("malformed");
+        };
+        match parts.count() {
+            0 => {}
+            2 => return Err("encrypted"),
+            _ => return Err("malformed"),
+        }
+        let length = header.len().saturating_add(claims.len()).saturating_add(1);
+        Ok(Self {
+            header,
+            claims,
+            signature,
+            signed: token.get(..length).unwrap_or_default(),
+        })
+    }
+
+    /// Header and claims, decoded one after the other into `buffer`. The alphabet is base64url
+    /// without padding, and the unused bits of the last character are zero, so that a token has one
+    /// encoding only.
+    pub(crate) fn decode<'b>(
+        &self,
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<(&'b [u8], &'b [u8]), Reason> {
+        let decode = |part: &[u8], buffer: &mut Vec<u8>| {
+            URL_SAFE_NO_PAD
+                .decode_vec(part, buffer)
+                .map_err(|_| "malformed")
+        };
+        decode(self.header, buffer)?;
+        let header = buffer.len();
+        decode(self.claims, buffer)?;
+        Ok(buffer.split_at(header))
+    }
+
+    pub(crate) fn signature(&self) -> Result<Signature, Reason> {
+        let mut bytes = [0; MAX_SIGNATURE_LEN + 8];
+        let length = URL_SAFE_NO_PAD
+            .decode_slice(self.signature, &mut bytes)
+            .map_err(|_| "signature")?;
+        Ok(Signature { bytes, length })
+    }
+}
+
+/// What a header says. `jku`, `x5u`, `jwk` and `x5c` are never looked at (RFC 8725 §3.10).
+#[derive(Debug)]
+pub(crate) struct Header<'a> {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) kid: Option<Cow<'a, str>>,
+    pub(crate) typ: Option<Cow<'a, str>>,
+}
+
+impl<'a> Header<'a> {
+    pub(crate) fn parse(json: &'a [u8]) -> Result<Self, Reason> {
+        let (mut algorithm, mut kid, mut typ) = (None, None, None);
+        for (name, value) in Object::parse(json)?.into_members() {
+            let text = |value: Json<'a>| value.into_text().ok_or("header_type");
+            match name.as_ref() {
+                "alg" => algorithm = Some(text(value)?),
+                "kid" => kid = Some(text(value)?),
+                "typ" => typ = Some(text(value)?),
+                // Extensions that must be understood: there are none that we do (RFC 7515 §4.1.11).
+                "crit" => return Err("crit"),
+                _ => {}
+            }
+        }
+        let algorithm = algorithm
+            .and_then(|name| Algorithm::from_name(&name))
+            .ok_or("algorithm")?;
+        Ok(Self {
+            algorithm,
+            kid,
+            typ,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_token_has_three_parts() {
+        let parts = Parts::split(b"a.b.c").unwrap();
+        assert_eq!((parts.signed, parts.signature), (&b"a.b"[..], &b"c"[..]));
+        for (token, reason) in [
+            ("", "malformed"),
+            ("a", "malformed"),
+            ("a.b", "malformed"),
+            ("a.b.c.d", "malformed"),
+            ("a.b.c.d.e", "encrypted"),
+            ("a.b.c.d.e.f", "malformed"),
+        ] {
+            assert_eq!(
+                Parts::split(token.as_bytes()).unwrap_err(),
+                reason,
+                "{token}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_part_has_one_encoding() {
+        let decoded = |part: &str| {
+            let token = format!("{part}..");
+            let mut buffer = Vec::new();
+            Parts::split(token.as_bytes())
+                .unwrap()
+                .decode(&mut buffer)
+                .map(|(header, _)| header.to_vec())
+        };
+        assert_eq!(decoded("-_8"), Ok(vec![0xfb, 0xff]));
+        for other in ["-_9", "-_8=", "+/8", " -_8", "-_8\n", "-_", "-", "\u{ff}"] {
+            assert!(decoded(other).is_err(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_header_says_its_algorithm_and_nothing_critical() {
+        let parsed = |json: &str| Header::parse(json.as_bytes()).map(|header| header.algorithm);
+        assert_eq!(parsed(r#"{"alg":"ES256"}"#), Ok(Algorithm::Es256));
+        for (json, reason) in [
+            (r#"{"alg":"none"}"#, "algorithm"),
+            (r#"{"alg":"None"}"#, "algorithm"),
+            (r#"{"alg":"es256"}"#, "algorithm"),
+            (r#"{"alg":""}"#, "algorithm"),
+            ("{}", "algorithm"),
+            (r#"{"alg":7}"#, "header_type"),
+            (r#"{"alg":["ES256"]}"#, "header_type"),
+            (r#"{"alg":null}"#, "header_type"),
+            (r#"{"alg":"ES256","kid":7}"#, "header_type"),
+            (r#"{"alg":"ES256","typ":{}}"#, "header_type"),
+            (r#"{"alg":"ES256","crit":[]}"#, "crit"),
+            (r#"{"alg":"ES256","crit":["exp"],"exp":1}"#, "crit"),
+            (r#"{"alg":"ES256","alg":"ES256"}"#, "duplicate_member"),
+            (r#"{"alg":"ES256","kid":"a","kid":"b"}"#, "duplicate_member"),
+            (r#"["ES256"]"#, "malformed"),
+        ] {
+            assert_eq!(parsed(json), Err(reason), "{json}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(token in proptest::collection::vec(any::<u8>(), 0..300)) {
+            if let Ok(parts) = Parts::split(&token) {
+                let mut buffer = Vec::new();
+                if let Ok((header, _)) = parts.decode(&mut buffer) {
+                    let _ = Header::parse(header);
+                }
+                let _ = parts.signature().map(|signature| signature.as_slice().len());
+            }
+        }
+
+        #[test]
+        fn parts_are_the_token(token in "[A-Za-z0-9_.-]{0,60}") {
+            if let Ok(parts) = Parts::split(token.as_bytes()) {
+                let joined = [parts.signed, parts.signature].join(&b'.');
+                prop_assert_eq!(joined, token.as_bytes());
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The layer's builder.
+
+use std::fmt;
+
+use http::{HeaderName, Method};
+use tenant_context::{
+    CachedRegistry, Challenge, ConfigError, IdentityLayer, IdentityLayerBuilder, Resolver,
+};
+
+use crate::{
+    Authenticated, Issuer, MemoryApiKeys, authenticated::Shared, cache::CredentialCache,
+    credential::X_API_KEY, jwt::Issuers,
+};
+
+/// Begins an identity layer that verifies tokens and API keys of these tenants. See the
+/// [crate's documentation](crate).
+pub fn layer(tenants: CachedRegistry) -> AuthLayerBuilder {
+    AuthLayerBuilder {
+        tenants,
+        issuers: Vec::new(),
+        keys: None,
+        realm: "api".to_owned(),
+        max_token_len: 8192,
+        cache_capacity: 100_000,
+        identity: IdentityLayer::builder(),
+    }
+}
+
+/// Builds the identity layer. Made by [`layer`].
+#[must_use = "a builder does nothing until `build`"]
+pub struct AuthLayerBuilder {
+    tenants: CachedRegistry,
+    issuers: Vec<Issuer>,
+    keys: Option<MemoryApiKeys>,
+    realm: String,
+    max_token_len: usize,
+    cache_capacity: usize,
+    identity: IdentityLayerBuilder,
+}
+
+impl AuthLayerBuilder {
+    /// The longest token that may be allowed: 64 KiB.
+    pub const MAX_TOKEN_LEN: usize = 65_536;
+
+    /// Accepts this issuer's tokens, as `Authorization: Bearer <token>`. May be called for several.
+    pub fn jwt(mut self, issuer: Issuer) -> Self {
+        self.issuers.push(issuer);
+        self
+    }
+
+    /// Accepts these API keys, as `X-API-Key: <key>`, `Authorization: ApiKey <key>` or
+    /// `Authorization: Bearer <key>`: keys begin like no token does. A second call replaces the first.
+    pub fn api_keys(mut self, keys: MemoryApiKeys) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
+    /// Declares a route that is served without a credential, by method and template (axum's syntax).
+    /// A credential that is presented on it is still verified.
+    pub fn public(mut self, method: Method, template: &str) -> Self {
+        self.identity = self.identity.public(method, template);
+        self
+    }
+
+    /// Adds a header that names a tenant inside your network, such as `X-Tenant-ID` (which is known
+    /// already): it is taken off every request, and a value other than the verified tenant is refused.
+    pub fn internal_header(mut self, name: HeaderName) -> Self {
+        self.identity = self.identity.internal_header(name);
+        self
+    }
+
+    /// The realm that challenges name. Default `api`.
+    pub fn realm(mut self, realm: &str) -> Self {
+        realm.clone_into(&mut self.realm);
+        self
+    }
+
+    /// Whether the end of a context also cuts handlers that are still working. By default they
+    /// finish; streams are cut in any case.
+    pub fn cut_in_flight(mut self, cut: bool) -> Self {
+        self.identity = self.identity.cut_in_flight(cut);
+        self
+    }
+
+    /// Whether admitted requests keep their credential headers. Default true; false takes them off
+    /// before the handler sees them. They are marked sensitive in any case, so that `Debug` of the
+    /// request does not show them.
+    pub fn forward_credentials(mut self, forward: bool) -> Self {
+        self.identity = self.identity.forward_credentials(forward);
+        self
+    }
+
+    /// The most bytes of a credential; a longer one is refused before it is looked at. Default 8192,
+    /// at most [`MAX_TOKEN_LEN`](Self::MAX_TOKEN_LEN).
+    pub fn max_token_len(mut self, bytes: usize) -> Self {
+        self.max_token_len = bytes;
+        self
+    }
+
+    /// How many verified credentials are remembered. Default 100,000 (of about 0.5 to 1 KB each); 0
+    /// verifies every request anew.
+    pub fn cache_capacity(mut self, credentials: usize) -> Self {
+        self.cache_capacity = credentials;
+        self
+    }
+
+    /// Builds the layer. It takes the time from the registry's clock.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] with a sentence on what to do: no way in, an issuer or a key that cannot be
+    /// used, a bound that is out of range, a public route or a realm that cannot be parsed.
+    pub fn build(self) -> Result<IdentityLayer<Authenticated>, ConfigError> {
+        let (authenticated, identity) = self.assemble()?;
+        identity.build(authenticated)
+    }
+
+    /// Builds the `Authenticate` alone, for work that is no HTTP request.
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build).
+    pub fn authenticate(self) -> Result<Authenticated, ConfigError> {
+        self.assemble().map(|(authenticated, _)| authenticated)
+    }
+
+    fn assemble(self) -> Result<(Authenticated, IdentityLayerBuilder), ConfigError> {
+        if !(64..=Self::MAX_TOKEN_LEN).contains(&self.max_token_len) {
+            return Err(ConfigError::new(format!(
+                "tenant_auth: `max_token_len` is {}; choose 64 to {} bytes",
+                self.max_token_len,
+                Self::MAX_TOKEN_LEN
+            )));
+        }
+        let issuers = Issuers::new(self.issuers)?;
+        let challenge = match (issuers.is_empty(), &self.keys) {
+            (true, None) => {
+                return Err(ConfigError::new(
+                    "tenant_auth: no way in; add `.jwt(Issuer::new(..).audience(..).key(..))` or `.api_keys(..)`",
+                ));
+            }
+            (true, Some(_)) => Challenge::api_key(self.realm)?,
+            (false, None) => Challenge::bearer(self.realm)?,
+            (false, Some(_)) => Challenge::bearer(self.realm)?.and_api_key(),
+        };
+        let mut identity = self.identity.challenge(challenge);
+        if self.keys.is_some() {
+            identity = identity.credential_header(X_API_KEY);
+        }
+        let authenticated = Authenticated::new(Shared {
+            issuers,
+            keys: self.keys,
+            cache: CredentialCache::new(self.cache_capacity)?,
+            clock: self.tenants.clock(),
+            resolver: Resolver::new(self.tenants),
+            max_token_len: self.max_token_len,
+        });
+        Ok((authenticated, identity))
+    }
+}
+
+impl fmt::Debug for AuthLayerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthLayerBuilder")
+            .field("issuers", &self.issuers)
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
+    }
+}

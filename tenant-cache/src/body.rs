@@ -1,0 +1,191 @@
+//! Response bodies: stored ones, and those that are stored while they pass.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project::{pin_project, pinned_drop};
+
+use crate::{plan::Recording, stored::Head};
+
+/// The handler's body, each frame passed on as it comes, or a stored one.
+#[pin_project]
+pub struct CacheBody<B>(#[pin] State<B>);
+
+#[pin_project(project = StateProj)]
+enum State<B> {
+    Inner(#[pin] Passing<B>),
+    Stored(Stored),
+}
+
+/// The body of an answer from the cache.
+#[derive(Debug, Default)]
+pub(crate) struct Stored {
+    bytes: Option<Bytes>,
+}
+
+impl Stored {
+    pub(crate) fn new(bytes: Bytes) -> Self {
+        Self {
+            bytes: Some(bytes).filter(|bytes| !bytes.is_empty()),
+        }
+    }
+}
+
+#[pin_project(PinnedDrop)]
+struct Passing<B> {
+    #[pin]
+    inner: B,
+    tee: Option<Box<Tee>>,
+}
+
+/// A response on its way into the cache.
+pub(crate) struct Tee {
+    recording: Recording,
+    head: Head,
+    bytes: Vec<u8>,
+    expected: Option<u64>,
+}
+
+impl Tee {
+    pub(crate) fn new(recording: Recording, head: Head, expected: Option<u64>) -> Self {
+        Self {
+            recording,
+            head,
+            bytes: Vec::new(),
+            expected,
+        }
+    }
+
+    /// Takes a frame's bytes in; false if there are too many.
+    fn take(&mut self, data: &[u8]) -> bool {
+        let length = self.bytes.len().saturating_add(data.len());
+        if length > self.recording.max_body() {
+            return false;
+        }
+        self.bytes.extend_from_slice(data);
+        true
+    }
+
+    fn is_whole(&self) -> bool {
+        u64::try_from(self.bytes.len()).ok() == self.expected
+    }
+
+    fn store(self) {
+        if self.expected.is_none() || self.is_whole() {
+            let Self {
+                recording,
+                head,
+                bytes,
+                ..
+            } = self;
+            recording.store(head, bytes);
+        }
+    }
+}
+
+#[pinned_drop]
+impl<B> PinnedDrop for Passing<B> {
+    /// A server that knows the length asks for no frame after the last byte.
+    fn drop(self: Pin<&mut Self>) {
+        if let Some(tee) = self.project().tee.take()
+            && tee.is_whole()
+        {
+            tee.store();
+        }
+    }
+}
+
+impl<B: Body<Data = Bytes>> CacheBody<B> {
+    /// A body that passes through, into `tee` as well.
+    pub(crate) fn inner(inner: B, mut tee: Option<Box<Tee>>) -> Self {
+        if inner.is_end_stream()
+            && let Some(tee) = tee.take()
+        {
+            tee.store();
+        }
+        Self(State::Inner(Passing { inner, tee }))
+    }
+}
+
+impl<B> CacheBody<B> {
+    pub(crate) const fn stored(stored: Stored) -> Self {
+        Self(State::Stored(stored))
+    }
+}
+
+impl<B: Body<Data = Bytes>> Passing<B> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let mut this = self.project();
+        let polled = this.inner.as_mut().poll_frame(cx);
+        let Some(tee) = this.tee.as_mut() else {
+            return polled;
+        };
+        let (goes_on, ended) = match &polled {
+            Poll::Pending => (true, false),
+            Poll::Ready(None) => (true, true),
+            // Trailers are not stored, and neither is a response without its own.
+            Poll::Ready(Some(Ok(frame))) => match frame.data_ref() {
+                Some(data) => (tee.take(data), this.inner.is_end_stream()),
+                None => (false, false),
+            },
+            Poll::Ready(Some(Err(_))) => (false, false),
+        };
+        if !goes_on {
+            *this.tee = None;
+        } else if ended && let Some(tee) = this.tee.take() {
+            tee.store();
+        }
+        polled
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for CacheBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.project().0.project() {
+            StateProj::Inner(passing) => passing.poll_frame(cx),
+            StateProj::Stored(stored) => {
+                Poll::Ready(stored.bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            State::Inner(passing) => passing.inner.is_end_stream(),
+            State::Stored(stored) => stored.bytes.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            State::Inner(passing) => passing.inner.size_hint(),
+            State::Stored(stored) => {
+                let length = stored.bytes.as_ref().map_or(0, Bytes::len);
+                SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
+            }
+        }
+    }
+}
+
+impl<B> fmt::Debug for CacheBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stored = matches!(self.0, State::Stored(_));
+        f.debug_struct("CacheBody")
+            .field("stored", &stored)
+            .finish_non_exhaustive()
+    }
+}

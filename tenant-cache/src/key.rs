@@ -1,0 +1,369 @@
+//! Keys: injective bytes, whose first part is always the tenant's.
+
+use std::fmt;
+
+use smallvec::SmallVec;
+
+/// What finds a value within a namespace of a tenant's partition.
+///
+/// The encoding is injective over all types here taken together: `7_u32`, `7_u64` and `"7"` are three
+/// keys, and so are `("a:b", "c")` and `("a", "b:c")`. A key never names its tenant, and cannot:
+/// the partition, its generation and the namespace are written before it, at fixed width.
+///
+/// A type of your own writes its parts as one tuple:
+///
+/// ```
+/// use tenant_cache::{CacheKey, KeyWriter};
+///
+/// struct Page { list: String, number: u32 }
+///
+/// impl CacheKey for Page {
+///     fn encode(&self, key: &mut KeyWriter) {
+///         (&self.list, self.number).encode(key);
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a cache key",
+    note = "integers, `bool`, `char`, text, bytes (a UUID's `as_bytes()`), `Option`s and tuples of them are; implement `tenant_cache::CacheKey` for a type of your own"
+)]
+pub trait CacheKey {
+    /// Writes all that tells this key from others: of two keys that differ, neither may write the
+    /// beginning of what the other writes. Everything [`KeyWriter`] offers keeps that by itself.
+    fn encode(&self, key: &mut KeyWriter);
+}
+
+/// Collects a key's bytes, each part with its type and length. Short keys need no allocation.
+#[derive(Clone)]
+pub struct KeyWriter(SmallVec<[u8; INLINE]>);
+
+const INLINE: usize = 256;
+
+/// Bytes of a [`u64`] length.
+const LENGTH: usize = 8;
+
+mod tag {
+    pub(super) const BYTES: u8 = 0x01;
+    pub(super) const TEXT: u8 = 0x02;
+    pub(super) const NONE: u8 = 0x03;
+    pub(super) const SOME: u8 = 0x04;
+    pub(super) const TUPLE: u8 = 0x05;
+    pub(super) const BOOL: u8 = 0x06;
+    pub(super) const CHAR: u8 = 0x07;
+    pub(super) const UNSIGNED: u8 = 0x10;
+    pub(super) const SIGNED: u8 = 0x20;
+}
+
+impl KeyWriter {
+    /// Begins a key: three numbers at fixed width.
+    pub(crate) fn begin(partition: u64, generation: u64, namespace: u32) -> Self {
+        let mut bytes = SmallVec::new();
+        bytes.extend_from_slice(&partition.to_be_bytes());
+        bytes.extend_from_slice(&generation.to_be_bytes());
+        bytes.extend_from_slice(&namespace.to_be_bytes());
+        Self(bytes)
+    }
+
+    /// Adds bytes.
+    pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.part(tag::BYTES, bytes)
+    }
+
+    /// Adds text.
+    pub fn text(&mut self, text: &str) -> &mut Self {
+        self.part(tag::TEXT, text.as_bytes())
+    }
+
+    /// Adds several keys as one: where each begins and ends is part of what is written.
+    pub fn tuple(&mut self, parts: &[&dyn CacheKey]) -> &mut Self {
+        self.0.push(tag::TUPLE);
+        self.length(parts.len());
+        for part in parts {
+            self.enclosed(*part);
+        }
+        self
+    }
+
+    fn part(&mut self, tag: u8, bytes: &[u8]) -> &mut Self {
+        self.0.push(tag);
+        self.length(bytes.len());
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    fn fixed(&mut self, tag: u8, bytes: &[u8]) {
+        self.0.push(tag);
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn length(&mut self, length: usize) {
+        let length = u64::try_from(length).unwrap_or(u64::MAX);
+        self.0.extend_from_slice(&length.to_be_bytes());
+    }
+
+    /// The length is written once it is known: a part cannot run into its neighbour, whatever its
+    /// own encoding is.
+    fn enclosed(&mut self, part: &dyn CacheKey) {
+        let at = self.0.len();
+        self.length(0);
+        let begin = self.0.len();
+        part.encode(self);
+        let written = self.0.len().saturating_sub(begin);
+        let written = u64::try_from(written).unwrap_or(u64::MAX).to_be_bytes();
+        if let Some(place) = self.0.get_mut(at..begin)
+            && place.len() == LENGTH
+        {
+            place.copy_from_slice(&written);
+        }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for KeyWriter {
+    /// A key is tenant data: only its length is shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyWriter")
+            .field("len", &self.0.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K: CacheKey + ?Sized> CacheKey for &K {
+    fn encode(&self, key: &mut KeyWriter) {
+        (**self).encode(key);
+    }
+}
+
+impl CacheKey for str {
+    fn encode(&self, key: &mut KeyWriter) {
+        key.text(self);
+    }
+}
+
+impl CacheKey for String {
+    fn encode(&self, key: &mut KeyWriter) {
+        key.text(self);
+    }
+}
+
+impl CacheKey for [u8] {
+    fn encode(&self, key: &mut KeyWriter) {
+        key.bytes(self);
+    }
+}
+
+impl CacheKey for Vec<u8> {
+    fn encode(&self, key: &mut KeyWriter) {
+        key.bytes(self);
+    }
+}
+
+impl<const N: usize> CacheKey for [u8; N] {
+    fn encode(&self, key: &mut KeyWriter) {
+        key.bytes(self);
+    }
+}
+
+impl CacheKey for bool {
+    fn encode(&self, key: &mut KeyWriter) {
+        key.fixed(tag::BOOL, &[u8::from(*self)]);
+    }
+}
+
+impl CacheKey for char {
+    fn encode(&self, key: &mut KeyWriter) {
+        key.fixed(tag::CHAR, &u32::from(*self).to_be_bytes());
+    }
+}
+
+impl<K: CacheKey> CacheKey for Option<K> {
+    fn encode(&self, key: &mut KeyWriter) {
+        match self {
+            None => key.0.push(tag::NONE),
+            Some(some) => {
+                key.0.push(tag::SOME);
+                key.enclosed(some);
+            }
+        }
+    }
+}
+
+macro_rules! numbers {
+    ($($kind:ident: $($number:ty = $code:literal),*;)*) => {$($(
+        impl CacheKey for $number {
+            fn encode(&self, key: &mut KeyWriter) {
+                key.fixed(tag::$kind | $code, &self.to_be_bytes());
+            }
+        }
+    )*)*};
+}
+
+numbers! {
+    UNSIGNED: u8 = 0, u16 = 1, u32 = 2, u64 = 3, u128 = 4, usize = 5;
+    SIGNED: i8 = 0, i16 = 1, i32 = 2, i64 = 3, i128 = 4, isize = 5;
+}
+
+macro_rules! tuples {
+    ($($($part:ident)+;)*) => {$(
+        impl<$($part: CacheKey),+> CacheKey for ($($part,)+) {
+            fn encode(&self, key: &mut KeyWriter) {
+                #[allow(non_snake_case, reason = "a part is named as its type")]
+                let ($($part,)+) = self;
+                key.tuple(&[$($part),+]);
+            }
+        }
+    )*};
+}
+
+tuples! {
+    A;
+    A B;
+    A B C;
+    A B C D;
+    A B C D E;
+    A B C D E F;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn encode(key: &(impl CacheKey + ?Sized)) -> Vec<u8> {
+        let mut writer = KeyWriter::begin(1, 2, 3);
+        key.encode(&mut writer);
+        writer.as_bytes().to_vec()
+    }
+
+    /// Any key of the types here, so that equality of values and of encodings can be compared.
+    #[derive(Clone, Debug, PartialEq)]
+    enum Any {
+        U8(u8),
+        U32(u32),
+        U64(u64),
+        I64(i64),
+        Bool(bool),
+        Text(String),
+        Bytes(Vec<u8>),
+        Maybe(Option<Box<Any>>),
+        One(Box<Any>),
+        Two(Box<Any>, Box<Any>),
+        Three(Box<Any>, Box<Any>, Box<Any>),
+    }
+
+    impl CacheKey for Box<Any> {
+        fn encode(&self, key: &mut KeyWriter) {
+            (**self).encode(key);
+        }
+    }
+
+    impl CacheKey for Any {
+        fn encode(&self, key: &mut KeyWriter) {
+            match self {
+                Self::U8(n) => n.encode(key),
+                Self::U32(n) => n.encode(key),
+                Self::U64(n) => n.encode(key),
+                Self::I64(n) => n.encode(key),
+                Self::Bool(b) => b.encode(key),
+                Self::Text(text) => text.encode(key),
+                Self::Bytes(bytes) => bytes.encode(key),
+                Self::Maybe(maybe) => maybe.encode(key),
+                Self::One(a) => (a,).encode(key),
+                Self::Two(a, b) => (a, b).encode(key),
+                Self::Three(a, b, c) => (a, b, c).encode(key),
+            }
+        }
+    }
+
+    /// Small alphabets, so that near-collisions come up.
+    fn any_key() -> impl Strategy<Value = Any> {
+        let leaf = prop_oneof![
+            (0..3_u8).prop_map(Any::U8),
+            (0..3_u32).prop_map(Any::U32),
+            (0..3_u64).prop_map(Any::U64),
+            (-1..2_i64).prop_map(Any::I64),
+            any::<bool>().prop_map(Any::Bool),
+            "[ab:]{0,3}".prop_map(Any::Text),
+            prop::collection::vec(0..3_u8, 0..4).prop_map(Any::Bytes),
+            Just(Any::Maybe(None)),
+        ];
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            let boxed = inner.prop_map(Box::new).boxed();
+            prop_oneof![
+                boxed.clone().prop_map(|a| Any::Maybe(Some(a))),
+                boxed.clone().prop_map(Any::One),
+                (boxed.clone(), boxed.clone()).prop_map(|(a, b)| Any::Two(a, b)),
+                (boxed.clone(), boxed.clone(), boxed).prop_map(|(a, b, c)| Any::Three(a, b, c)),
+            ]
+        })
+    }
+
+    #[test]
+    fn joined_cache_keys_collide() {
+        assert_ne!(encode(&("a:b", "c")), encode(&("a", "b:c")));
+        assert_ne!(encode(&("a", "")), encode(&("", "a")));
+        assert_ne!(encode(&(("a", "b"), "c")), encode(&("a", ("b", "c"))));
+        assert_ne!(encode(&("a",)), encode("a"));
+    }
+
+    #[test]
+    fn every_byte_of_every_part_counts() {
+        // As long as a hash that truncates would look at, and longer.
+        for length in [1, 20, 72, 255, 256, 1000] {
+            for at in [0, length / 2, length - 1] {
+                let one = "x".repeat(length);
+                let mut other = one.clone();
+                other.replace_range(at..=at, "y");
+                assert_ne!(
+                    encode(one.as_str()),
+                    encode(other.as_str()),
+                    "{length} {at}"
+                );
+            }
+        }
+        assert_ne!(encode(&7_u32), encode(&7_u64));
+        assert_ne!(encode(&7_u32), encode(&7_i32));
+        assert_ne!(encode("a"), encode(b"a"));
+        assert_eq!(encode("a"), encode(&String::from("a")));
+    }
+
+    #[test]
+    fn i2_the_prefix_is_not_the_keys_to_write() {
+        let prefix = |partition, generation, namespace| {
+            let mut writer = KeyWriter::begin(partition, generation, namespace);
+            writer.text("key");
+            writer.as_bytes().to_vec()
+        };
+        let all = [
+            prefix(1, 1, 1),
+            prefix(2, 1, 1),
+            prefix(1, 2, 1),
+            prefix(1, 1, 2),
+            prefix(1, 256, 1),
+            prefix(256, 1, 1),
+        ];
+        for (n, one) in all.iter().enumerate() {
+            for other in all.iter().skip(n + 1) {
+                assert_ne!(one, other);
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn i11_the_encoding_is_injective(a in any_key(), b in any_key()) {
+            prop_assert_eq!(a == b, encode(&a) == encode(&b), "{:?} {:?}", a, b);
+        }
+
+        #[test]
+        fn i11_no_key_is_the_beginning_of_another(a in any_key(), b in any_key()) {
+            prop_assume!(a != b);
+            prop_assert!(!encode(&a).starts_with(&encode(&b)));
+        }
+    }
+}

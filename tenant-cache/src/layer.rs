@@ -1,0 +1,259 @@
+//! The response cache layer and its configuration.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use http::Method;
+use tenant_context::{ConfigError, StackPart, stack::place};
+use tower_layer::Layer;
+
+use crate::{
+    ResponseCache, TenantCache,
+    cache::RESPONSES,
+    key::KeyWriter,
+    partition::{Epoch, Partition},
+    target::Target,
+};
+
+/// Keeps responses to GET requests, per tenant and within a tenant per authority, as RFC 9111 allows.
+/// Made by [`layer`].
+///
+/// # Who may be answered from the cache
+///
+/// Always the same tenant, and the same *authority*: principal, actors, scopes, roles, resource prefix
+/// and custom claims ([`Identity::authority`](tenant_context::Identity::authority)). A narrower token of the same
+/// agent does not read what a wider one stored. `public` and `s-maxage` change nothing about that; only a
+/// route declared [`shared_within_tenant`](ResponseCacheLayerBuilder::shared_within_tenant) crosses authorities.
+///
+/// A part that serves one authority alone is a private cache in the sense of RFC 9111, so that §3.5
+/// (requests with `Authorization`) does not apply to it; on a shared route it does, and a response is stored
+/// only if it says `public`, `must-revalidate` or `s-maxage`. `private` is obeyed in both: such a response is never
+/// stored.
+///
+/// # What is stored
+///
+/// Complete responses to GET with status 200, 203, 204, 300, 301, 308, 404, 405, 410, 414 or 501, that
+/// state their freshness (`s-maxage`, `max-age`, `Expires`); no heuristics. Never one with `Set-Cookie`,
+/// `no-store`, `no-cache`, `private`, `Vary: *`, a `Vary` on `Authorization` or `Cookie`, a field marked as sensitive, a
+/// `Cache-Control` that does not parse, trailers, a refusal among its extensions or its trail, or gRPC content.
+/// Requests that are conditional, ask for a range or another protocol, say `no-store`, or carry content go to
+/// the handler, and so do `no-cache`, `Pragma` and `max-age=0`, whose answers may be stored.
+///
+/// # What the key is
+///
+/// Tenant, authority, scheme, host, path and query as they came, and the request's fields that the
+/// response's `Vary` names. What else a handler reads (`X-Forwarded-Host`, a cookie, `Accept-Language`) it must name
+/// in `Vary`, or state no freshness.
+///
+/// A framework may cut a prefix off the URI inside a nested router (axum's `nest` does). Put the layer
+/// around the finished router, where the whole path is seen; inside nested routers, build a layer for each.
+///
+/// # Invalidation
+///
+/// A request whose method is not safe makes all of its tenant's stored responses unreachable, and those
+/// being made meanwhile, unless it ends in a 4xx or a refusal: also when it fails or is cancelled, for it may
+/// have written. That is coarser than RFC 9111 §4.4 asks, and covers every authority and every related URI.
+/// [`TenantCache::purge`] does the same by hand.
+///
+/// # What a hit passes by
+///
+/// Everything inside of the layer, authorization in handlers included: scope and role checks stand
+/// outside of it ([`TenantStack`](tenant_context::TenantStack) orders them so). What the handler had written
+/// to the trail as action and resource is written again.
+///
+/// # Cost
+///
+/// No box and no lock on the way to the handler. While nothing is stored for the tenant there is no
+/// look-up. A body that is being stored is copied, at most [`max_body`](ResponseCacheLayerBuilder::max_body) bytes
+/// for each request in flight, beside the cache's bounds. For responses that vary the request's fields
+/// are copied, as long as some response in 256 can be stored at all.
+#[derive(Clone)]
+#[must_use = "a layer does nothing until it wraps a service"]
+pub struct ResponseCacheLayer {
+    shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) cache: TenantCache,
+    pub(crate) max_body: usize,
+    pub(crate) max_variants: usize,
+    routes: Option<matchit::Router<()>>,
+    /// Tells this layer's entries from those of other layers on the same cache.
+    number: u64,
+    /// Responses in a row that could not be stored, up to [`IDLE`].
+    unstorable: AtomicU32,
+}
+
+/// After so many responses in a row that could not be stored, requests' fields are not remembered until
+/// one can.
+const IDLE: u32 = 256;
+
+/// Builds a [`ResponseCacheLayer`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct ResponseCacheLayerBuilder {
+    cache: TenantCache,
+    max_body: usize,
+    max_variants: usize,
+    shared: Vec<(Method, String)>,
+}
+
+/// Begins a response cache layer on a cache.
+///
+/// ```
+/// use http::Method;
+/// use tenant_cache::TenantCache;
+///
+/// let cache = TenantCache::builder().build()?;
+/// let layer = tenant_cache::layer(cache.clone())
+///     .max_body(256 << 10)
+///     .shared_within_tenant(Method::GET, "/prices")
+///     .build()?;
+/// # Ok::<(), tenant_cache::ConfigError>(())
+/// ```
+pub fn layer(cache: TenantCache) -> ResponseCacheLayerBuilder {
+    ResponseCacheLayerBuilder {
+        cache,
+        max_body: 1 << 20,
+        max_variants: 8,
+        shared: Vec::new(),
+    }
+}
+
+impl ResponseCacheLayerBuilder {
+    /// The longest body that is stored, in bytes. Default 1 MiB. Longer ones pass through unstored. The tenant's
+    /// ceiling holds besides.
+    pub fn max_body(mut self, bytes: usize) -> Self {
+        self.max_body = bytes;
+        self
+    }
+
+    /// The most responses kept for one URI that varies. Default 8, at most 64; beyond it the oldest goes.
+    pub fn max_variants(mut self, variants: usize) -> Self {
+        self.max_variants = variants;
+        self
+    }
+
+    /// Declares that every identity of a tenant gets the same answer here: what one stored, all of its
+    /// tenant's read. By method (GET, which includes HEAD) and template (axum's syntax, `/prices/{region}`), matched on the raw
+    /// path. The response must say `public`, `must-revalidate` or `s-maxage` to be stored (RFC 9111 §3.5).
+    pub fn shared_within_tenant(mut self, method: Method, template: impl Into<String>) -> Self {
+        self.shared.push((method, template.into()));
+        self
+    }
+
+    /// Builds the layer.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if a shared route is not a GET's, its template is not valid or stands twice, or the
+    /// number of variants is out of its bounds.
+    pub fn build(self) -> Result<ResponseCacheLayer, ConfigError> {
+        if !(1..=64).contains(&self.max_variants) {
+            return Err(ConfigError::new(format!(
+                "response cache: `max_variants` is {}; choose 1 to 64",
+                self.max_variants
+            )));
+        }
+        let mut routes = matchit::Router::new();
+        for (method, template) in &self.shared {
+            if method != Method::GET {
+                return Err(ConfigError::new(format!(
+                    "response cache: {method} {template:?} cannot be shared, only responses to GET are stored (and serve HEAD); declare GET"
+                )));
+            }
+            if !template.starts_with('/') {
+                return Err(ConfigError::new(format!(
+                    "response cache: shared route {template:?}: a template begins with `/`"
+                )));
+            }
+            routes.insert(template.as_str(), ()).map_err(|error| {
+                ConfigError::new(format!(
+                    "response cache: shared route {template:?}: {error}"
+                ))
+            })?;
+        }
+        Ok(ResponseCacheLayer {
+            shared: Arc::new(Shared {
+                number: self.cache.next_layer(),
+                cache: self.cache,
+                max_body: self.max_body,
+                max_variants: self.max_variants,
+                routes: (!self.shared.is_empty()).then_some(routes),
+                unstorable: AtomicU32::new(0),
+            }),
+        })
+    }
+}
+
+impl Shared {
+    /// Whether all of the tenant's identities share the answers to this path.
+    pub(crate) fn is_shared(&self, path: &str) -> bool {
+        self.routes
+            .as_ref()
+            .is_some_and(|routes| routes.at(path).is_ok())
+    }
+
+    /// Whether to remember a request's fields, for a response that may vary by them.
+    pub(crate) fn remembers(&self) -> bool {
+        self.unstorable.load(Ordering::Relaxed) < IDLE
+    }
+
+    pub(crate) fn learn(&self, storable: bool) {
+        let before = self.unstorable.load(Ordering::Relaxed);
+        let now = if storable {
+            0
+        } else {
+            before.saturating_add(1).min(IDLE)
+        };
+        // A lost update changes when copying begins or ends, nothing else.
+        if now != before {
+            self.unstorable.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// The key of a response: `authority` is `None` on a shared route.
+    pub(crate) fn key(
+        &self,
+        partition: &Partition,
+        epoch: Epoch,
+        authority: Option<u64>,
+        target: &Target,
+    ) -> KeyWriter {
+        let mut key = KeyWriter::begin(partition.number(), epoch.generation, RESPONSES);
+        key.bytes(&epoch.responses.unwrap_or_default().to_be_bytes())
+            .bytes(&self.number.to_be_bytes());
+        match authority {
+            None => key.bytes(&[]),
+            Some(number) => key.bytes(&number.to_be_bytes()),
+        };
+        target.write(&mut key);
+        key
+    }
+}
+
+impl StackPart for ResponseCacheLayer {
+    type Place = place::Cache;
+}
+
+impl<S> Layer<S> for ResponseCacheLayer {
+    type Service = ResponseCache<S>;
+
+    fn layer(&self, inner: S) -> ResponseCache<S> {
+        ResponseCache::new(inner, Arc::clone(&self.shared))
+    }
+}
+
+impl fmt::Debug for ResponseCacheLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseCacheLayer")
+            .field("max_body", &self.shared.max_body)
+            .field("max_variants", &self.shared.max_variants)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,198 @@
+//! What is done with the response of a request that went to the handler.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_body::Body;
+use tenant_context::{Monotonic, Rejection, Trail};
+
+use crate::{
+    body::{CacheBody, Tee},
+    layer::Shared,
+    partition::{Epoch, Partition},
+    policy, status,
+    store::Place,
+    stored::{Deed, Head, StoredResponse, Variants},
+    target::Target,
+};
+
+pub(crate) enum Plan {
+    /// It goes out as it is.
+    Nothing,
+    /// It says why the cache did not answer.
+    Mark(Forward),
+    /// It is stored, if it may be.
+    Record(Recording),
+    /// It makes what is stored unreachable.
+    Invalidate(Invalidation),
+}
+
+/// Why a request went to the handler (RFC 9211 §2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forward {
+    Bypass,
+    Miss,
+    Stale,
+    Request,
+}
+
+/// A request that may have written: on drop, all of its tenant's responses are forgotten.
+pub(crate) struct Invalidation {
+    partition: Option<Arc<Partition>>,
+}
+
+impl Invalidation {
+    pub(crate) const fn new(partition: Arc<Partition>) -> Self {
+        Self {
+            partition: Some(partition),
+        }
+    }
+
+    /// RFC 9111 §4.4, and more: only what was refused has certainly changed nothing.
+    fn settle<B>(mut self, response: &Response<B>) {
+        let refused = response.status().is_client_error()
+            || response.extensions().get::<Rejection>().is_some();
+        if refused {
+            self.partition = None;
+        }
+    }
+}
+
+impl Drop for Invalidation {
+    fn drop(&mut self) {
+        if let Some(partition) = &self.partition {
+            partition.forget_responses();
+        }
+    }
+}
+
+/// A GET whose answer may be stored, as it was when it began.
+pub(crate) struct Recording {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) partition: Arc<Partition>,
+    pub(crate) epoch: Epoch,
+    /// `None` on a route that the tenant's identities share.
+    pub(crate) authority: Option<u64>,
+    pub(crate) target: Target,
+    pub(crate) asked: Option<HeaderMap>,
+    pub(crate) trail: Trail,
+    pub(crate) requested: Monotonic,
+    pub(crate) forward: Forward,
+}
+
+impl Plan {
+    pub(crate) fn finish<B: Body<Data = Bytes>>(
+        self,
+        mut response: Response<B>,
+    ) -> Response<CacheBody<B>> {
+        let (forward, tee) = match self {
+            Self::Nothing => return response.map(|body| CacheBody::inner(body, None)),
+            Self::Invalidate(invalidation) => {
+                invalidation.settle(&response);
+                return response.map(|body| CacheBody::inner(body, None));
+            }
+            Self::Mark(forward) => (forward, None),
+            Self::Record(recording) => (recording.forward, recording.begin(&response)),
+        };
+        let value = status::forwarded(forward, tee.is_some());
+        response.headers_mut().append(status::NAME, value);
+        response.map(|body| CacheBody::inner(body, tee))
+    }
+}
+
+impl Recording {
+    /// Decides whether the response is stored, and if so begins.
+    fn begin<B: Body>(self, response: &Response<B>) -> Option<Box<Tee>> {
+        let (status, headers) = (response.status(), response.headers());
+        if response.extensions().get::<Rejection>().is_some() {
+            return None;
+        }
+        if !policy::states_freshness(headers) {
+            self.shared.learn(false);
+            return None;
+        }
+        let clock = self.shared.cache.clock();
+        let received = (clock.monotonic(), clock.unix());
+        let delay = received.0.saturating_since(self.requested);
+        let decided =
+            policy::response(status, headers, self.authority.is_none(), delay, received.1);
+        self.shared.learn(decided.is_ok());
+        let storable = decided.ok()?;
+        let length = expected(headers, response.body())?;
+        let most = u64::try_from(self.shared.max_body).unwrap_or(u64::MAX);
+        if length.is_some_and(|length| length > most) {
+            return None;
+        }
+        let deed = Deed::of(&self.trail)?;
+        let head = Head::new(
+            status,
+            headers,
+            storable,
+            self.asked.as_ref(),
+            deed,
+            received,
+        )?;
+        Some(Box::new(Tee::new(self, head, length)))
+    }
+
+    /// Stores a response that came to its end.
+    pub(crate) fn store(&self, mut head: Head, body: Vec<u8>) {
+        // What was purged meanwhile could not be found again: not worth the memory.
+        if !self.partition.is_current(self.epoch) {
+            return;
+        }
+        if head.status != StatusCode::NO_CONTENT {
+            head.headers
+                .insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
+        let response = StoredResponse {
+            head,
+            body: Bytes::from(body.into_boxed_slice()),
+        };
+        let cache = &self.shared.cache;
+        let now = cache.now();
+        let key = self
+            .shared
+            .key(&self.partition, self.epoch, self.authority, &self.target);
+        let known = cache.store().get(key.as_bytes(), now);
+        let variants = known
+            .as_ref()
+            .and_then(|entry| entry.value::<Variants>())
+            .unwrap_or(&Variants::default())
+            .with(response, self.shared.max_variants, now);
+        let place = Place {
+            partition: &self.partition,
+            epoch: self.epoch,
+            key: key.as_bytes(),
+            expires_at: variants.expires_at(),
+        };
+        let weight = variants.weight();
+        cache.insert(place, variants, weight, now);
+    }
+
+    pub(crate) fn max_body(&self) -> usize {
+        self.shared.max_body
+    }
+}
+
+/// The body's length, if it is known. The outer `None`: the field and the body contradict each other,
+/// or the field is no number.
+fn expected(headers: &HeaderMap, body: &impl Body) -> Option<Option<u64>> {
+    let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
+    let stated: Option<u64> = match (lines.next(), lines.next()) {
+        (None, _) => None,
+        (Some(line), None) => {
+            let digits = line.to_str().ok()?;
+            if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                return None;
+            }
+            Some(digits.parse().ok()?)
+        }
+        _ => return None,
+    };
+    match (stated, body.size_hint().exact()) {
+        (Some(stated), Some(exact)) if stated != exact => None,
+        (stated, exact) => Some(stated.or(exact)),
+    }
+}
