@@ -116,7 +116,8 @@ impl fmt::Debug for Attachments {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

@@ -172,7 +172,8 @@ id! {
     CredentialId, "credential id", 255, |byte| byte.is_ascii_graphic()
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -217,7 +218,8 @@ mod tests {
     proptest! {
         #[test]
         fn parsing_keeps_every_byte(text in "[A-Za-z0-9._-]{1,64}") {
-            prop_assert_eq!(TenantId::parse(&text).unwrap().as_str(), text);
+            let id = TenantId::parse(&text).unwrap();
+            prop_assert_eq!(id.as_str(), text);
         }
 
         #[test]

@@ -108,10 +108,10 @@ impl LiveCell {
     pub(crate) fn wake_all(&self) {
         self.wakers.wake_all();
     }
-
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 
@@ -147,7 +147,8 @@ mod tests {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(test)]
+#[cfg(loom)]
 mod loom_tests {
     use super::*;
     use loom::{sync::Arc, thread};

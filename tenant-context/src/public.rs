@@ -75,7 +75,8 @@ impl fmt::Debug for PublicRoutes {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

@@ -78,7 +78,8 @@ impl fmt::Debug for RequestId {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use std::collections::HashSet;

@@ -4,6 +4,7 @@ use std::{
     fmt,
     sync::{Arc, Weak},
     task::Waker,
+    time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
@@ -169,16 +170,8 @@ impl TenantState {
             })
     }
 
-    pub(crate) fn ticket(&self) -> LoadTicket {
-        let control = self.control.lock();
-        LoadTicket {
-            hand: control.hand,
-            version: control.version,
-        }
-    }
-
     /// Takes in what a load found. `None`: the registry does not know the tenant.
-    pub(crate) fn apply(
+    pub(crate) fn loaded(
         &self,
         found: Option<TenantRecord>,
         ticket: LoadTicket,
@@ -187,39 +180,65 @@ impl TenantState {
     ) {
         let mut control = self.control.lock();
         match found {
-            Some(record) if control.version.is_none_or(|known| record.version > known) => {
-                // Lifts a suspension only if it was made before the load began.
-                if control.hand == ticket.hand && control.version.is_some() {
-                    control.suspended_by_hand = false;
-                }
-                control.version = Some(record.version);
-                self.record.store(Some(Arc::new(record)));
-                self.revision.fetch_add(1, Ordering::AcqRel);
+            Some(record) => {
+                self.take_in(&mut control, record, ticket);
             }
-            Some(record)
-                if self.record.load().is_none() && control.version == Some(record.version) =>
-            {
-                self.record.store(Some(Arc::new(record)));
-                self.revision.fetch_add(1, Ordering::AcqRel);
-            }
-            Some(_older_or_known) => {}
             None if control.version == ticket.version => {
                 self.record.store(None);
                 self.revision.fetch_add(1, Ordering::AcqRel);
             }
             None => {}
         }
-        let standing = match self.standing_of_record() {
+        self.settle(&control);
+        if control.hand == ticket.hand {
+            self.looked(&mut control, now, fresh_until);
+        }
+    }
+
+    /// Takes in a record that was pushed. Old news is no look: only a newer record is fresh.
+    pub(crate) fn pushed(&self, record: TenantRecord, now: Monotonic, fresh_until: Monotonic) {
+        let mut control = self.control.lock();
+        let ticket = LoadTicket {
+            hand: control.hand,
+            version: control.version,
+        };
+        if self.take_in(&mut control, record, ticket) {
+            self.settle(&control);
+            self.looked(&mut control, now, fresh_until);
+        }
+    }
+
+    /// Applies a record if it is newer than what is known, and says whether it was.
+    fn take_in(&self, control: &mut Control, record: TenantRecord, ticket: LoadTicket) -> bool {
+        let forgotten = self.record.load().is_none() && control.version == Some(record.version);
+        let newer = control.version.is_none_or(|known| record.version > known);
+        if newer {
+            // Lifts a suspension only if it was made before the load began.
+            if control.hand == ticket.hand && control.version.is_some() {
+                control.suspended_by_hand = false;
+            }
+            control.version = Some(record.version);
+        }
+        if newer || forgotten {
+            self.record.store(Some(Arc::new(record)));
+            self.revision.fetch_add(1, Ordering::AcqRel);
+        }
+        newer
+    }
+
+    fn settle(&self, control: &Control) {
+        self.live.set(match self.standing_of_record() {
             Standing::Active if control.suspended_by_hand => Standing::Suspended,
             standing => standing,
-        };
-        self.live.set(standing);
-        if control.hand == ticket.hand {
-            control.loaded_at = Some(now);
-            control.failure = None;
-            self.fresh_until
-                .store(fresh_until.as_nanos(), Ordering::Release);
-        }
+        });
+    }
+
+    fn looked(&self, control: &mut Control, now: Monotonic, fresh_until: Monotonic) {
+        control.loaded_at = Some(now);
+        control.retry_at = Monotonic::default();
+        control.failure = None;
+        self.fresh_until
+            .store(fresh_until.as_nanos(), Ordering::Release);
     }
 
     pub(crate) fn load_failed(&self, error: LookupError, retry_at: Monotonic) {
@@ -235,41 +254,73 @@ impl TenantState {
         self: &Arc<Self>,
         now: Monotonic,
     ) -> Lookup<Result<(), LookupError>> {
-        if now.as_nanos() < self.fresh_until.load(Ordering::Acquire) {
+        if self.is_fresh(now) {
             return Lookup::Ready(Ok(()));
         }
         let Some(directory) = self.owner.upgrade() else {
             return Lookup::Ready(Err(LookupError::registry_gone()));
         };
+        let max_stale = directory.settings().max_stale;
         let mut control = self.control.lock();
-        let usable = control
-            .loaded_at
-            .is_some_and(|loaded| now < loaded.saturating_add(directory.settings().max_stale));
+        // A load may have finished between the first look and the lock.
+        if self.is_fresh(now) {
+            return Lookup::Ready(Ok(()));
+        }
+        let usable = control.usable(now, max_stale);
         if now < control.retry_at {
-            return Lookup::Ready(match &control.failure {
-                Some(failure) if !usable => Err(failure.clone()),
-                _ => Ok(()),
+            return Lookup::Ready(if usable {
+                Ok(())
+            } else {
+                Err(control
+                    .failure
+                    .clone()
+                    .unwrap_or_else(LookupError::left_alone))
             });
         }
-        match control.flight.as_ref().and_then(WeakShared::upgrade) {
+        let flight = match control.flight.as_ref().and_then(WeakShared::upgrade) {
             // A finished flight is a past answer: only one that is under way may be joined.
             Some(flight) if flight.peek().is_none() => {
                 if usable {
                     return Lookup::Ready(Ok(()));
                 }
-                Lookup::Pending(Box::pin(flight))
+                flight
             }
             _ => {
                 let ticket = LoadTicket {
                     hand: control.hand,
                     version: control.version,
                 };
-                let flight = directory.load(Arc::clone(self), ticket);
+                let flight = Arc::clone(&directory).load(Arc::clone(self), ticket);
                 control.flight = flight.downgrade();
-                drop(control);
-                Lookup::Pending(Box::pin(flight))
+                flight
             }
-        }
+        };
+        drop(control);
+        let state = Arc::clone(self);
+        Lookup::pending(async move {
+            let Err(error) = flight.await else {
+                return Ok(());
+            };
+            // What is known serves the request that looked, as it serves all others.
+            let now = directory.settings().clock.monotonic();
+            if state.control.lock().usable(now, max_stale) {
+                Ok(())
+            } else {
+                Err(error)
+            }
+        })
+    }
+
+    fn is_fresh(&self, now: Monotonic) -> bool {
+        now.as_nanos() < self.fresh_until.load(Ordering::Acquire)
+    }
+}
+
+impl Control {
+    /// Whether what is known may still be used, though it is stale.
+    fn usable(&self, now: Monotonic, max_stale: Duration) -> bool {
+        self.loaded_at
+            .is_some_and(|loaded| now < loaded.saturating_add(max_stale))
     }
 }
 

@@ -144,7 +144,8 @@ impl fmt::Debug for Trail {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

@@ -129,7 +129,7 @@ fn a_record_is_used_for_its_time_to_live_and_then_looked_up_again() {
         Answer::found(acme(2).plan("pro")),
     ]);
     assert_eq!(&*house.acme().unwrap().plan(), "free");
-    house.clock.advance(TTL - TICK);
+    house.clock.advance(TTL.saturating_sub(TICK));
     assert_eq!(&*house.acme().unwrap().plan(), "free");
     assert_eq!(house.registry.calls(), 1);
     house.clock.advance(TICK);
@@ -141,7 +141,7 @@ fn a_record_is_used_for_its_time_to_live_and_then_looked_up_again() {
 fn an_unknown_tenant_is_remembered_for_its_own_time_to_live() {
     let house = house([Answer::missing(), Answer::found(acme(1))]);
     assert_eq!(kind(house.acme()), LookupErrorKind::Unknown);
-    house.clock.advance(NEGATIVE_TTL - TICK);
+    house.clock.advance(NEGATIVE_TTL.saturating_sub(TICK));
     assert_eq!(kind(house.acme()), LookupErrorKind::Unknown);
     assert_eq!(house.registry.calls(), 1);
     house.clock.advance(TICK);
@@ -308,7 +308,7 @@ fn a_failing_registry_is_left_alone_for_a_while() {
         assert_eq!(kind(house.acme()), LookupErrorKind::Unavailable);
     }
     assert_eq!(house.registry.calls(), 1);
-    house.clock.advance(RETRY_AFTER - TICK);
+    house.clock.advance(RETRY_AFTER.saturating_sub(TICK));
     assert_eq!(kind(house.acme()), LookupErrorKind::Unavailable);
     assert_eq!(house.registry.calls(), 1);
     house.clock.advance(TICK);
@@ -339,7 +339,7 @@ fn a_stale_record_serves_while_the_registry_fails_until_the_maximum_staleness() 
         assert_eq!(house.status(), TenantStatus::Active);
     }
     assert_eq!(house.registry.calls(), 2);
-    house.clock.advance(MAX_STALE - TTL - TICK);
+    house.clock.advance(MAX_STALE.saturating_sub(TTL + TICK));
     assert_eq!(house.status(), TenantStatus::Active);
     house.clock.advance(TICK);
     assert_eq!(kind(house.acme()), LookupErrorKind::Unavailable);
@@ -405,7 +405,7 @@ fn a_hung_registry_is_given_up_when_there_is_a_timer() {
     let mut cx = Context::from_waker(&waker);
     assert!(look_up.poll_unpin(&mut cx).is_pending());
     assert_eq!(clock.sleeping(), 1);
-    clock.advance(LOAD_TIMEOUT - TICK);
+    clock.advance(LOAD_TIMEOUT.saturating_sub(TICK));
     assert!(look_up.poll_unpin(&mut cx).is_pending());
     let woken = count.0.load(Ordering::SeqCst);
     clock.advance(TICK);
@@ -647,6 +647,23 @@ fn a_load_that_began_before_resume_is_no_look() {
         "the old row was believed"
     );
     assert_eq!(house.registry.calls(), 3);
+}
+
+#[test]
+fn a_request_after_resume_does_not_wait_for_a_load_that_began_before() {
+    let house = house([
+        Answer::found(acme(1)),
+        Answer::Hang,
+        Answer::found(suspended(2)),
+    ]);
+    drop(house.acme());
+    house.tenants.suspend(&id("acme"));
+    house.clock.advance(TTL);
+    let mut in_flight = house.begin("acme");
+    assert!((&mut in_flight).now_or_never().is_none());
+    house.tenants.resume(&id("acme"));
+    assert_eq!(house.status(), TenantStatus::Suspended);
+    assert_eq!((house.registry.calls(), house.registry.hanging()), (3, 1));
 }
 
 // Records that are pushed

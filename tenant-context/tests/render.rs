@@ -345,7 +345,7 @@ proptest! {
         let secs: u64 = response.headers()[header::RETRY_AFTER].to_str().unwrap().parse().unwrap();
         prop_assert!(secs >= 1);
         prop_assert!(Duration::from_secs(secs) >= wait);
-        prop_assert!(secs == 1 || Duration::from_secs(secs - 1) < wait);
+        prop_assert!(secs == 1 || Duration::from_secs(secs.saturating_sub(1)) < wait);
     }
 
     #[test]

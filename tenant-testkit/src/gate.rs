@@ -137,3 +137,28 @@ impl Drop for Pass {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::polls::Polls;
+
+    #[test]
+    fn the_last_waker_is_woken_and_a_dropped_pass_waits_no_more() {
+        let gate = Gate::closed();
+        let (first, last) = (Polls::new(), Polls::new());
+        let mut pass = Box::pin(gate.pass());
+        assert!(first.poll(pass.as_mut()).is_pending());
+        assert!(last.poll(pass.as_mut()).is_pending());
+        let mut dropped = Box::pin(gate.pass());
+        assert!(first.poll(dropped.as_mut()).is_pending());
+        assert_eq!(gate.waiting(), 2);
+        drop(dropped);
+        assert_eq!(gate.waiting(), 1);
+        gate.open();
+        assert_eq!((first.woken(), last.woken()), (0, 1));
+        gate.close();
+        assert!(last.poll(pass.as_mut()).is_ready(), "it was let through");
+        assert!(last.poll(Box::pin(gate.pass()).as_mut()).is_pending());
+    }
+}

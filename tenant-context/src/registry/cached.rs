@@ -224,14 +224,8 @@ impl CachedRegistry {
     /// known.
     pub fn apply(&self, record: TenantRecord) {
         if let Some(state) = self.known(&record.id) {
-            let ticket = state.ticket();
             let now = self.0.settings.clock.monotonic();
-            state.apply(
-                Some(record),
-                ticket,
-                now,
-                now.saturating_add(self.0.settings.ttl),
-            );
+            state.pushed(record, now, now.saturating_add(self.0.settings.ttl));
         }
     }
 
@@ -322,7 +316,7 @@ impl Directory {
             match answer {
                 Ok(found) => {
                     let ttl = if found.is_some() { settings.ttl } else { settings.negative_ttl };
-                    state.apply(found, ticket, now, now.saturating_add(ttl));
+                    state.loaded(found, ticket, now, now.saturating_add(ttl));
                     Ok(())
                 }
                 Err(error) => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 
 use super::{BoxError, TenantRegistry};
 use crate::{TenantId, TenantRecord};
@@ -19,7 +19,14 @@ use crate::{TenantId, TenantRecord};
 /// # Ok::<(), tenant_context::IdError>(())
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct MemoryRegistry(Arc<DashMap<TenantId, TenantRecord>>);
+pub struct MemoryRegistry(Arc<DashMap<TenantId, Row>>);
+
+/// A removed tenant's row keeps its version: inserted again, the tenant is newer than what caches know.
+#[derive(Clone, Debug)]
+struct Row {
+    version: u64,
+    record: Option<TenantRecord>,
+}
 
 impl MemoryRegistry {
     /// A registry without tenants.
@@ -30,23 +37,33 @@ impl MemoryRegistry {
     /// Inserts or replaces a tenant. Its version becomes one more than that of the record it
     /// replaces, if it is not newer already.
     pub fn insert(&self, mut record: TenantRecord) {
-        self.0
-            .entry(record.id.clone())
-            .and_modify(|old| {
-                record.version = record.version.max(old.version.saturating_add(1));
-                old.clone_from(&record);
-            })
-            .or_insert(record);
+        match self.0.entry(record.id.clone()) {
+            Entry::Occupied(mut row) => {
+                record.version = record.version.max(row.get().version.saturating_add(1));
+                row.insert(Row {
+                    version: record.version,
+                    record: Some(record),
+                });
+            }
+            Entry::Vacant(vacant) => {
+                vacant.insert(Row {
+                    version: record.version,
+                    record: Some(record),
+                });
+            }
+        }
     }
 
     /// Removes a tenant.
     pub fn remove(&self, id: &TenantId) {
-        self.0.remove(id);
+        if let Some(mut row) = self.0.get_mut(id) {
+            row.record = None;
+        }
     }
 }
 
 impl TenantRegistry for MemoryRegistry {
     async fn load(&self, id: &TenantId) -> Result<Option<TenantRecord>, BoxError> {
-        Ok(self.0.get(id).map(|record| record.clone()))
+        Ok(self.0.get(id).and_then(|row| row.record.clone()))
     }
 }

@@ -105,6 +105,10 @@ impl LookupError {
         Self::unavailable("the registry that this tenant was loaded from has been dropped")
     }
 
+    pub(crate) fn left_alone() -> Self {
+        Self::unavailable("the tenant registry failed and is left alone for a while")
+    }
+
     /// What went wrong.
     pub const fn kind(&self) -> LookupErrorKind {
         self.kind

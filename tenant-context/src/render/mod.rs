@@ -40,7 +40,8 @@ impl Protocol {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use http::HeaderValue;

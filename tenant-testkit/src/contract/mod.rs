@@ -9,7 +9,7 @@
 //! use http::Request;
 //! use tenant_context::IdentityLayer;
 //! use tenant_testkit::{ManualClock, TestAuth, claims, contract::{Probe, ProbeBody}, tenants};
-//! use tower_layer::Layer;
+//! use tower::Layer;
 //!
 //! let clock = ManualClock::new();
 //! let auth = TestAuth::new(tenants(&["acme"], &clock)).accept("ada", claims("acme", "ada"));

@@ -42,7 +42,9 @@ where
     let mut neighbour = rig.handler.clone();
     let taken =
         Service::<http::Request<ProbeBody>>::poll_ready(&mut neighbour, &mut rig.polls.context());
-    debug_assert!(matches!(taken, Poll::Ready(Ok(()))));
+    ensure(taken.is_ready(), || {
+        "the probe's own handler is not ready".to_owned()
+    })?;
     ensure(rig.poll_ready(&mut service).is_pending(), || {
         "`poll_ready` is ready while a neighbour holds the inner service's only place".to_owned()
     })?;
