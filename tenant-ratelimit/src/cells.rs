@@ -37,7 +37,8 @@ impl Budget {
 /// One bucket's state: its TAT. New cells are full.
 ///
 /// A tenant's own cells are stored to under that tenant's lock only. The global cell is changed by
-/// compare-and-swap only. The number stands for itself, nothing is published with it: relaxed orderings suffice.
+/// compare-and-swap only. The number stands for itself, nothing is published with it: relaxed orderings
+/// suffice.
 #[derive(Debug)]
 pub(crate) struct Cell(AtomicU64);
 
@@ -79,12 +80,12 @@ pub(crate) const OWN: usize = 3;
 
 /// Charges all budgets, or none.
 ///
-/// `own` are cells of one tenant, the narrowest first, and the caller holds that tenant's lock. `global` is charged
-/// last, by compare-and-swap: until it succeeds nothing has been written, so a refusal, and a race that is lost,
-/// leave every cell as it was and nothing has to be given back.
+/// `own` are cells of one tenant, the narrowest first, and the caller holds that tenant's lock.
+/// `global` is charged last, by compare-and-swap: until it succeeds nothing has been written, so a
+/// refusal, and a race that is lost, leave every cell as it was and nothing has to be given back.
 ///
-/// The answer is the binding budget: of an admission the one with the fewest requests left, of a refusal the one with the
-/// longest wait, and of equal ones the narrowest.
+/// The answer is the binding budget: of an admission the one with the fewest requests left, of a
+/// refusal the one with the longest wait, and of equal ones the narrowest.
 pub(crate) fn charge<'a>(
     own: [Option<Lane<'a>>; OWN],
     global: Option<Lane<'a>>,

@@ -1,5 +1,13 @@
 //! Every interleaving of a few threads.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "tests"
+)]
+
 use std::time::Duration;
 
 use loom::{sync::Arc, thread};
@@ -17,8 +25,8 @@ fn budget(dimension: Dimension, burst: u64) -> Budget {
     .unwrap()
 }
 
-fn lane<'a>(budget: &'a Budget, cell: &'a Cell) -> Option<Lane<'a>> {
-    Some(Lane { budget, cell })
+fn lane<'a>(budget: &'a Budget, cell: &'a Cell) -> Lane<'a> {
+    Lane { budget, cell }
 }
 
 /// The cells of one tenant behind its lock, and the budgets.
@@ -43,10 +51,10 @@ impl Tenant {
         let [agent, tenant] = &*own;
         let lanes = [
             None,
-            lane(&self.budgets[0], agent),
-            lane(&self.budgets[1], tenant),
+            Some(lane(&self.budgets[0], agent)),
+            Some(lane(&self.budgets[1], tenant)),
         ];
-        charge(lanes, lane(&global.0, &global.1), NOW).is_ok()
+        charge(lanes, Some(lane(&global.0, &global.1)), NOW).is_ok()
     }
 
     /// How many requests each of the cells was charged.

@@ -1,3 +1,11 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "tests"
+)]
+
 use std::sync::{
     Barrier,
     atomic::{AtomicU32, Ordering as StdOrdering},
@@ -19,8 +27,8 @@ fn budget(dimension: Dimension, interval: u64, burst: u64) -> Budget {
     Budget::new(dimension, quota).unwrap()
 }
 
-fn lane<'a>(budget: &'a Budget, cell: &'a Cell) -> Option<Lane<'a>> {
-    Some(Lane { budget, cell })
+fn lane<'a>(budget: &'a Budget, cell: &'a Cell) -> Lane<'a> {
+    Lane { budget, cell }
 }
 
 /// All four budgets on whole nanoseconds, without bounds: either all are charged or none.
@@ -50,13 +58,11 @@ impl Model {
                 longest = Some((DIMENSIONS[at], wait));
             }
         }
-        match longest {
-            Some(binding) => Err(binding),
-            None => {
-                self.tats = next;
-                Ok(())
-            }
+        if let Some(binding) = longest {
+            return Err(binding);
         }
+        self.tats = next;
+        Ok(())
     }
 }
 
@@ -77,7 +83,7 @@ proptest! {
             .collect();
         let cells: [Cell; 4] = std::array::from_fn(|_| Cell::new(0));
         let lanes: Vec<Option<Lane<'_>>> = budgets.iter().zip(&cells)
-            .map(|(budget, cell)| budget.as_ref().and_then(|budget| lane(budget, cell)))
+            .map(|(budget, cell)| budget.as_ref().map(|budget| lane(budget, cell)))
             .collect();
         let own = [lanes[0], lanes[1], lanes[2]];
         let tats = || cells.each_ref().map(Cell::tat);
@@ -124,8 +130,8 @@ fn of_equal_waits_the_narrowest_binds() {
     let cells = [Cell::new(0), Cell::new(0)];
     let ask = || {
         charge(
-            [lane(&endpoint, &cells[0]), None, None],
-            lane(&global, &cells[1]),
+            [Some(lane(&endpoint, &cells[0])), None, None],
+            Some(lane(&global, &cells[1])),
             Monotonic::from_secs(1),
         )
     };
@@ -159,7 +165,13 @@ fn i4_read_compute_set_races_never_over_admit_at_limit_1() {
                     (&tenant, &global, &shared, &admitted, &start);
                 scope.spawn(move || {
                     start.wait();
-                    if charge([None, None, lane(tenant, cell)], lane(global, shared), now).is_ok() {
+                    if charge(
+                        [None, None, Some(lane(tenant, cell))],
+                        Some(lane(global, shared)),
+                        now,
+                    )
+                    .is_ok()
+                    {
                         admitted.fetch_add(1, StdOrdering::SeqCst);
                     }
                 });

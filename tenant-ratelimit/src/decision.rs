@@ -50,8 +50,8 @@ impl fmt::Display for Dimension {
 
 /// A request was admitted, and every budget it falls under was charged.
 ///
-/// It tells of the *binding* budget: the one with the fewest requests left. All answers are `None` if the request
-/// falls under no budget: a human's, where only agents are limited.
+/// It tells of the *binding* budget: the one with the fewest requests left. All answers are `None` if
+/// the request falls under no budget: a human's, where only agents are limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision(Option<Binding>);
 
@@ -116,9 +116,7 @@ pub struct Denied(Cause);
 #[derive(Clone, Debug)]
 enum Cause {
     Spent(Spent),
-    Full,
-    Invalid,
-    Refused(DeniedKind, Rejection),
+    Other(DeniedKind, Rejection),
 }
 
 /// The binding one of the budgets that refuse: the one with the longest wait.
@@ -149,8 +147,9 @@ pub enum DeniedKind {
     QuotaExceeded,
     /// As many tenants as the limiter may know are in use: 503.
     TooManyTenants,
-    /// The tenant's quota, as the application computed it, is none: 503.
-    InvalidQuota,
+    /// The application's mistake: a tenant's quota that is none, an endpoint of another limiter: 503,
+    /// with an error in the log.
+    Misconfigured,
     /// The context no longer holds: the tenant is suspended, the credential revoked or expired.
     ContextEnded,
     /// The request has no context, and its route is not declared public: 500.
@@ -162,36 +161,37 @@ impl Denied {
         Self(Cause::Spent(spent))
     }
 
-    pub(crate) const fn too_many_tenants() -> Self {
-        Self(Cause::Full)
+    pub(crate) fn too_many_tenants() -> Self {
+        let rejection = Rejection::overloaded(FULL_RETRY).with_reason("limits_full");
+        Self(Cause::Other(DeniedKind::TooManyTenants, rejection))
     }
 
-    pub(crate) const fn invalid_quota() -> Self {
-        Self(Cause::Invalid)
+    pub(crate) fn misconfigured(reason: &'static str) -> Self {
+        let rejection = Rejection::store_unavailable().with_reason(reason);
+        Self(Cause::Other(DeniedKind::Misconfigured, rejection))
     }
 
-    pub(crate) const fn ended(rejection: Rejection) -> Self {
-        Self(Cause::Refused(DeniedKind::ContextEnded, rejection))
+    pub(crate) const fn context_ended(rejection: Rejection) -> Self {
+        Self(Cause::Other(DeniedKind::ContextEnded, rejection))
     }
 
-    pub(crate) const fn without_context(rejection: Rejection) -> Self {
-        Self(Cause::Refused(DeniedKind::ContextMissing, rejection))
+    pub(crate) fn context_missing() -> Self {
+        let rejection = Rejection::context_missing();
+        Self(Cause::Other(DeniedKind::ContextMissing, rejection))
     }
 
     /// Why.
     pub const fn kind(&self) -> DeniedKind {
         match self.0 {
             Cause::Spent(_) => DeniedKind::QuotaExceeded,
-            Cause::Full => DeniedKind::TooManyTenants,
-            Cause::Invalid => DeniedKind::InvalidQuota,
-            Cause::Refused(kind, _) => kind,
+            Cause::Other(kind, _) => kind,
         }
     }
 
     const fn binding(&self) -> Option<&Spent> {
         match &self.0 {
             Cause::Spent(spent) => Some(spent),
-            _ => None,
+            Cause::Other(..) => None,
         }
     }
 
@@ -216,9 +216,7 @@ impl Denied {
     pub fn rejection(self) -> Rejection {
         match self.0 {
             Cause::Spent(spent) => refuse(spent),
-            Cause::Full => Rejection::overloaded(FULL_RETRY).with_reason("limits_full"),
-            Cause::Invalid => Rejection::store_unavailable().with_reason("quota_invalid"),
-            Cause::Refused(_, rejection) => rejection,
+            Cause::Other(_, rejection) => rejection,
         }
     }
 }
@@ -258,9 +256,7 @@ impl fmt::Display for Denied {
                 "the {} quota is spent; it admits again in {:?}",
                 spent.dimension, spent.wait
             ),
-            Cause::Full => f.write_str("the limiter knows as many tenants as it may"),
-            Cause::Invalid => f.write_str("the tenant's quota is not valid"),
-            Cause::Refused(_, rejection) => rejection.fmt(f),
+            Cause::Other(_, rejection) => write!(f, "{rejection} ({})", rejection.reason()),
         }
     }
 }

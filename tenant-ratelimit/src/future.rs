@@ -7,11 +7,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderMap, Response};
+use http::Response;
 use pin_project::pin_project;
 use tenant_context::{Protocol, RefusalBody, Rejection};
 
-use crate::headers::{self, Told};
+use crate::headers::Told;
 
 /// The response future of [`RateLimit`](crate::RateLimit): the inner service's, or a refusal.
 #[pin_project]
@@ -48,7 +48,7 @@ where
             StateProj::Calling { inner, told } => {
                 let mut response = ready!(inner.poll(cx))?;
                 if let Some(told) = told.take() {
-                    tell(told, response.headers_mut());
+                    told.write(response.headers_mut());
                 }
                 Poll::Ready(Ok(response.map(RefusalBody::Inner)))
             }
@@ -57,14 +57,6 @@ where
                 None => Poll::Pending,
             },
         }
-    }
-}
-
-/// Writes the fields, unless a limiter further in, which binds more narrowly, has written its own.
-fn tell(told: Told, response: &mut HeaderMap) {
-    if !response.contains_key(headers::RATE_LIMIT) {
-        response.insert(headers::RATE_LIMIT_POLICY, told.policy);
-        response.insert(headers::RATE_LIMIT, told.state);
     }
 }
 

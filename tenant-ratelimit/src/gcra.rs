@@ -1,8 +1,8 @@
 //! The decision on one cell: pure, without a clock and without I/O.
 //!
 //! GCRA (ITU-T I.371, the virtual scheduling algorithm): a cell holds one number, the theoretical
-//! arrival time (TAT) of the next request if all came at the even pace of the quota. A request conforms if the TAT
-//! lies at most one burst ahead of now, and moves it one step further.
+//! arrival time (TAT) of the next request if all came at the even pace of the quota. A request conforms
+//! if the TAT lies at most one burst ahead of now, and moves it one step further.
 //!
 //! `n` requests in a period of `p` ns are a step of `p/n` ns, which is no whole number for most
 //! quotas (3 a second), and a step that is rounded drifts. So each quota measures time in *ticks* of

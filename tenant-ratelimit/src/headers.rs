@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use sfv::{Integer, KeyRef, ListSerializer, StringRef, key_ref};
 
-use crate::{Dimension, Quota, decision::Bound};
+use crate::{Decision, Dimension, Quota, decision::Bound};
 
 /// `ratelimit-policy`.
 pub(crate) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -22,16 +22,16 @@ const TIME: &KeyRef = key_ref("t");
 
 /// Which responses carry `RateLimit` and `RateLimit-Policy`.
 ///
-/// They name the binding budget: of a refusal the one with the longest wait, of an admission the one with the fewest
-/// requests left.
+/// They name the binding budget: of a refusal the one with the longest wait, of an admission the one
+/// with the fewest requests left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Headers {
     /// Refusals only: an admission then costs no allocation.
     #[default]
     OnRefusal,
-    /// Refusals, and HTTP responses to admitted requests too, unless a limiter further in has written them. gRPC responses
-    /// carry none: a trailers-only one would have them among its trailers.
+    /// Refusals, and HTTP responses to admitted requests too, unless a limiter further in has written
+    /// them. gRPC responses carry none: a trailers-only one would have them among its trailers.
     Always,
 }
 
@@ -48,24 +48,35 @@ pub(crate) fn state(dimension: Dimension, remaining: u64, after: Duration) -> Op
     list(dimension, [(REMAINING, remaining), (TIME, secs)])
 }
 
-/// What the response to an admitted request says of the binding budget.
+/// What the response to an admitted request will say of the binding budget.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
-    pub(crate) policy: HeaderValue,
-    pub(crate) state: HeaderValue,
+    policy: HeaderValue,
+    decision: Decision,
 }
 
 impl Told {
     pub(crate) fn new(bound: Bound<'_>) -> Option<Self> {
-        let Bound { budget, tat, now } = bound;
-        let (remaining, reset) = (
-            budget.gcra.remaining(tat, now),
-            budget.gcra.full_in(tat, now),
-        );
         Some(Self {
-            policy: budget.policy.clone()?,
-            state: state(budget.dimension, remaining, reset)?,
+            policy: bound.budget.policy.clone()?,
+            decision: Some(bound).into(),
         })
+    }
+
+    /// Writes the fields, unless a limiter further in, which binds more narrowly, has written its own.
+    pub(crate) fn write(self, headers: &mut HeaderMap) {
+        let Self { policy, decision } = self;
+        if headers.contains_key(RATE_LIMIT) {
+            return;
+        }
+        let (dimension, remaining, reset) =
+            (decision.dimension(), decision.remaining(), decision.reset());
+        if let (Some(dimension), Some(remaining), Some(reset)) = (dimension, remaining, reset)
+            && let Some(state) = state(dimension, remaining, reset)
+        {
+            headers.insert(RATE_LIMIT_POLICY, policy);
+            headers.insert(RATE_LIMIT, state);
+        }
     }
 }
 

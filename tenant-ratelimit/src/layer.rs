@@ -47,23 +47,24 @@ impl RateLimitLayerBuilder {
         self
     }
 
-    /// Limits all requests of each tenant: one [`Quota`] for all, or a closure that makes it from the tenant's plan.
-    /// Under another plan a tenant keeps what it has spent, in requests: of 7 spent, 13 are left of a burst of 20, and
-    /// none of a burst of 5.
+    /// Limits all requests of each tenant: one [`Quota`] for all, or a closure that makes it from the
+    /// tenant's plan. Under another plan a tenant keeps what it has spent, in requests: of 7 spent, 13
+    /// are left of a burst of 20, and none of a burst of 5.
     pub fn tenant(mut self, quota: impl TenantQuota) -> Self {
         self.tenant = Some(Box::new(quota));
         self
     }
 
-    /// Limits the requests of each agent within its tenant: the current actor, where it is an agent. Equal ids in
-    /// two tenants are two agents.
+    /// Limits the requests of each agent within its tenant: the current actor, where it is an agent.
+    /// Equal ids in two tenants are two agents.
     pub fn agent(mut self, quota: Quota) -> Self {
         self.agent = Some(quota);
         self
     }
 
-    /// Limits each tenant's requests to one endpoint: `"POST /reports"`, `"GET /invoices/{id}"`, or over gRPC
-    /// `"POST /pkg.Service/Method"`. Parameters are written as in axum. A `GET` endpoint's `HEAD` requests count too.
+    /// Limits each tenant's requests to one endpoint: `"POST /reports"`, `"GET /invoices/{id}"`, or
+    /// over gRPC `"POST /pkg.Service/Method"`. Parameters are written as in axum. A `GET` endpoint's
+    /// `HEAD` requests count too.
     pub fn endpoint(mut self, route: impl Into<String>, quota: Quota) -> Self {
         self.endpoints.push((route.into(), quota));
         self
@@ -82,8 +83,9 @@ impl RateLimitLayerBuilder {
         self
     }
 
-    /// The most agents of one tenant that have a budget of their own. Default 10,000. Beyond it the tenant's further agents
-    /// share one budget, so made-up agents gain nothing and other tenants notice nothing.
+    /// The most agents of one tenant that have a budget of their own. Default 10,000. Beyond it the
+    /// tenant's further agents share one budget, so made-up agents gain nothing and other tenants
+    /// notice nothing.
     pub fn max_agents_per_tenant(mut self, max: usize) -> Self {
         self.max_agents = max;
         self
@@ -165,7 +167,8 @@ impl fmt::Debug for RateLimitLayerBuilder {
     }
 }
 
-/// Enforces budgets: all that a request falls under are charged, or none. See [the crate's documentation](crate).
+/// Enforces budgets: all that a request falls under are charged, or none. See [the crate's
+/// documentation](crate).
 ///
 /// Clones spend the same budgets: give one to the HTTP server and one to the gRPC server.
 #[derive(Clone, Debug)]

@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc};
 
 use http::Request;
 use tenant_context::{
-    Clock, ConfigError, InstanceId, Monotonic, PrincipalKind, PublicRoute, Rejection,
-    TenantContext, TenantState,
+    Clock, ConfigError, InstanceId, Monotonic, PrincipalKind, PublicRoute, TenantContext,
+    TenantState,
 };
 
 use crate::{
@@ -53,6 +53,9 @@ pub(crate) struct Inner {
     pub(crate) tenants: Tenants,
 }
 
+/// What an identity keeps does not go stale: plans change in place.
+const GENERATION: u64 = 0;
+
 /// A declared endpoint, for [`Limits::check`]. [`Limits::endpoint`] hands it out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
@@ -82,11 +85,11 @@ impl Limits {
         })
     }
 
-    /// Charges one request to every budget it falls under: the global one, the tenant's, the acting agent's, and the
-    /// endpoint's if one is named; or refuses and charges none of them.
+    /// Charges one request to every budget it falls under: the global one, the tenant's, the acting
+    /// agent's, and the endpoint's if one is named; or refuses and charges none of them.
     ///
-    /// On an identity that came before: a lock that this tenant's requests share for some ten nanoseconds, one reading
-    /// of each clock, no allocation.
+    /// On an identity that came before: no look-up and no allocation; a lock that only this tenant's
+    /// requests share, and a reading of each clock.
     ///
     /// # Errors
     ///
@@ -96,13 +99,13 @@ impl Limits {
         tenant: &TenantContext,
         endpoint: Option<Endpoint>,
     ) -> Result<Decision, Denied> {
-        tenant.check().map_err(Denied::ended)?;
+        tenant.check().map_err(Denied::context_ended)?;
         let at = match endpoint {
             Some(endpoint) if endpoint.instance != self.0.instance => {
                 tracing::error!(
                     "`Limits::check` was given another limiter's endpoint: take it from `Limits::endpoint` of the same one"
                 );
-                return Err(Denied::invalid_quota());
+                return Err(Denied::misconfigured("endpoint_foreign"));
             }
             endpoint => endpoint.map(|endpoint| endpoint.at),
         };
@@ -135,7 +138,7 @@ impl Limits {
                 tracing::error!(
                     "no TenantContext in the request: put the identity layer (`tenant_auth::layer(..)`, or `TenantStack`) outside of the limits"
                 );
-                Err(Denied::without_context(Rejection::context_missing()))
+                Err(Denied::context_missing())
             }
         }
     }
@@ -162,6 +165,10 @@ impl Inner {
         self.tenant.is_some() || self.agent.is_some() || !self.endpoints.is_empty()
     }
 
+    fn kept_by<'a>(&self, tenant: &'a TenantContext) -> Option<&'a Resolved> {
+        tenant.attachments().get(self.instance, GENERATION)
+    }
+
     fn decide_global<R>(
         &self,
         now: Monotonic,
@@ -181,14 +188,14 @@ impl Inner {
         if !self.has_own() {
             return self.decide_global(now, answer);
         }
-        if let Some(resolved) = tenant.attachments().get::<Resolved>(self.instance, 0) {
+        if let Some(resolved) = self.kept_by(tenant) {
             return self.decide_resolved(resolved, tenant, endpoint, now, answer);
         }
         let cells = self.tenants.cells(tenant.tenant_id(), &self.shape(), now);
         let resolved = Arc::new(Resolved::new(cells.ok_or_else(Denied::too_many_tenants)?));
         tenant
             .attachments()
-            .attach(self.instance, 0, Arc::clone(&resolved));
+            .attach(self.instance, GENERATION, Arc::clone(&resolved));
         self.decide_resolved(&resolved, tenant, endpoint, now, answer)
     }
 
@@ -232,7 +239,9 @@ impl Inner {
         let whole = match &self.tenant {
             None => None,
             Some(_) => Some(Lane {
-                budget: own.budget().ok_or_else(Denied::invalid_quota)?,
+                budget: own
+                    .budget()
+                    .ok_or_else(|| Denied::misconfigured("quota_invalid"))?,
                 cell: &own.tenant,
             }),
         };
@@ -267,5 +276,27 @@ impl fmt::Debug for Limits {
             .field("agent", &inner.agent.as_ref().map(|budget| budget.quota))
             .field("endpoints", &inner.endpoints)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::{Quota, layer};
+
+    #[test]
+    fn an_identity_keeps_its_cells_so_that_its_next_request_needs_no_look_up() {
+        let clock = tenant_testkit::ManualClock::new();
+        let tenants = tenant_testkit::tenants(&["acme"], &clock);
+        let ada = tenant_testkit::context(&tenants, "acme", "ada");
+        let layer = layer().tenant(Quota::per_minute(1)).build().unwrap();
+        let limits = layer.limits();
+        assert!(limits.0.kept_by(&ada).is_none());
+        assert!(limits.check(&ada, None).is_ok());
+        let kept = limits.0.kept_by(&ada).unwrap();
+        assert!(
+            Arc::strong_count(&kept.cells) == 2,
+            "the table's and the identity's"
+        );
     }
 }

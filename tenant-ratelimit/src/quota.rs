@@ -12,10 +12,10 @@ use crate::gcra::Gcra;
 /// request every six seconds. The burst is what a rested budget allows at once; it is the
 /// quota's number of requests unless [`burst`](Self::burst) says otherwise.
 ///
-/// The constructors are `const` and take any number; [`check`](Self::check), which every builder calls, says what is
-/// wrong with it. Legal is: at least one request, at most one per nanosecond, a period and a time in which a
-/// spent burst comes back of at most ten years. Within these bounds nothing overflows, and the pace is kept
-/// exactly.
+/// The constructors are `const` and take any number; [`check`](Self::check), which every builder calls,
+/// says what is wrong with it. Legal is: at least one request, at most one per nanosecond, a period and
+/// a time in which a spent burst comes back of at most ten years. Within these bounds nothing
+/// overflows, and the pace is kept exactly.
 ///
 /// ```
 /// use std::time::Duration;

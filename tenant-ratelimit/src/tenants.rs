@@ -115,7 +115,8 @@ pub(crate) struct Own {
 /// The tenant's quota, and the revision of which record it was made from.
 #[derive(Debug)]
 struct Plan {
-    /// Revisions count within one state: another one begins anew. The reference keeps the address from being used again.
+    /// Revisions count within one state: another one begins anew. The reference keeps the address from
+    /// being used again.
     state: Weak<TenantState>,
     revision: u64,
     budget: Option<Budget>,
@@ -140,11 +141,15 @@ impl Own {
 
     /// Whether the quota was made from this revision of the tenant's record.
     pub(crate) fn is_planned(&self, state: &Arc<TenantState>, revision: u64) -> bool {
-        self.plan.revision == revision && std::ptr::eq(self.plan.state.as_ptr(), Arc::as_ptr(state))
+        self.plan.revision == revision && self.is_state(state)
     }
 
-    /// Goes on under another quota and keeps what was spent. Without a valid one the tenant is refused, and its cell stays
-    /// as it is for the next.
+    fn is_state(&self, state: &Arc<TenantState>) -> bool {
+        std::ptr::eq(self.plan.state.as_ptr(), Arc::as_ptr(state))
+    }
+
+    /// Goes on under another quota and keeps what was spent. Without a valid one the tenant is refused,
+    /// and its cell stays as it is for the next.
     pub(crate) fn plan(
         &mut self,
         state: &Arc<TenantState>,
@@ -152,6 +157,9 @@ impl Own {
         planned: Option<Budget>,
         now: Monotonic,
     ) {
+        if self.is_state(state) && self.plan.revision > revision {
+            return; // Another request has planned for a newer record meanwhile.
+        }
         if let (Some(before), Some(budget)) = (&self.plan.budget, &planned)
             && before.gcra != budget.gcra
         {

@@ -1,3 +1,11 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "tests"
+)]
+
 use std::time::Duration;
 
 use tenant_context::TenantContext;
@@ -51,6 +59,18 @@ fn a_state_that_was_loaded_anew_is_planned_for_anew() {
         !own.is_planned(two.tenant(), 1),
         "another state counts its revisions anew"
     );
+}
+
+#[test]
+fn a_plan_that_comes_late_does_not_undo_a_newer_one() {
+    let (agent, endpoints) = (budget(Quota::per_minute(5)), Endpoints::default());
+    let mut own = Own::new(&shape(&agent, &endpoints));
+    let (one, two) = (ada(), ada());
+    own.plan(one.tenant(), 2, Some(budget(Quota::per_minute(20))), NOW);
+    own.plan(one.tenant(), 1, Some(budget(Quota::per_minute(10))), NOW);
+    assert_eq!(own.budget().unwrap().quota, Quota::per_minute(20));
+    own.plan(two.tenant(), 1, Some(budget(Quota::per_minute(10))), NOW);
+    assert_eq!(own.budget().unwrap().quota, Quota::per_minute(10));
 }
 
 #[test]
