@@ -12,11 +12,11 @@ use std::{
 
 use parking_lot::Mutex;
 use tenant_context::{
-    Clock, ConfigError, Monotonic, Rejection, SystemClock, SystemContext, TenantContext, TenantId,
+    Clock, ConfigError, Monotonic, Rejection, SystemContext, TenantContext, TenantId,
 };
 
 use crate::{
-    Namespace,
+    Namespace, TenantCacheBuilder,
     directory::{Directory, Found},
     key::KeyWriter,
     partition::{Partition, Seat},
@@ -28,9 +28,9 @@ use crate::{
 /// What holds:
 /// - Whatever is read or written goes through a [`TenantContext`], and only to its own tenant's
 ///   partition. Keys begin with the partition's number, which no other tenant ever has.
-/// - All partitions together stay within [`max_bytes`](TenantCacheBuilder::max_bytes), apart from
+/// - All partitions together stay within [`max_bytes`](crate::TenantCacheBuilder::max_bytes), apart from
 ///   what the engine has yet to evict (it settles in batches of some hundred entries).
-/// - A partition that reaches [`max_bytes_per_tenant`](TenantCacheBuilder::max_bytes_per_tenant) gives
+/// - A partition that reaches [`max_bytes_per_tenant`](crate::TenantCacheBuilder::max_bytes_per_tenant) gives
 ///   up entries of its own: those that are dead, then the oldest. So no tenant fills the whole cache.
 /// - [`purge`](Self::purge) is one atomic step and holds for the next read when it returns.
 /// - Entries expire by the [`Clock`] that was given.
@@ -92,94 +92,23 @@ pub struct CacheStats {
     pub bytes: u64,
 }
 
-/// Builds a [`TenantCache`].
-#[derive(Clone, Debug)]
-#[must_use = "a builder does nothing until `build`"]
-pub struct TenantCacheBuilder {
-    max_bytes: u64,
-    max_bytes_per_tenant: Option<u64>,
-    max_tenants: usize,
-    clock: Arc<dyn Clock>,
-}
-
-impl TenantCacheBuilder {
-    /// The most bytes of all tenants together. Default 64 MiB; at least 64 KiB.
-    pub fn max_bytes(mut self, bytes: u64) -> Self {
-        self.max_bytes = bytes;
-        self
+impl TenantCache {
+    /// A cache of 64 MiB, 8 MiB for each tenant, on the system's clock.
+    pub fn builder() -> TenantCacheBuilder {
+        TenantCacheBuilder::default()
     }
 
-    /// The most bytes of one tenant. Default an eighth of [`max_bytes`](Self::max_bytes); at least
-    /// 4 KiB.
-    pub fn max_bytes_per_tenant(mut self, bytes: u64) -> Self {
-        self.max_bytes_per_tenant = Some(bytes);
-        self
-    }
-
-    /// The most tenants that have a partition at a time. Default 100,000. A partition that holds nothing
-    /// and that no identity refers to makes room; if there is none, further tenants go uncached.
-    pub fn max_tenants(mut self, tenants: usize) -> Self {
-        self.max_tenants = tenants;
-        self
-    }
-
-    /// The clock that entries expire by. Default: the system's.
-    pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
-        self
-    }
-
-    /// Builds the cache.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`] if a bound is too small to be meant, or a tenant's is above the whole.
-    pub fn build(self) -> Result<TenantCache, ConfigError> {
-        if self.max_bytes < 64 << 10 {
-            return Err(ConfigError::new(format!(
-                "TenantCache: `max_bytes` is {}; set it to at least 65536 (64 KiB), or leave the cache out",
-                self.max_bytes
-            )));
-        }
-        let ceiling = self.max_bytes_per_tenant.unwrap_or(self.max_bytes / 8);
-        if ceiling < 4 << 10 {
-            return Err(ConfigError::new(format!(
-                "TenantCache: `max_bytes_per_tenant` is {ceiling}; set it to at least 4096 (4 KiB), or hardly a value fits"
-            )));
-        }
-        if ceiling > self.max_bytes {
-            return Err(ConfigError::new(format!(
-                "TenantCache: `max_bytes_per_tenant` is {ceiling}, above `max_bytes`, which is {}; lower it, so that no tenant fills the whole cache",
-                self.max_bytes
-            )));
-        }
-        if self.max_tenants == 0 {
-            return Err(ConfigError::new(
-                "TenantCache: `max_tenants` is 0; set it to the number of tenants you expect",
-            ));
-        }
-        Ok(TenantCache(Arc::new(Inner {
-            store: Store::new(self.max_bytes, ceiling),
-            directory: Directory::new(self.max_tenants),
-            clock: self.clock,
+    pub(crate) fn new(store: Store, directory: Directory, clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(Inner {
+            store,
+            directory,
+            clock,
             namespaces: Mutex::default(),
             layers: AtomicU64::new(1),
             authorities: AtomicU64::new(1),
             purged: Mutex::default(),
             purged_len: AtomicUsize::new(0),
-        })))
-    }
-}
-
-impl TenantCache {
-    /// A cache of 64 MiB, 8 MiB for each tenant, on the system's clock.
-    pub fn builder() -> TenantCacheBuilder {
-        TenantCacheBuilder {
-            max_bytes: 64 << 20,
-            max_bytes_per_tenant: None,
-            max_tenants: 100_000,
-            clock: Arc::new(SystemClock::new()),
-        }
+        }))
     }
 
     /// A namespace for values of type `V`. Call it once and keep the handle; the same name gives the
@@ -406,5 +335,79 @@ impl TenantCache {
 impl fmt::Debug for TenantCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TenantCache").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tenant_testkit::{ManualClock, claims, context, context_with, tenants};
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn i6_all_tenants_together_stay_within_the_bound() {
+        let names: Vec<String> = (0..40).map(|n| format!("tenant-{n}")).collect();
+        let ids: Vec<&str> = names.iter().map(String::as_str).collect();
+        let clock = ManualClock::new();
+        let tenants = tenants(&ids, &clock);
+        let cache = TenantCache::builder()
+            .clock(clock)
+            .max_bytes(256 << 10)
+            .max_bytes_per_tenant(64 << 10)
+            .build()
+            .unwrap();
+        let values = cache.namespace_weighed::<Vec<u8>>("n", Vec::len).unwrap();
+        let callers: Vec<_> = ids.iter().map(|id| context(&tenants, id, "ada")).collect();
+        for n in 0..50_u32 {
+            for caller in &callers {
+                values.insert(caller, &n, vec![0; 1000], MINUTE).unwrap();
+            }
+        }
+        let held = cache.store().settle();
+        assert!(held <= 256 << 10, "{held}");
+        let charged: u64 = callers
+            .iter()
+            .map(|caller| cache.stats(caller).unwrap().bytes)
+            .sum();
+        assert_eq!(charged, held, "what the engine evicts is given back");
+    }
+
+    #[test]
+    fn equal_authorities_have_one_number_and_others_another() {
+        let clock = ManualClock::new();
+        let tenants = tenants(&["acme", "globex"], &clock);
+        let cache = TenantCache::builder().clock(clock).build().unwrap();
+        let number = |tenant: &TenantContext| {
+            let seat = cache.seat(tenant).unwrap();
+            cache.authority(&seat, tenant)
+        };
+        let ada = number(&context(&tenants, "acme", "ada"));
+        assert_eq!(number(&context(&tenants, "acme", "ada")), ada);
+        assert_ne!(number(&context(&tenants, "acme", "bob")), ada);
+        assert_ne!(number(&context(&tenants, "globex", "ada")), ada);
+        let scoped = |scope: &str| context_with(&tenants, claims("acme", "ada").scopes([scope]));
+        assert_ne!(number(&scoped("a")), number(&scoped("b")));
+        let absurd = "x".repeat(MAX_AUTHORITY);
+        let long = scoped(&absurd);
+        assert_eq!(number(&long), number(&long));
+        assert_ne!(number(&scoped(&absurd)), number(&long), "not remembered");
+    }
+
+    #[test]
+    fn i2_a_forgotten_authority_never_gets_a_number_that_was_anothers() {
+        let clock = ManualClock::new();
+        let tenants = tenants(&["acme"], &clock);
+        let cache = TenantCache::builder().clock(clock).build().unwrap();
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..100 {
+            for principal in ["ada", "bob"] {
+                let caller = context(&tenants, "acme", principal);
+                let seat = cache.seat(&caller).unwrap();
+                assert!(seen.insert(cache.authority(&seat, &caller)));
+            }
+            cache.purge(&context(&tenants, "acme", "ada")).unwrap();
+        }
     }
 }

@@ -124,9 +124,4 @@ impl Directory {
         }
         self.partitions.len() < self.capacity
     }
-
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.partitions.len()
-    }
 }

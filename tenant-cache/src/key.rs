@@ -310,6 +310,25 @@ mod tests {
     }
 
     #[test]
+    fn i11_parts_of_no_fixed_number_do_not_run_into_their_neighbours() {
+        struct List(Vec<u32>);
+        impl CacheKey for List {
+            fn encode(&self, key: &mut KeyWriter) {
+                for number in &self.0 {
+                    number.encode(key);
+                }
+            }
+        }
+        let two = |a: &[u32], b: &[u32]| encode(&(List(a.into()), List(b.into())));
+        assert_ne!(two(&[1, 2], &[3]), two(&[1], &[2, 3]));
+        assert_ne!(two(&[1], &[]), two(&[], &[1]));
+        assert_ne!(
+            encode(&(Some(List(vec![1])), 2_u32)),
+            encode(&(Some(List(vec![1, 2])),))
+        );
+    }
+
+    #[test]
     fn every_byte_of_every_part_counts() {
         // As long as a hash that truncates would look at, and longer.
         for length in [1, 20, 72, 255, 256, 1000] {

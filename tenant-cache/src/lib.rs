@@ -64,6 +64,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
+mod builder;
 mod cache;
 mod cache_control;
 mod directory;
@@ -84,7 +85,8 @@ pub use tenant_context::{ConfigError, Rejection, SystemContext, TenantContext, T
 
 pub use self::{
     body::CacheBody,
-    cache::{CacheStats, TenantCache, TenantCacheBuilder},
+    builder::TenantCacheBuilder,
+    cache::{CacheStats, TenantCache},
     future::ResponseFuture,
     key::{CacheKey, KeyWriter},
     layer::{ResponseCacheLayer, ResponseCacheLayerBuilder, layer},

@@ -17,6 +17,10 @@ use crate::{
     target::Target,
 };
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one, and a box would cost an allocation a request"
+)]
 pub(crate) enum Plan {
     /// It goes out as it is.
     Nothing,
@@ -119,11 +123,12 @@ impl Recording {
             policy::response(status, headers, self.authority.is_none(), delay, received.1);
         self.shared.learn(decided.is_ok());
         let storable = decided.ok()?;
-        let length = expected(headers, response.body())?;
         let most = u64::try_from(self.shared.max_body).unwrap_or(u64::MAX);
-        if length.is_some_and(|length| length > most) {
-            return None;
-        }
+        let length = match Length::of(headers, response.body()) {
+            Length::Known(length) if length <= most => Some(length),
+            Length::Unknown => None,
+            Length::Known(_) | Length::Contradiction => return None,
+        };
         let deed = Deed::of(&self.trail)?;
         let head = Head::new(
             status,
@@ -176,23 +181,36 @@ impl Recording {
     }
 }
 
-/// The body's length, if it is known. The outer `None`: the field and the body contradict each other,
-/// or the field is no number.
-fn expected(headers: &HeaderMap, body: &impl Body) -> Option<Option<u64>> {
-    let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
-    let stated: Option<u64> = match (lines.next(), lines.next()) {
-        (None, _) => None,
-        (Some(line), None) => {
-            let digits = line.to_str().ok()?;
-            if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-                return None;
-            }
-            Some(digits.parse().ok()?)
+/// What is known of a body's length before it comes.
+enum Length {
+    Known(u64),
+    Unknown,
+    /// The field and the body contradict each other, or the field is no number.
+    Contradiction,
+}
+
+impl Length {
+    fn of(headers: &HeaderMap, body: &impl Body) -> Self {
+        let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
+        let stated = match (lines.next(), lines.next()) {
+            (None, _) => None,
+            (Some(line), None) => match decimal(line.as_bytes()) {
+                None => return Self::Contradiction,
+                length => length,
+            },
+            _ => return Self::Contradiction,
+        };
+        match (stated, body.size_hint().exact()) {
+            (Some(stated), Some(exact)) if stated != exact => Self::Contradiction,
+            (Some(length), _) | (None, Some(length)) => Self::Known(length),
+            (None, None) => Self::Unknown,
         }
-        _ => return None,
-    };
-    match (stated, body.size_hint().exact()) {
-        (Some(stated), Some(exact)) if stated != exact => None,
-        (stated, exact) => Some(stated.or(exact)),
     }
+}
+
+/// Digits only: `parse` alone would take a sign.
+fn decimal(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten()
 }

@@ -117,7 +117,7 @@ fn read<B: Body>(shared: &Arc<Shared>, tenant: &TenantContext, request: &Request
         Use::LookUp(limits) => {
             if partition.has_responses() {
                 let key = shared.key(partition, epoch, authority, &target);
-                let found = shared.cache.store().get(key.as_bytes(), now);
+                let found = shared.cache.store().find(key.as_bytes());
                 let variants = found.as_ref().and_then(|entry| entry.value::<Variants>());
                 match variants.map_or(Choice::None, |known| {
                     known.choose(request.headers(), limits, now)

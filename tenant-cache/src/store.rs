@@ -56,9 +56,12 @@ impl Store {
 
     /// No allocation.
     pub(crate) fn get(&self, key: &[u8], now: Monotonic) -> Option<Arc<AnyEntry>> {
-        self.entries
-            .get(key)
-            .filter(|entry| now < entry.charge.expires_at)
+        self.find(key).filter(|entry| now < entry.charge.expires_at)
+    }
+
+    /// What is stored, expired or not.
+    pub(crate) fn find(&self, key: &[u8]) -> Option<Arc<AnyEntry>> {
+        self.entries.get(key)
     }
 
     /// Stores a value of `weight` bytes in place of what its key had. A value that alone is above the

@@ -151,7 +151,7 @@ impl Head {
 
     /// Bytes, roughly: a header's place in its map counts as 64.
     fn weight(&self) -> usize {
-        let lines = self.headers.iter().map(|(name, value)| (name, value));
+        let lines = self.headers.iter();
         let vary = self
             .vary
             .iter()

@@ -38,114 +38,35 @@ const FETCH: Use = Use::Fetch {
 };
 
 #[test]
+#[rustfmt::skip]
 fn requests() {
     type Row = (&'static str, &'static [(&'static str, &'static str)], Use);
     let rows: &[Row] = &[
         ("§4 nothing asked", &[], look_up(None, 0)),
-        (
-            "§4 unrelated fields",
-            &[("accept", "*/*"), ("x-a", "1")],
-            look_up(None, 0),
-        ),
-        (
-            "§5.2.1.1 max-age",
-            &[("cache-control", "max-age=5")],
-            look_up(Some(5), 0),
-        ),
-        (
-            "§5.2.1.1 max-age=0",
-            &[("cache-control", "max-age=0")],
-            FETCH,
-        ),
-        (
-            "§5.2.1.2 max-stale is not served",
-            &[("cache-control", "max-stale=5")],
-            look_up(None, 0),
-        ),
-        (
-            "§5.2.1.3 min-fresh",
-            &[("cache-control", "min-fresh=5")],
-            look_up(None, 5),
-        ),
+        ("§4 unrelated fields", &[("accept", "*/*"), ("x-a", "1")], look_up(None, 0)),
+        ("§5.2.1.1 max-age", &[("cache-control", "max-age=5")], look_up(Some(5), 0)),
+        ("§5.2.1.1 max-age=0", &[("cache-control", "max-age=0")], FETCH),
+        ("§5.2.1.2 max-stale is not served", &[("cache-control", "max-stale=5")], look_up(None, 0)),
+        ("§5.2.1.3 min-fresh", &[("cache-control", "min-fresh=5")], look_up(None, 5)),
         ("§5.2.1.4 no-cache", &[("cache-control", "no-cache")], FETCH),
-        (
-            "§5.2.1.5 no-store",
-            &[("cache-control", "no-store")],
-            Use::Bypass,
-        ),
-        (
-            "§5.2.1.5 wins over no-cache",
-            &[("cache-control", "no-cache, no-store")],
-            Use::Bypass,
-        ),
-        (
-            "§5.2.1.5 in a second line",
-            &[
-                ("cache-control", "max-age=5"),
-                ("cache-control", "no-store"),
-            ],
-            Use::Bypass,
-        ),
-        (
-            "§5.2.1.6 no-transform",
-            &[("cache-control", "no-transform")],
-            look_up(None, 0),
-        ),
-        (
-            "§5.2.1.7 only-if-cached",
-            &[("cache-control", "only-if-cached")],
-            Use::LookUp(Limits {
-                only_if_cached: true,
-                ..Limits::default()
-            }),
-        ),
-        (
-            "§5.2.1.7 with no-cache",
-            &[("cache-control", "no-cache, only-if-cached")],
-            Use::Fetch {
-                only_if_cached: true,
-            },
-        ),
-        (
-            "§5.2.3 unknown directives",
-            &[("cache-control", "x-new=1, y")],
-            look_up(None, 0),
-        ),
-        (
-            "§5.2 malformed",
-            &[("cache-control", "max-age=x")],
-            Use::Bypass,
-        ),
+        ("§5.2.1.5 no-store", &[("cache-control", "no-store")], Use::Bypass),
+        ("§5.2.1.5 wins over no-cache", &[("cache-control", "no-cache, no-store")], Use::Bypass),
+        ("§5.2.1.5 in a second line", &[("cache-control", "max-age=5"), ("cache-control", "no-store")], Use::Bypass),
+        ("§5.2.1.6 no-transform", &[("cache-control", "no-transform")], look_up(None, 0)),
+        ("§5.2.1.7 only-if-cached", &[("cache-control", "only-if-cached")], Use::LookUp(Limits { only_if_cached: true, ..Limits::default() })),
+        ("§5.2.1.7 with no-cache", &[("cache-control", "no-cache, only-if-cached")], Use::Fetch { only_if_cached: true, }),
+        ("§5.2.3 unknown directives", &[("cache-control", "x-new=1, y")], look_up(None, 0)),
+        ("§5.2 malformed", &[("cache-control", "max-age=x")], Use::Bypass),
         ("§5.4 Pragma", &[("pragma", "no-cache")], FETCH),
-        (
-            "§5.4 Pragma beside Cache-Control",
-            &[("pragma", "no-cache"), ("cache-control", "max-age=5")],
-            look_up(Some(5), 0),
-        ),
+        ("§5.4 Pragma beside Cache-Control", &[("pragma", "no-cache"), ("cache-control", "max-age=5")], look_up(Some(5), 0)),
         ("RFC 9110 §13.1.1", &[("if-match", "\"a\"")], Use::Bypass),
-        (
-            "RFC 9110 §13.1.2",
-            &[("if-none-match", "\"a\"")],
-            Use::Bypass,
-        ),
-        (
-            "RFC 9110 §13.1.3",
-            &[("if-modified-since", "x")],
-            Use::Bypass,
-        ),
-        (
-            "RFC 9110 §13.1.4",
-            &[("if-unmodified-since", "x")],
-            Use::Bypass,
-        ),
+        ("RFC 9110 §13.1.2", &[("if-none-match", "\"a\"")], Use::Bypass),
+        ("RFC 9110 §13.1.3", &[("if-modified-since", "x")], Use::Bypass),
+        ("RFC 9110 §13.1.4", &[("if-unmodified-since", "x")], Use::Bypass),
         ("RFC 9110 §13.1.5", &[("if-range", "\"a\"")], Use::Bypass),
         ("RFC 9110 §14.2", &[("range", "bytes=0-1")], Use::Bypass),
         ("RFC 9110 §7.8", &[("upgrade", "websocket")], Use::Bypass),
-        (
-            "RFC 9112 §6.1 content",
-            &[("transfer-encoding", "chunked")],
-            Use::Bypass,
-        ),
+        ("RFC 9112 §6.1 content", &[("transfer-encoding", "chunked")], Use::Bypass),
     ];
     for (what, lines, expected) in rows {
         assert_eq!(request(&map(lines)), *expected, "{what}");
@@ -153,6 +74,7 @@ fn requests() {
 }
 
 #[test]
+#[rustfmt::skip]
 fn responses_that_are_stored() {
     type Row = (
         &'static str,
@@ -162,142 +84,24 @@ fn responses_that_are_stored() {
         u64,
     );
     let rows: &[Row] = &[
-        (
-            "§5.2.2.1 max-age",
-            200,
-            &[("cache-control", "max-age=60")],
-            60,
-            0,
-        ),
-        (
-            "§5.2.2.10 s-maxage comes first",
-            200,
-            &[("cache-control", "max-age=60, s-maxage=9")],
-            9,
-            0,
-        ),
-        (
-            "§4.2.1 max-age before Expires",
-            200,
-            &[("cache-control", "max-age=60"), ("expires", "0")],
-            60,
-            0,
-        ),
-        (
-            "§5.3 Expires",
-            200,
-            &[("expires", "Sun, 06 Nov 1994 08:50:07 GMT")],
-            30,
-            0,
-        ),
-        (
-            "§5.3 in the old forms",
-            200,
-            &[("expires", "Sunday, 06-Nov-94 08:50:07 GMT")],
-            30,
-            0,
-        ),
-        (
-            "§4.2.1 Expires counts from Date",
-            200,
-            &[
-                ("expires", "Sun, 06 Nov 1994 08:50:07 GMT"),
-                ("date", "Sun, 06 Nov 1994 08:49:27 GMT"),
-            ],
-            40,
-            10,
-        ),
-        (
-            "§5.1 Age",
-            200,
-            &[("cache-control", "max-age=60"), ("age", "7")],
-            60,
-            7,
-        ),
-        (
-            "§4.2.3 the larger of Age and Date",
-            200,
-            &[
-                ("cache-control", "max-age=60"),
-                ("age", "7"),
-                ("date", "Sun, 06 Nov 1994 08:49:17 GMT"),
-            ],
-            60,
-            20,
-        ),
-        (
-            "§4.2.3 a Date in the future",
-            200,
-            &[
-                ("cache-control", "max-age=60"),
-                ("date", "Sun, 06 Nov 1994 09:49:37 GMT"),
-            ],
-            60,
-            0,
-        ),
-        (
-            "§1.2.2 overflow",
-            200,
-            &[("cache-control", "max-age=99999999999999999999")],
-            1 << 31,
-            0,
-        ),
-        (
-            "§5.2.2.9 public",
-            200,
-            &[("cache-control", "public, max-age=60")],
-            60,
-            0,
-        ),
-        (
-            "§5.2.2.2 must-revalidate",
-            200,
-            &[("cache-control", "must-revalidate, max-age=60")],
-            60,
-            0,
-        ),
-        (
-            "§5.2.3 unknown directives",
-            200,
-            &[("cache-control", "x=\"no-store\", max-age=60")],
-            60,
-            0,
-        ),
-        (
-            "RFC 9110 §15.3.4",
-            203,
-            &[("cache-control", "max-age=60")],
-            60,
-            0,
-        ),
-        (
-            "RFC 9110 §15.3.5",
-            204,
-            &[("cache-control", "max-age=60")],
-            60,
-            0,
-        ),
-        (
-            "RFC 9110 §15.4.2",
-            301,
-            &[("cache-control", "max-age=60")],
-            60,
-            0,
-        ),
-        (
-            "RFC 9110 §15.5.5",
-            404,
-            &[("cache-control", "max-age=60")],
-            60,
-            0,
-        ),
-        (
-            "RFC 9110 §15.5.11",
-            410,
-            &[("cache-control", "max-age=60")],
-            60,
-            0,
-        ),
+        ("§5.2.2.1 max-age", 200, &[("cache-control", "max-age=60")], 60, 0),
+        ("§5.2.2.10 s-maxage comes first", 200, &[("cache-control", "max-age=60, s-maxage=9")], 9, 0),
+        ("§4.2.1 max-age before Expires", 200, &[("cache-control", "max-age=60"), ("expires", "0")], 60, 0),
+        ("§5.3 Expires", 200, &[("expires", "Sun, 06 Nov 1994 08:50:07 GMT")], 30, 0),
+        ("§5.3 in the old forms", 200, &[("expires", "Sunday, 06-Nov-94 08:50:07 GMT")], 30, 0),
+        ("§4.2.1 Expires counts from Date", 200, &[("expires", "Sun, 06 Nov 1994 08:50:07 GMT"), ("date", "Sun, 06 Nov 1994 08:49:27 GMT")], 40, 10),
+        ("§5.1 Age", 200, &[("cache-control", "max-age=60"), ("age", "7")], 60, 7),
+        ("§4.2.3 the larger of Age and Date", 200, &[("cache-control", "max-age=60"), ("age", "7"), ("date", "Sun, 06 Nov 1994 08:49:17 GMT")], 60, 20),
+        ("§4.2.3 a Date in the future", 200, &[("cache-control", "max-age=60"), ("date", "Sun, 06 Nov 1994 09:49:37 GMT")], 60, 0),
+        ("§1.2.2 overflow", 200, &[("cache-control", "max-age=99999999999999999999")], 1 << 31, 0),
+        ("§5.2.2.9 public", 200, &[("cache-control", "public, max-age=60")], 60, 0),
+        ("§5.2.2.2 must-revalidate", 200, &[("cache-control", "must-revalidate, max-age=60")], 60, 0),
+        ("§5.2.3 unknown directives", 200, &[("cache-control", "x=\"no-store\", max-age=60")], 60, 0),
+        ("RFC 9110 §15.3.4", 203, &[("cache-control", "max-age=60")], 60, 0),
+        ("RFC 9110 §15.3.5", 204, &[("cache-control", "max-age=60")], 60, 0),
+        ("RFC 9110 §15.4.2", 301, &[("cache-control", "max-age=60")], 60, 0),
+        ("RFC 9110 §15.5.5", 404, &[("cache-control", "max-age=60")], 60, 0),
+        ("RFC 9110 §15.5.11", 410, &[("cache-control", "max-age=60")], 60, 0),
     ];
     for (what, status, lines, lifetime, age) in rows {
         let expected = Storable {
@@ -310,6 +114,7 @@ fn responses_that_are_stored() {
 }
 
 #[test]
+#[rustfmt::skip]
 fn responses_that_are_not_stored() {
     type Row = (
         &'static str,
@@ -318,215 +123,39 @@ fn responses_that_are_not_stored() {
         Refusal,
     );
     let rows: &[Row] = &[
-        (
-            "§4.2.2 no heuristics",
-            200,
-            &[("last-modified", "Sun, 06 Nov 1994 07:49:37 GMT")],
-            Refusal::NotFresh,
-        ),
+        ("§4.2.2 no heuristics", 200, &[("last-modified", "Sun, 06 Nov 1994 07:49:37 GMT")], Refusal::NotFresh),
         ("§4.2.2 nothing said", 200, &[], Refusal::NotFresh),
-        (
-            "§4.2.2 nothing said",
-            200,
-            &[("cache-control", "public")],
-            Refusal::NotFresh,
-        ),
-        (
-            "§5.2.2.1 max-age=0",
-            200,
-            &[("cache-control", "max-age=0")],
-            Refusal::NotFresh,
-        ),
-        (
-            "§5.2.2.10 s-maxage=0",
-            200,
-            &[("cache-control", "max-age=60, s-maxage=0")],
-            Refusal::NotFresh,
-        ),
-        (
-            "§5.3 Expires: 0",
-            200,
-            &[("expires", "0")],
-            Refusal::NotFresh,
-        ),
-        (
-            "§5.3 Expires passed",
-            200,
-            &[("expires", "Sun, 06 Nov 1994 08:49:37 GMT")],
-            Refusal::NotFresh,
-        ),
-        (
-            "§5.3 two Expires",
-            200,
-            &[
-                ("expires", "Sun, 06 Nov 1994 08:50:07 GMT"),
-                ("expires", "Sun, 06 Nov 1994 08:50:07 GMT"),
-            ],
-            Refusal::NotFresh,
-        ),
-        (
-            "§4.2.3 old on arrival",
-            200,
-            &[("cache-control", "max-age=60"), ("age", "60")],
-            Refusal::NotFresh,
-        ),
-        (
-            "§4.2.3 old by Date",
-            200,
-            &[
-                ("cache-control", "max-age=5"),
-                ("date", "Sun, 06 Nov 1994 08:49:17 GMT"),
-            ],
-            Refusal::NotFresh,
-        ),
-        (
-            "§5.2.2.5 no-store",
-            200,
-            &[("cache-control", "max-age=60, no-store")],
-            Refusal::NoStore,
-        ),
-        (
-            "§5.2.2.5 in a second line",
-            200,
-            &[
-                ("cache-control", "max-age=60"),
-                ("cache-control", "No-Store"),
-            ],
-            Refusal::NoStore,
-        ),
-        (
-            "§5.2.2.3 must-understand",
-            200,
-            &[("cache-control", "max-age=60, no-store, must-understand")],
-            Refusal::NoStore,
-        ),
-        (
-            "§5.2.2.4 no-cache",
-            200,
-            &[("cache-control", "max-age=60, no-cache")],
-            Refusal::NoCache,
-        ),
-        (
-            "§5.2.2.4 of a field",
-            200,
-            &[("cache-control", "max-age=60, no-cache=\"set-cookie\"")],
-            Refusal::NoCache,
-        ),
-        (
-            "§5.2.2.7 private",
-            200,
-            &[("cache-control", "max-age=60, private")],
-            Refusal::Private,
-        ),
-        (
-            "§5.2.2.7 of a field",
-            200,
-            &[("cache-control", "max-age=60, private=\"x\"")],
-            Refusal::Private,
-        ),
-        (
-            "§4.1 Vary: *",
-            200,
-            &[("cache-control", "max-age=60"), ("vary", "accept, *")],
-            Refusal::VaryAny,
-        ),
-        (
-            "§4.1 Vary: Authorization",
-            200,
-            &[("cache-control", "max-age=60"), ("vary", "Authorization")],
-            Refusal::VaryCredential,
-        ),
-        (
-            "§4.1 Vary: Cookie",
-            200,
-            &[
-                ("cache-control", "max-age=60"),
-                ("vary", "accept"),
-                ("vary", "cookie"),
-            ],
-            Refusal::VaryCredential,
-        ),
-        (
-            "§4.1 no field name",
-            200,
-            &[("cache-control", "max-age=60"), ("vary", "a b")],
-            Refusal::Malformed,
-        ),
-        (
-            "§7.3 Set-Cookie",
-            200,
-            &[("cache-control", "max-age=60"), ("set-cookie", "a=b")],
-            Refusal::SetCookie,
-        ),
-        (
-            "§4.2.1 contradiction",
-            200,
-            &[("cache-control", "max-age=60, max-age=61")],
-            Refusal::Malformed,
-        ),
-        (
-            "§5.2 malformed",
-            200,
-            &[("cache-control", "max-age=60 no-store")],
-            Refusal::Malformed,
-        ),
-        (
-            "§5.1 Age is no number",
-            200,
-            &[("cache-control", "max-age=60"), ("age", "-1")],
-            Refusal::Malformed,
-        ),
-        (
-            "§3.3 partial content",
-            206,
-            &[("cache-control", "max-age=60")],
-            Refusal::Status,
-        ),
-        (
-            "§4.3.4 not modified",
-            304,
-            &[("cache-control", "max-age=60")],
-            Refusal::Status,
-        ),
-        (
-            "RFC 6585 §4",
-            429,
-            &[("cache-control", "max-age=60")],
-            Refusal::Status,
-        ),
-        (
-            "RFC 9110 §15.5.2",
-            401,
-            &[("cache-control", "max-age=60")],
-            Refusal::Status,
-        ),
-        (
-            "RFC 9110 §15.5.4",
-            403,
-            &[("cache-control", "max-age=60")],
-            Refusal::Status,
-        ),
-        (
-            "RFC 9110 §15.6.1",
-            500,
-            &[("cache-control", "max-age=60")],
-            Refusal::Status,
-        ),
-        (
-            "RFC 9110 §15.2.2",
-            101,
-            &[("cache-control", "max-age=60")],
-            Refusal::Status,
-        ),
-        (
-            "gRPC",
-            200,
-            &[
-                ("cache-control", "max-age=60"),
-                ("content-type", "application/grpc+proto"),
-            ],
-            Refusal::Grpc,
-        ),
+        ("§4.2.2 nothing said", 200, &[("cache-control", "public")], Refusal::NotFresh),
+        ("§5.2.2.1 max-age=0", 200, &[("cache-control", "max-age=0")], Refusal::NotFresh),
+        ("§5.2.2.10 s-maxage=0", 200, &[("cache-control", "max-age=60, s-maxage=0")], Refusal::NotFresh),
+        ("§5.3 Expires: 0", 200, &[("expires", "0")], Refusal::NotFresh),
+        ("§5.3 Expires passed", 200, &[("expires", "Sun, 06 Nov 1994 08:49:37 GMT")], Refusal::NotFresh),
+        ("§5.3 two Expires", 200, &[("expires", "Sun, 06 Nov 1994 08:50:07 GMT"), ("expires", "Sun, 06 Nov 1994 08:50:07 GMT")], Refusal::NotFresh),
+        ("§4.2.3 old on arrival", 200, &[("cache-control", "max-age=60"), ("age", "60")], Refusal::NotFresh),
+        ("§4.2.3 old by Date", 200, &[("cache-control", "max-age=5"), ("date", "Sun, 06 Nov 1994 08:49:17 GMT")], Refusal::NotFresh),
+        ("§5.2.2.5 no-store", 200, &[("cache-control", "max-age=60, no-store")], Refusal::NoStore),
+        ("§5.2.2.5 in a second line", 200, &[("cache-control", "max-age=60"), ("cache-control", "No-Store")], Refusal::NoStore),
+        ("§5.2.2.3 must-understand", 200, &[("cache-control", "max-age=60, no-store, must-understand")], Refusal::NoStore),
+        ("§5.2.2.4 no-cache", 200, &[("cache-control", "max-age=60, no-cache")], Refusal::NoCache),
+        ("§5.2.2.4 of a field", 200, &[("cache-control", "max-age=60, no-cache=\"set-cookie\"")], Refusal::NoCache),
+        ("§5.2.2.7 private", 200, &[("cache-control", "max-age=60, private")], Refusal::Private),
+        ("§5.2.2.7 of a field", 200, &[("cache-control", "max-age=60, private=\"x\"")], Refusal::Private),
+        ("§4.1 Vary: *", 200, &[("cache-control", "max-age=60"), ("vary", "accept, *")], Refusal::VaryAny),
+        ("§4.1 Vary: Authorization", 200, &[("cache-control", "max-age=60"), ("vary", "Authorization")], Refusal::VaryCredential),
+        ("§4.1 Vary: Cookie", 200, &[("cache-control", "max-age=60"), ("vary", "accept"), ("vary", "cookie")], Refusal::VaryCredential),
+        ("§4.1 no field name", 200, &[("cache-control", "max-age=60"), ("vary", "a b")], Refusal::Malformed),
+        ("§7.3 Set-Cookie", 200, &[("cache-control", "max-age=60"), ("set-cookie", "a=b")], Refusal::SetCookie),
+        ("§4.2.1 contradiction", 200, &[("cache-control", "max-age=60, max-age=61")], Refusal::Malformed),
+        ("§5.2 malformed", 200, &[("cache-control", "max-age=60 no-store")], Refusal::Malformed),
+        ("§5.1 Age is no number", 200, &[("cache-control", "max-age=60"), ("age", "-1")], Refusal::Malformed),
+        ("§3.3 partial content", 206, &[("cache-control", "max-age=60")], Refusal::Status),
+        ("§4.3.4 not modified", 304, &[("cache-control", "max-age=60")], Refusal::Status),
+        ("RFC 6585 §4", 429, &[("cache-control", "max-age=60")], Refusal::Status),
+        ("RFC 9110 §15.5.2", 401, &[("cache-control", "max-age=60")], Refusal::Status),
+        ("RFC 9110 §15.5.4", 403, &[("cache-control", "max-age=60")], Refusal::Status),
+        ("RFC 9110 §15.6.1", 500, &[("cache-control", "max-age=60")], Refusal::Status),
+        ("RFC 9110 §15.2.2", 101, &[("cache-control", "max-age=60")], Refusal::Status),
+        ("gRPC", 200, &[("cache-control", "max-age=60"), ("content-type", "application/grpc+proto")], Refusal::Grpc),
     ];
     for (what, status, lines, expected) in rows {
         assert_eq!(store(*status, lines), Err(*expected), "{what}");

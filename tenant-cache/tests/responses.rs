@@ -1,0 +1,559 @@
+//! The response cache layer: what it stores, serves and forgets.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "tests"
+)]
+
+mod support;
+
+use http::{Method, Request};
+use http_body_util::BodyExt;
+use support::{Content, House, Origin, counted, get, request, response, send, with_trail};
+use tenant_context::{IdentityLayer, Rejection, TenantStack, Trail};
+use tenant_testkit::{TestAuth, claims};
+use tower::ServiceExt;
+use tower_layer::Layer;
+use tower_service::Service;
+
+const FRESH: &[(&str, &str)] = &[("cache-control", "max-age=60")];
+
+#[tokio::test]
+async fn a_fresh_response_is_served_again_with_its_age() {
+    let house = House::new();
+    let origin = counted(&[
+        ("cache-control", "max-age=60"),
+        ("etag", "\"1\""),
+        ("content-type", "text/plain"),
+    ]);
+    let service = house.around(&origin);
+    let ada = house.of("acme", "ada");
+    let first = send(&service, get(&ada, "/a?b=1")).await;
+    assert_eq!(first.cache_status(), "tenant-cache; fwd=miss; stored");
+    assert_eq!(first.header("age"), None);
+    house.pass(59);
+    let second = send(&service, get(&ada, "/a?b=1")).await;
+    assert_eq!(second.cache_status(), "tenant-cache; hit");
+    assert_eq!(
+        (second.status, second.body.as_str()),
+        (first.status, "answer 1")
+    );
+    assert_eq!(second.header("age"), Some("59"));
+    assert_eq!(second.header("etag"), Some("\"1\""));
+    assert_eq!(second.header("content-type"), Some("text/plain"));
+    assert_eq!(second.header("content-length"), Some("8"));
+    assert_eq!(second.header("date"), Some("Thu, 01 Jan 2026 00:00:00 GMT"));
+    house.pass(1);
+    let third = send(&service, get(&ada, "/a?b=1")).await;
+    assert_eq!(third.cache_status(), "tenant-cache; fwd=stale; stored");
+    assert_eq!(third.body, "answer 2");
+    assert!(send(&service, get(&ada, "/a?b=1")).await.is_hit());
+}
+
+#[tokio::test]
+async fn head_is_served_from_a_stored_get_without_content() {
+    let house = House::new();
+    let origin = counted(FRESH);
+    let service = house.around(&origin);
+    let ada = house.of("acme", "ada");
+    let head = || request(Method::HEAD, &ada, "/a", &[]);
+    assert_eq!(
+        send(&service, head()).await.cache_status(),
+        "tenant-cache; fwd=miss"
+    );
+    assert!(
+        send(&service, get(&ada, "/a")).await.is_stored(),
+        "a HEAD stores nothing"
+    );
+    let answer = send(&service, head()).await;
+    assert!(answer.is_hit());
+    assert_eq!(
+        (answer.header("content-length"), answer.body.as_str()),
+        (Some("8"), "")
+    );
+}
+
+#[tokio::test]
+async fn every_part_of_the_uri_and_the_host_count() {
+    let house = House::new();
+    let origin = counted(FRESH);
+    let service = house.around(&origin);
+    let ada = house.of("acme", "ada");
+    let targets = [
+        "/a",
+        "/a/",
+        "/a?",
+        "/a?x",
+        "/a?x=1",
+        "/A",
+        "/%61",
+        "/a;x.css",
+        "/a%2Fb",
+        "/a/b",
+        "http://h/a",
+        "https://h/a",
+    ];
+    for target in targets {
+        assert!(
+            !send(&service, get(&ada, target)).await.is_hit(),
+            "{target}"
+        );
+    }
+    for target in targets {
+        assert!(send(&service, get(&ada, target)).await.is_hit(), "{target}");
+    }
+    let mut elsewhere = get(&ada, "/a");
+    elsewhere
+        .headers_mut()
+        .insert("host", "other.test".parse().unwrap());
+    assert!(!send(&service, elsewhere).await.is_hit());
+}
+
+#[tokio::test]
+async fn what_forbids_storing_is_obeyed() {
+    for fields in [
+        &[("cache-control", "no-store, max-age=60")][..],
+        &[("cache-control", "private, max-age=60")],
+        &[("cache-control", "no-cache, max-age=60")],
+        &[("cache-control", "max-age=0")],
+        &[("cache-control", "max-age=60, max-age=61")],
+        &[("cache-control", "max-age=60"), ("set-cookie", "a=b")],
+        &[("cache-control", "max-age=60"), ("vary", "*")],
+        &[("cache-control", "max-age=60"), ("vary", "cookie")],
+        &[
+            ("cache-control", "max-age=60"),
+            ("content-type", "application/grpc"),
+        ],
+        &[("cache-control", "max-age=60"), ("content-length", "3")],
+        &[
+            ("etag", "\"1\""),
+            ("last-modified", "Thu, 01 Jan 2025 00:00:00 GMT"),
+        ],
+        &[],
+    ] {
+        let house = House::new();
+        let origin = counted(fields);
+        let service = house.around(&origin);
+        let ada = house.of("acme", "ada");
+        for call in 1..=2 {
+            let answer = send(&service, get(&ada, "/a")).await;
+            assert_eq!(
+                answer.cache_status(),
+                "tenant-cache; fwd=miss",
+                "{fields:?}"
+            );
+            assert_eq!(answer.body, format!("answer {call}"), "{fields:?}");
+        }
+        assert_eq!(house.cache.stats(&ada).unwrap().hits, 0);
+    }
+}
+
+#[tokio::test]
+async fn statuses_that_are_no_whole_answer_are_not_stored() {
+    for (status, stored) in [
+        (200, true),
+        (404, true),
+        (206, false),
+        (302, false),
+        (403, false),
+        (429, false),
+        (500, false),
+    ] {
+        let house = House::new();
+        let origin = Origin::new(move |_| {
+            let mut response = response(FRESH, "x");
+            *response.status_mut() = http::StatusCode::from_u16(status).unwrap();
+            response
+        });
+        let service = house.around(&origin);
+        let ada = house.of("acme", "ada");
+        assert_eq!(
+            send(&service, get(&ada, "/a")).await.is_stored(),
+            stored,
+            "{status}"
+        );
+        assert_eq!(
+            send(&service, get(&ada, "/a")).await.is_hit(),
+            stored,
+            "{status}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn requests_that_are_the_handlers_go_to_it() {
+    let house = House::new();
+    let origin = counted(FRESH);
+    let service = house.around(&origin);
+    let ada = house.of("acme", "ada");
+    assert!(send(&service, get(&ada, "/a")).await.is_stored());
+    for (name, value, status) in [
+        ("range", "bytes=0-1", "tenant-cache; fwd=bypass"),
+        ("if-none-match", "\"1\"", "tenant-cache; fwd=bypass"),
+        (
+            "if-modified-since",
+            "Thu, 01 Jan 2026 00:00:00 GMT",
+            "tenant-cache; fwd=bypass",
+        ),
+        ("upgrade", "websocket", "tenant-cache; fwd=bypass"),
+        ("cache-control", "no-store", "tenant-cache; fwd=bypass"),
+        ("cache-control", "max-age", "tenant-cache; fwd=bypass"),
+        (
+            "cache-control",
+            "no-cache",
+            "tenant-cache; fwd=request; stored",
+        ),
+        ("pragma", "no-cache", "tenant-cache; fwd=request; stored"),
+        (
+            "cache-control",
+            "max-age=0",
+            "tenant-cache; fwd=request; stored",
+        ),
+    ] {
+        let calls = origin.calls();
+        let answer = send(&service, request(Method::GET, &ada, "/a", &[(name, value)])).await;
+        assert_eq!(answer.cache_status(), status, "{name}: {value}");
+        assert_eq!(origin.calls(), calls + 1, "{name}: {value}");
+    }
+    let last = send(&service, get(&ada, "/a")).await;
+    assert_eq!(
+        (last.is_hit(), last.body),
+        (true, format!("answer {}", origin.calls())),
+        "no-cache refreshes"
+    );
+    let mut content = get(&ada, "/a");
+    *content.body_mut() = Content::from("x");
+    assert_eq!(
+        send(&service, content).await.cache_status(),
+        "tenant-cache; fwd=bypass"
+    );
+}
+
+#[tokio::test]
+async fn requests_limit_the_age_they_accept() {
+    let house = House::new();
+    let origin = counted(FRESH);
+    let service = house.around(&origin);
+    let ada = house.of("acme", "ada");
+    let asking = |value| request(Method::GET, &ada, "/a", &[("cache-control", value)]);
+    let missing = send(&service, asking("only-if-cached")).await;
+    assert_eq!((missing.status.as_u16(), origin.calls()), (504, 0));
+    send(&service, get(&ada, "/a")).await;
+    house.pass(10);
+    for value in [
+        "max-age=10",
+        "min-fresh=50",
+        "only-if-cached",
+        "max-stale=5",
+    ] {
+        assert!(send(&service, asking(value)).await.is_hit(), "{value}");
+    }
+    for value in ["max-age=9", "min-fresh=51"] {
+        assert!(!send(&service, asking(value)).await.is_hit(), "{value}");
+        house.cache.purge(&ada).unwrap();
+        send(&service, get(&ada, "/a")).await;
+        house.pass(10);
+    }
+}
+
+#[tokio::test]
+async fn vary_keeps_one_response_for_each_combination() {
+    let house = House::new();
+    let origin = Origin::new(|request| {
+        let accept = request
+            .headers()
+            .get("accept")
+            .map_or("none", |value| value.to_str().unwrap());
+        response(
+            &[
+                ("cache-control", "max-age=60"),
+                ("vary", "Accept, Accept-Encoding"),
+            ],
+            accept.to_owned(),
+        )
+    });
+    let service = house.around(&origin);
+    let ada = house.of("acme", "ada");
+    let asking = |accept| request(Method::GET, &ada, "/a", &[("accept", accept)]);
+    for accept in ["text/html", "application/json"] {
+        assert!(send(&service, asking(accept)).await.is_stored(), "{accept}");
+    }
+    assert!(send(&service, get(&ada, "/a")).await.is_stored());
+    for accept in ["text/html", "application/json"] {
+        let answer = send(&service, asking(accept)).await;
+        assert_eq!((answer.is_hit(), answer.body.as_str()), (true, accept));
+    }
+    assert_eq!(send(&service, get(&ada, "/a")).await.body, "none");
+    assert_eq!(origin.calls(), 3);
+    for n in 0..8 {
+        send(
+            &service,
+            request(Method::GET, &ada, "/a", &[("accept", &format!("type/{n}"))]),
+        )
+        .await;
+    }
+    assert!(
+        !send(&service, asking("text/html")).await.is_hit(),
+        "eight at most"
+    );
+}
+
+#[tokio::test]
+async fn responses_that_vary_are_stored_again_after_a_time_without_any_to_store() {
+    let house = House::new();
+    let origin = Origin::new(|request| match request.uri().path() {
+        "/plain" => response(&[], "x"),
+        _ => response(&[("cache-control", "max-age=60"), ("vary", "accept")], "x"),
+    });
+    let service = house.around(&origin);
+    let ada = house.of("acme", "ada");
+    for _ in 0..300 {
+        send(&service, get(&ada, "/plain")).await;
+    }
+    assert!(
+        !send(&service, get(&ada, "/varies")).await.is_stored(),
+        "fields were not remembered"
+    );
+    assert!(send(&service, get(&ada, "/varies")).await.is_stored());
+    assert!(send(&service, get(&ada, "/varies")).await.is_hit());
+}
+
+#[tokio::test]
+async fn a_request_that_may_have_written_makes_its_tenants_responses_unreachable() {
+    for (method, status, forgets) in [
+        (Method::POST, 201, true),
+        (Method::PUT, 204, true),
+        (Method::DELETE, 303, true),
+        (Method::PATCH, 500, true),
+        (Method::from_bytes(b"PURGE").unwrap(), 200, true),
+        (Method::POST, 400, false),
+        (Method::POST, 403, false),
+        (Method::OPTIONS, 200, false),
+    ] {
+        let house = House::new();
+        let origin = Origin::new(move |request| {
+            let mut response = response(FRESH, "x");
+            if request.method() != Method::GET {
+                *response.status_mut() = http::StatusCode::from_u16(status).unwrap();
+            }
+            response
+        });
+        let service = house.around(&origin);
+        let (ada, bob, eve) = (
+            house.of("acme", "ada"),
+            house.of("acme", "bob"),
+            house.of("globex", "eve"),
+        );
+        for caller in [&ada, &bob, &eve] {
+            assert!(send(&service, get(caller, "/a")).await.is_stored());
+        }
+        let write = send(&service, request(method.clone(), &ada, "/a", &[])).await;
+        assert_eq!(write.cache_status(), "", "{method}");
+        for caller in [&ada, &bob] {
+            let hit = send(&service, get(caller, "/a")).await.is_hit();
+            assert_eq!(hit, !forgets, "{method} {status}");
+        }
+        assert!(
+            send(&service, get(&eve, "/a")).await.is_hit(),
+            "another tenant's stay"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_was_begun_before_a_purge_is_not_stored_after_it() {
+    let house = House::new();
+    let ada = house.of("acme", "ada");
+    let (cache, caller) = (house.cache.clone(), ada.clone());
+    let origin = Origin::new(move |request| {
+        if request.uri().query() == Some("purge") {
+            cache.purge(&caller).unwrap();
+        }
+        response(FRESH, "old")
+    });
+    let service = house.around(&origin);
+    send(&service, get(&ada, "/a?purge")).await;
+    assert!(!send(&service, get(&ada, "/a?purge")).await.is_hit());
+    send(&service, get(&ada, "/a")).await;
+    assert!(send(&service, get(&ada, "/a")).await.is_hit());
+    house.cache.purge(&ada).unwrap();
+    assert!(!send(&service, get(&ada, "/a")).await.is_hit());
+}
+
+#[tokio::test]
+async fn a_read_that_a_write_overtook_is_not_stored() {
+    let house = House::new();
+    let ada = house.of("acme", "ada");
+    let origin = counted(FRESH);
+    let mut reading = house.around(&origin);
+    // The read has its answer, which is not yet read to its end, when the write is done.
+    let answer = reading.call(get(&ada, "/a")).await.unwrap();
+    send(&reading, request(Method::POST, &ada, "/a", &[])).await;
+    answer.into_body().collect().await.unwrap();
+    assert!(!send(&reading, get(&ada, "/a")).await.is_hit());
+}
+
+#[tokio::test]
+async fn a_refusal_is_never_stored_whatever_its_fields_say() {
+    let house = House::new();
+    let ada = house.of("acme", "ada");
+    let refusing = |recorded: bool| {
+        Origin::new(move |request: &Request<Content>| {
+            let rejection = Rejection::not_found();
+            let mut response = response(FRESH, "no such thing");
+            *response.status_mut() = http::StatusCode::NOT_FOUND;
+            if recorded {
+                drop(Trail::of(request.extensions()).deny(rejection));
+            } else {
+                response.extensions_mut().insert(rejection);
+            }
+            response
+        })
+    };
+    for recorded in [false, true] {
+        let origin = refusing(recorded);
+        let service = house.around(&origin);
+        for _ in 0..2 {
+            let (request, _trail) = with_trail(get(&ada, "/a"));
+            assert!(!send(&service, request).await.is_stored());
+        }
+        assert_eq!(origin.calls(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_hit_writes_to_the_trail_what_the_handler_had_written() {
+    let house = House::new();
+    let ada = house.of("acme", "ada");
+    let origin = Origin::new(|request: &Request<Content>| {
+        Trail::of(request.extensions())
+            .action("invoice.read")
+            .resource("invoice", 17)
+            .detail("n", 1);
+        response(FRESH, "x")
+    });
+    let service = house.around(&origin);
+    for (cache, details) in [("miss", 1), ("hit", 0)] {
+        let (request, trail) = with_trail(get(&ada, "/a"));
+        send(&service, request).await;
+        trail
+            .with(|facts| {
+                assert_eq!(facts.cache, Some(cache));
+                assert_eq!(facts.action.as_deref(), Some("invoice.read"));
+                assert_eq!(facts.resource_type.as_deref(), Some("invoice"));
+                assert_eq!(facts.resource_id.as_deref(), Some("17"));
+                assert_eq!(facts.details.len(), details);
+            })
+            .unwrap();
+    }
+    let (request, trail) = with_trail(request(Method::GET, &ada, "/a", &[("range", "bytes=0-1")]));
+    send(&service, request).await;
+    assert_eq!(trail.with(|facts| facts.cache), Some(Some("pass")));
+}
+
+#[tokio::test]
+async fn i7_without_a_context_nothing_is_served() {
+    let house = House::new();
+    let origin = counted(FRESH);
+    let service = house.around(&origin);
+    for method in [Method::GET, Method::POST, Method::OPTIONS] {
+        let request = Request::builder()
+            .method(method)
+            .uri("/a")
+            .body(Content::default())
+            .unwrap();
+        assert_eq!(send(&service, request).await.status, 500);
+    }
+    let grpc = Request::builder()
+        .method("POST")
+        .header("content-type", "application/grpc");
+    let answer = send(&service, grpc.body(Content::default()).unwrap()).await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("grpc-status")),
+        (200, Some("13"))
+    );
+    assert_eq!(origin.calls(), 0);
+}
+
+fn asked(path: &str, token: Option<&str>) -> Request<Content> {
+    let mut builder = Request::builder().uri(path);
+    if let Some(token) = token {
+        builder = builder.header("authorization", format!("Test {token}"));
+    }
+    builder.body(Content::default()).unwrap()
+}
+
+#[tokio::test]
+async fn in_a_stack_public_routes_pass_and_admitted_requests_are_cached() {
+    let house = House::new();
+    let origin =
+        axum::Router::<()>::new().fallback(|| async { ([("cache-control", "max-age=60")], "x") });
+    let auth = TestAuth::new(house.tenants.clone()).accept("ada", claims("acme", "ada"));
+    let identity = IdentityLayer::builder()
+        .public(Method::GET, "/health")
+        .build(auth)
+        .unwrap();
+    let stack = TenantStack::new().identity(identity).cache(house.layer());
+    let service = stack.layer(origin);
+    let health = service
+        .clone()
+        .oneshot(asked("/health", None))
+        .await
+        .unwrap();
+    assert_eq!(health.status(), 200);
+    assert!(!health.headers().contains_key("cache-status"));
+    let refused = service.clone().oneshot(asked("/a", None)).await.unwrap();
+    assert_eq!(refused.status(), 401);
+    for expected in ["tenant-cache; fwd=miss; stored", "tenant-cache; hit"] {
+        let answer = service
+            .clone()
+            .oneshot(asked("/a", Some("ada")))
+            .await
+            .unwrap();
+        assert_eq!(answer.headers()["cache-status"], expected);
+        answer.into_body().collect().await.unwrap();
+    }
+    house.tenants.suspend(house.of("acme", "bob").tenant_id());
+    let refused = service.oneshot(asked("/a", Some("ada"))).await.unwrap();
+    assert_eq!(refused.status(), 403);
+}
+
+#[tokio::test]
+async fn two_layers_on_one_cache_keep_apart() {
+    let house = House::new();
+    let (one, two) = (counted(FRESH), counted(FRESH));
+    let (first, second) = (house.around(&one), house.around(&two));
+    let ada = house.of("acme", "ada");
+    send(&first, get(&ada, "/a")).await;
+    assert!(!send(&second, get(&ada, "/a")).await.is_hit());
+    assert!(send(&first, get(&ada, "/a")).await.is_hit());
+}
+
+#[test]
+fn a_layer_that_cannot_be_meant_is_refused() {
+    let layer = || tenant_cache::layer(House::new().cache);
+    for (builder, says) in [
+        (
+            layer().shared_within_tenant(Method::POST, "/a"),
+            "declare GET",
+        ),
+        (
+            layer().shared_within_tenant(Method::GET, "a"),
+            "begins with `/`",
+        ),
+        (
+            layer().shared_within_tenant(Method::GET, "/{a}{b}"),
+            "shared route",
+        ),
+        (layer().max_variants(0), "choose 1 to 64"),
+    ] {
+        let error = builder.build().unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}
