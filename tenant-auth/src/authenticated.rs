@@ -64,10 +64,10 @@ impl Authenticated {
 
     fn identify(&self, credential: Credential<'_>) -> Answer {
         let (Credential::Token(bytes) | Credential::ApiKey(bytes)) = credential;
-        if bytes.len() > self.0.max_token_len {
+        let bounded = bytes.len() <= self.0.max_token_len;
+        let Some(key) = bounded.then(|| self.0.cache.key(&credential)).flatten() else {
             return refuse(Rejection::credential_invalid("too_long"));
-        }
-        let key = self.0.cache.key(&credential);
+        };
         if let Some(identity) = self.0.cache.get(key) {
             return Lookup::Ready(Ok(identity));
         }

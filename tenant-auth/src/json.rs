@@ -298,7 +298,7 @@ mod tests {
 
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Object::parse(&bytes);
+            drop(Object::parse(&bytes));
         }
     }
 }

@@ -150,7 +150,7 @@ impl AuthLayerBuilder {
         let authenticated = Authenticated::new(Shared {
             issuers,
             keys: self.keys,
-            cache: CredentialCache::new(self.cache_capacity)?,
+            cache: CredentialCache::new(self.cache_capacity, self.max_token_len)?,
             clock: self.tenants.clock(),
             resolver: Resolver::new(self.tenants),
             max_token_len: self.max_token_len,

@@ -164,6 +164,7 @@ mod cache;
 mod credential;
 mod crypto;
 mod error;
+mod hash;
 mod issuer;
 mod json;
 mod jwt;
@@ -185,6 +186,6 @@ pub use self::{
 };
 pub use tenant_context::{
     CachedRegistry, Clock, ConfigError, CredentialId, IdentityLayer, MemoryRegistry, Principal,
-    PrincipalId, PrincipalKind, Rejection, SystemClock, TenantContext, TenantId, TenantRecord,
-    TenantStack, UnixTime,
+    PrincipalId, PrincipalKind, Rejection, RejectionKind, SystemClock, TenantContext, TenantId,
+    TenantRecord, TenantStack, UnixTime,
 };

@@ -114,6 +114,11 @@ fn checksum(body: &[u8]) -> [u8; CHECKSUM_LEN] {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::string_slice,
+    reason = "tests"
+)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

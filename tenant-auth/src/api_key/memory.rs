@@ -80,6 +80,9 @@ impl Record {
         }
         if live.identities.len() == live.identities.capacity() {
             live.identities.retain(|known| known.strong_count() > 0);
+            // Twice as much room as is used, so that the next sweep is that many identities away.
+            let room = live.identities.len().max(4);
+            live.identities.reserve(room);
         }
         live.identities.push(Arc::downgrade(identity));
         Ok(())
@@ -125,11 +128,10 @@ impl MemoryApiKeys {
         let text = self.0.format.generate()?;
         let id = CredentialId::parse(format!("key_{}", random(22)?))
             .map_err(|_| KeyError::randomness())?;
-        let mut claims = Claims::new(new.tenant, new.principal, new.expires_at)
+        let claims = Claims::new(new.tenant, new.principal, new.expires_at)
             .scopes(new.scopes)
             .roles(new.roles)
             .credential(id.clone());
-        claims.issued_at = None;
         let hash = self.0.hash(text.as_bytes());
         let record = Arc::new(Record {
             hash,

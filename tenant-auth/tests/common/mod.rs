@@ -68,6 +68,7 @@ impl Fixture {
         reason(self.bearer(token))
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "it is built on the spot")]
     pub fn token(&self, new: NewToken) -> String {
         self.minter.mint(&new, &self.clock).unwrap()
     }

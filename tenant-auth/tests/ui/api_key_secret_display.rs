@@ -1,0 +1,7 @@
+use tenant_auth::ApiKeySecret;
+
+fn log(secret: ApiKeySecret) -> String {
+    format!("issued {secret}")
+}
+
+fn main() {}
