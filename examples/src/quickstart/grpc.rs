@@ -48,7 +48,7 @@ impl From<store::Invoice> for Invoice {
     }
 }
 
-/// An id that is none names no invoice: one answer, 5 NOT_FOUND.
+/// An id that is none names no invoice: one answer, 5 `NOT_FOUND`.
 fn parse(id: &str) -> Result<Uuid, Rejection> {
     Uuid::parse_str(id).map_err(|_| Rejection::not_found())
 }
@@ -68,14 +68,21 @@ impl Invoices for InvoiceApi {
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListReply>, Status> {
         let tenant = TenantContext::from_grpc(&request)?;
         Trail::from_grpc(&request).action("invoice.list");
-        let invoices = self.0.list(tenant)?.into_iter().map(Invoice::from).collect();
+        let invoices = self
+            .0
+            .list(tenant)?
+            .into_iter()
+            .map(Invoice::from)
+            .collect();
         Ok(Response::new(ListReply { invoices }))
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<Invoice>, Status> {
         let tenant = TenantContext::from_grpc(&request)?;
         let id = parse(&request.get_ref().id)?;
-        Trail::from_grpc(&request).action("invoice.read").resource("invoice", id);
+        Trail::from_grpc(&request)
+            .action("invoice.read")
+            .resource("invoice", id);
         let invoice = self.0.find(id).for_tenant(tenant)?;
         Ok(Response::new(invoice.into()))
     }
@@ -83,7 +90,9 @@ impl Invoices for InvoiceApi {
     async fn update(&self, request: Request<UpdateRequest>) -> Result<Response<Invoice>, Status> {
         let tenant = TenantContext::from_grpc(&request)?;
         let id = parse(&request.get_ref().id)?;
-        Trail::from_grpc(&request).action("invoice.update").resource("invoice", id);
+        Trail::from_grpc(&request)
+            .action("invoice.update")
+            .resource("invoice", id);
         let invoice = self.0.update(tenant, id, request.get_ref().cents)?;
         Ok(Response::new(invoice.into()))
     }

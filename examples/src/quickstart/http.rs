@@ -29,7 +29,10 @@ pub(crate) fn routes(store: Store) -> Router {
         .route("/totals", get(totals))
         .route("/reports", post(report))
         .route("/events", get(events))
-        .route("/undeclared", get(async || "served to whoever proves who they are"))
+        .route(
+            "/undeclared",
+            get(async || "served to whoever proves who they are"),
+        )
         .with_state(store)
 }
 
@@ -77,7 +80,11 @@ async fn create(
     let invoice = store.create(&tenant, new.customer, new.cents)?;
     trail.resource("invoice", invoice.id);
     let location = format!("/invoices/{}", invoice.id);
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(invoice)))
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, location)],
+        Json(invoice),
+    ))
 }
 
 async fn list(

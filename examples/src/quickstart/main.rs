@@ -74,7 +74,10 @@ async fn run(args: Args) -> Result<usize, BoxError> {
     let grpc = listen("gRPC", "--grpc-port", args.grpc_port.unwrap_or(next)).await?;
     let audit_dir = match args.audit_dir {
         Some(dir) => dir,
-        None => tempfile::Builder::new().prefix("quickstart-audit-").tempdir()?.keep(),
+        None => tempfile::Builder::new()
+            .prefix("quickstart-audit-")
+            .tempdir()?
+            .keep(),
     };
 
     let minter = TokenMinter::eddsa_generate("quickstart")?;

@@ -3,7 +3,11 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use axum::{Router, body::Body, http::{Method, Response}, routing::get};
+use axum::{
+    body::Body,
+    http::{Method, Response},
+    routing::get,
+};
 use tenant_audit::{AuditHandle, FileSink};
 use tenant_auth::{Issuer, MemoryApiKeys, VerifyingKey};
 use tenant_cache::TenantCache;
@@ -31,12 +35,13 @@ use crate::{
 pub(crate) const ISSUER: &str = "https://id.quickstart.example";
 /// Whom the tokens are for.
 pub(crate) const AUDIENCE: &str = "invoices";
-/// Requests a minute of a tenant on the plan `free`.
-pub(crate) const FREE_PER_MINUTE: u32 = 40;
-/// Requests a minute of one agent.
-pub(crate) const AGENT_PER_MINUTE: u32 = 20;
-/// Reports a minute of one tenant, for each of the two protocols.
-pub(crate) const REPORTS_PER_MINUTE: u32 = 5;
+/// A tenant's requests on the plan `pro`, and on every other.
+const PRO: Quota = Quota::per_minute(6_000);
+pub(crate) const FREE: Quota = Quota::per_minute(40);
+/// An agent's requests, out of its tenant's.
+pub(crate) const AGENT: Quota = Quota::per_minute(20);
+/// A tenant's reports, over each of the two protocols.
+pub(crate) const REPORTS: Quota = Quota::per_minute(5);
 
 /// The tenants. In a service of your own this is a `TenantRegistry` on its database.
 pub(crate) fn tenants() -> Result<CachedRegistry, BoxError> {
@@ -45,14 +50,9 @@ pub(crate) fn tenants() -> Result<CachedRegistry, BoxError> {
     registry.insert(TenantRecord::new(TenantId::parse("globex")?).plan("free"));
     let initech = TenantRecord::new(TenantId::parse("initech")?).plan("free");
     registry.insert(initech.status(TenantStatus::Suspended));
-    Ok(CachedRegistry::builder(registry).timer(TokioTimer::new()).build()?)
-}
-
-fn plan_quota(tenant: &TenantState) -> Quota {
-    match &*tenant.plan() {
-        "pro" => Quota::per_minute(6_000),
-        _ => Quota::per_minute(FREE_PER_MINUTE.into()),
-    }
+    Ok(CachedRegistry::builder(registry)
+        .timer(TokioTimer::new())
+        .build()?)
 }
 
 /// What runs, and what the tour needs of it.
@@ -83,10 +83,13 @@ pub(crate) fn start(
         .build()?;
     let limits = tenant_ratelimit::layer()
         .global(Quota::per_minute(100_000))
-        .tenant(plan_quota)
-        .agent(Quota::per_minute(AGENT_PER_MINUTE.into()))
-        .endpoint("POST /reports", Quota::per_minute(REPORTS_PER_MINUTE.into()))
-        .endpoint("POST /invoices.v1.Invoices/Report", Quota::per_minute(REPORTS_PER_MINUTE.into()))
+        .tenant(|tenant: &TenantState| match &*tenant.plan() {
+            "pro" => PRO,
+            _ => FREE,
+        })
+        .agent(AGENT)
+        .endpoint("POST /reports", REPORTS)
+        .endpoint("POST /invoices.v1.Invoices/Report", REPORTS)
         .build()?;
     let cache = tenant_cache::layer(TenantCache::builder().build()?).build()?;
     let (audit, worker) = tenant_audit::layer(FileSink::open(&audit_dir)?)
@@ -102,9 +105,12 @@ pub(crate) fn start(
         .cache(cache);
 
     let store = Store::default();
-    // axum: the stack goes around the finished router, so a route cannot be added outside of it.
+    // axum: the stack goes around the finished router, and what it makes is no router any more: there
+    // is no adding a route outside of it.
     let routes = http::routes(store.clone()).route("/late", get(async || "added after the stack"));
-    let app = MapResponse::new(stack.clone().layer(routes), |answer: Response<_>| answer.map(Body::new));
+    let app = MapResponse::new(stack.clone().layer(routes), |answer: Response<_>| {
+        answer.map(Body::new)
+    });
     // tonic: the same stack, so the same budgets and one log.
     let grpc = Server::builder()
         .layer(stack)
@@ -117,7 +123,11 @@ pub(crate) fn start(
     let mut tasks = JoinSet::new();
     tasks.spawn(async { Ok(worker.await?) });
     tasks.spawn(async { Ok(axum::serve(http_listener, Shared::new(app)).await?) });
-    tasks.spawn(async { Ok(grpc.serve_with_incoming(TcpIncoming::from(grpc_listener)).await?) });
+    tasks.spawn(async {
+        Ok(grpc
+            .serve_with_incoming(TcpIncoming::from(grpc_listener))
+            .await?)
+    });
     Ok(Service {
         http,
         grpc: grpc_address,

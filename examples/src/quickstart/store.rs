@@ -63,7 +63,11 @@ impl Store {
         self.count_call();
         tenant.check()?;
         let id = Uuid::new_v4();
-        let invoice = Invoice { id, customer, cents };
+        let invoice = Invoice {
+            id,
+            customer,
+            cents,
+        };
         let row = Row {
             owner: tenant.tenant_id().clone(),
             invoice: invoice.clone(),

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use crate::{
-    stack::{FREE_PER_MINUTE, Service},
+    stack::{FREE, Service},
     tour::{Cast, Outcome},
 };
 
@@ -32,14 +32,19 @@ pub(crate) fn invitation(
 ) -> io::Result<()> {
     let Service { http, grpc, .. } = service;
     let Cast {
-        ada, bot, grace, robot, ..
+        ada,
+        bot,
+        grace,
+        robot,
+        ..
     } = cast;
     let robot = robot.expose();
     let invoice = &tour.invoice;
-    let refill = 60.0 / f64::from(FREE_PER_MINUTE);
+    let requests = u32::try_from(FREE.requests()).unwrap_or(u32::MAX);
+    let refill = FREE.period().checked_div(requests).unwrap_or_default();
     writeln!(
         out,
-        r#"It keeps serving; Ctrl-C ends it. The tokens hold for 8 hours. Paste them first:
+        r#"It keeps serving; Ctrl-C ends it. To go on by hand, paste these first (the tokens hold for 8 hours):
 
 API=http://{http}
 ADA={ada}
@@ -47,21 +52,31 @@ BOT={bot}
 GRACE={grace}
 ROBOT={robot}
 
-curl -i $API/health                                                    # declared public: 200
-curl -i $API/invoices                                                  # no token: 401
-curl -s -H "Authorization: Bearer $ADA" $API/invoices                  # acme's invoices
-curl -s -H "Authorization: Bearer $GRACE" $API/invoices                # globex'
+Declared public; not declared, so without a token 401:
+curl -i $API/health
+curl -i $API/invoices
+
+An invoice of acme, as acme 200, as globex 404, and 403 for who claims to be globex:
 curl -i -H "Authorization: Bearer $ADA" $API/invoices/{invoice}
 curl -i -H "Authorization: Bearer $GRACE" $API/invoices/{invoice}
-curl -i -H "Authorization: Bearer $ADA" -H 'X-Tenant-ID: globex' $API/invoices      # 403
-curl -s -H "Authorization: Bearer $BOT" $API/whoami                    # an agent, for its human
-curl -s -H "X-API-Key: $ROBOT" $API/whoami                             # a service
-curl -s --json '{{"customer":"You","cents":4200}}' -H "Authorization: Bearer $ADA" $API/invoices
-curl -N -H "Authorization: Bearer $ADA" $API/events                    # every change, as it comes
-grpcurl -plaintext -import-path examples/proto -proto invoices.proto \
-  -H "authorization: Bearer $ADA" {grpc} invoices.v1.Invoices/List     # the same over gRPC
+curl -i -H "Authorization: Bearer $ADA" -H "X-Tenant-ID: globex" $API/invoices
 
-The tour has spent budgets: a 429 right now is the right answer. globex gets a request back every {refill} s."#
+A person, an agent that acts for her, a service:
+curl -s -H "Authorization: Bearer $ADA" $API/whoami
+curl -s -H "Authorization: Bearer $BOT" $API/whoami
+curl -s -H "X-API-Key: $ROBOT" $API/whoami
+
+A new invoice; all of acme's; a stream of changes, until you end it or acme is suspended:
+curl -s -H "Authorization: Bearer $ADA" -H "Content-Type: application/json" \
+  -d '{{"customer":"You","cents":4200}}' $API/invoices
+curl -s -H "Authorization: Bearer $ADA" $API/invoices
+curl -N -H "Authorization: Bearer $ADA" $API/events
+
+The same over gRPC, with the tool grpcurl:
+grpcurl -plaintext -import-path examples/proto -proto invoices.proto \
+  -H "Authorization: Bearer $ADA" {grpc} invoices.v1.Invoices/List
+
+The tour has spent budgets, so a 429 right now is as it should be: globex gets a request back every {refill:?}."#
     )
 }
 

@@ -5,17 +5,17 @@ use tenant_context::BoxError;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use super::{GRPC, HTTP, Row, Rows, Tour, shows};
+use super::{BOTH, GRPC, HTTP, Row, Rows, Tour, both, shows};
 use crate::{
-    client::{Answer, code, within},
+    client::{Answer, within},
     grpc::proto::{ReportRequest, WhoAmIRequest},
-    stack::{AGENT_PER_MINUTE, FREE_PER_MINUTE, REPORTS_PER_MINUTE},
+    stack::{AGENT, FREE, REPORTS},
 };
 
 /// More requests than any budget of the tour allows.
-const MANY: u32 = 1_000;
+const MANY: u64 = 1_000;
 /// More refusals than the free plan has requests.
-const REFUSALS: u32 = FREE_PER_MINUTE * 2;
+const REFUSALS: u64 = 2 * FREE.requests();
 
 pub(super) async fn rows(tour: &Tour<'_>) -> Rows {
     let mut rows = endpoint(tour).await?;
@@ -28,23 +28,31 @@ pub(super) async fn rows(tour: &Tour<'_>) -> Rows {
 async fn endpoint(tour: &Tour<'_>) -> Rows {
     let (ada, mut rows) = (&tour.cast.ada, Vec::new());
     let (admitted, refused) = until_refused(async || report(tour, ada).await).await?;
-    let tried = format!("POST /reports, {REPORTS_PER_MINUTE} a minute");
+    let tried = format!("POST /reports, {} a minute", REPORTS.requests());
     rows.push(
         spent(tried, "endpoint", admitted, &refused)
-            .holds(admitted == REPORTS_PER_MINUTE && is_429(&refused, "endpoint")),
+            .holds(admitted == REPORTS.requests() && is_429(&refused, "endpoint")),
     );
     let goes_on = whoami(tour, ada).await?;
-    rows.push(Row::new(HTTP, "another endpoint, meanwhile", "", 200, goes_on.code()));
+    rows.push(Row::new(
+        HTTP,
+        "another endpoint, meanwhile",
+        shows::ALL_OR_NONE,
+        "200",
+        goes_on.status.as_str(),
+    ));
 
     let (admitted, status) = until_refused_rpc(async || {
         let request = tour.client.rpc(ada, ReportRequest {})?;
-        Ok(within(tour.client.invoices().report(request)).await?.map(drop))
+        Ok(within(tour.client.invoices().report(request))
+            .await?
+            .map(drop))
     })
     .await?;
-    let tried = format!("Report, {REPORTS_PER_MINUTE} a minute");
+    let tried = format!("Report, {} a minute", REPORTS.requests());
     rows.push(
         spent_rpc(tried, "endpoint", admitted, &status)
-            .holds(admitted == REPORTS_PER_MINUTE && is_8(&status, "endpoint")),
+            .holds(admitted == REPORTS.requests() && is_8(&status, "endpoint")),
     );
     Ok(rows)
 }
@@ -52,17 +60,30 @@ async fn endpoint(tour: &Tour<'_>) -> Rows {
 async fn agent(tour: &Tour<'_>) -> Rows {
     let (cast, mut rows) = (tour.cast, Vec::new());
     let (admitted, refused) = until_refused(async || whoami(tour, &cast.bot).await).await?;
-    let tried = format!("an agent, {AGENT_PER_MINUTE} a minute");
+    let tried = format!("an agent, {} a minute", AGENT.requests());
     rows.push(spent(tried, "agent", admitted, &refused).holds(is_429(&refused, "agent")));
     let (admitted, status) = until_refused_rpc(async || whoami_rpc(tour, &cast.bot).await).await?;
     rows.push(
-        spent_rpc("the same agent: one budget".into(), "agent", admitted, &status)
-            .holds(admitted <= SLACK && is_8(&status, "agent")),
+        spent_rpc(
+            "the same agent: one budget".into(),
+            "agent",
+            admitted,
+            &status,
+        )
+        .holds(admitted <= SLACK && is_8(&status, "agent")),
     );
-    let ada = whoami(tour, &cast.ada).await?;
-    rows.push(Row::new(HTTP, "its human, meanwhile", "", 200, ada.code()));
-    let ada = whoami_rpc(tour, &cast.ada).await?;
-    rows.push(Row::new(GRPC, "its human, meanwhile", "", "0 OK", code(&ada)));
+    let ada = (
+        whoami(tour, &cast.ada).await?,
+        whoami_rpc(tour, &cast.ada).await?,
+    );
+    let came_back = both(&ada.0, &ada.1);
+    rows.push(Row::new(
+        BOTH,
+        "its human, meanwhile",
+        shows::ALL_OR_NONE,
+        "200 | 0 OK",
+        came_back,
+    ));
     Ok(rows)
 }
 
@@ -70,7 +91,7 @@ async fn agent(tour: &Tour<'_>) -> Rows {
 async fn denials(tour: &Tour<'_>) -> Rows {
     let grace = &tour.cast.grace;
     until_refused(async || report(tour, grace).await).await?;
-    let mut refused = 0_u32;
+    let mut refused = 0_u64;
     for _ in 0..REFUSALS {
         if is_429(&report(tour, grace).await?, "endpoint") {
             refused = refused.saturating_add(1);
@@ -79,8 +100,11 @@ async fn denials(tour: &Tour<'_>) -> Rows {
     let after = whoami(tour, grace).await?;
     let row = Row::new(
         HTTP,
-        format!("{REFUSALS} more reports, free plan of {FREE_PER_MINUTE} a minute"),
-        shows::FREE_DENIAL,
+        format!(
+            "{REFUSALS} more reports, of {} a minute in all",
+            FREE.requests()
+        ),
+        shows::ALL_OR_NONE,
         format!("{REFUSALS} x 429 endpoint, another GET 200"),
         format!("{refused} x 429 endpoint, another GET {}", after.code()),
     );
@@ -90,22 +114,36 @@ async fn denials(tour: &Tour<'_>) -> Rows {
 async fn plan(tour: &Tour<'_>) -> Rows {
     let (cast, mut rows) = (tour.cast, Vec::new());
     let (admitted, refused) = until_refused(async || whoami(tour, &cast.grace).await).await?;
-    let tried = format!("globex' free plan, {FREE_PER_MINUTE} a minute");
+    let tried = format!("globex' free plan, {} a minute", FREE.requests());
     rows.push(spent(tried, "tenant", admitted, &refused).holds(is_429(&refused, "tenant")));
-    let (admitted, status) = until_refused_rpc(async || whoami_rpc(tour, &cast.grace).await).await?;
+    let (admitted, status) =
+        until_refused_rpc(async || whoami_rpc(tour, &cast.grace).await).await?;
     rows.push(
-        spent_rpc("globex' free plan: one budget".into(), "tenant", admitted, &status)
-            .holds(admitted <= SLACK && is_8(&status, "tenant")),
+        spent_rpc(
+            "globex' free plan: one budget".into(),
+            "tenant",
+            admitted,
+            &status,
+        )
+        .holds(admitted <= SLACK && is_8(&status, "tenant")),
     );
-    let ada = whoami(tour, &cast.ada).await?;
-    rows.push(Row::new(HTTP, "acme, meanwhile", "", 200, ada.code()));
-    let ada = whoami_rpc(tour, &cast.ada).await?;
-    rows.push(Row::new(GRPC, "acme, meanwhile", "", "0 OK", code(&ada)));
+    let ada = (
+        whoami(tour, &cast.ada).await?,
+        whoami_rpc(tour, &cast.ada).await?,
+    );
+    let came_back = both(&ada.0, &ada.1);
+    rows.push(Row::new(
+        BOTH,
+        "acme, meanwhile",
+        shows::ALL_OR_NONE,
+        "200 | 0 OK",
+        came_back,
+    ));
     Ok(rows)
 }
 
 /// What a spent budget may have got back by the time the other protocol is asked.
-const SLACK: u32 = 3;
+const SLACK: u64 = 3;
 
 async fn whoami(tour: &Tour<'_>, token: &str) -> Result<Answer, BoxError> {
     tour.client.get("/whoami").bearer(token).send().await
@@ -113,17 +151,23 @@ async fn whoami(tour: &Tour<'_>, token: &str) -> Result<Answer, BoxError> {
 
 async fn whoami_rpc(tour: &Tour<'_>, token: &str) -> Result<Result<(), Status>, BoxError> {
     let request = tour.client.rpc(token, WhoAmIRequest {})?;
-    Ok(within(tour.client.invoices().who_am_i(request)).await?.map(drop))
+    Ok(within(tour.client.invoices().who_am_i(request))
+        .await?
+        .map(drop))
 }
 
 async fn report(tour: &Tour<'_>, token: &str) -> Result<Answer, BoxError> {
-    tour.client.post("/reports", &json!({})).bearer(token).send().await
+    tour.client
+        .post("/reports", &json!({}))
+        .bearer(token)
+        .send()
+        .await
 }
 
 /// How often it is answered with 200, and the first other answer.
 async fn until_refused(
     ask: impl AsyncFn() -> Result<Answer, BoxError>,
-) -> Result<(u32, Answer), BoxError> {
+) -> Result<(u64, Answer), BoxError> {
     for admitted in 0..MANY {
         let answer = ask().await?;
         if answer.code() != 200 {
@@ -136,7 +180,7 @@ async fn until_refused(
 /// How often it is answered with OK, and the first other status.
 async fn until_refused_rpc(
     ask: impl AsyncFn() -> Result<Result<(), Status>, BoxError>,
-) -> Result<(u32, Status), BoxError> {
+) -> Result<(u64, Status), BoxError> {
     for admitted in 0..MANY {
         if let Err(status) = ask().await? {
             return Ok((admitted, status));
@@ -175,11 +219,11 @@ fn is_8(status: &Status, dimension: &str) -> bool {
         && retry_info(status) > 0.0
 }
 
-fn spent(tried: String, dimension: &str, admitted: u32, refused: &Answer) -> Row {
+fn spent(tried: String, dimension: &str, admitted: u64, refused: &Answer) -> Row {
     Row::new(
         HTTP,
         tried,
-        "",
+        shows::ALL_OR_NONE,
         format!("200s, then 429 {dimension}, Retry-After of at least 1"),
         format!(
             "{admitted} x 200, then {} {}, Retry-After {}",
@@ -190,11 +234,11 @@ fn spent(tried: String, dimension: &str, admitted: u32, refused: &Answer) -> Row
     )
 }
 
-fn spent_rpc(tried: String, dimension: &str, admitted: u32, status: &Status) -> Row {
+fn spent_rpc(tried: String, dimension: &str, admitted: u64, status: &Status) -> Row {
     Row::new(
         GRPC,
         tried,
-        "",
+        shows::ALL_OR_NONE,
         format!("0s, then 8 {dimension}, RetryInfo above 0"),
         format!(
             "{admitted} x 0, then {} {}, RetryInfo {:.1} s",

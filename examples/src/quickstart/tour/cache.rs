@@ -12,10 +12,15 @@ pub(super) async fn rows(tour: &Tour<'_>) -> Rows {
     let again = totals(&cast.ada).await?;
     rows.push(Row::new(
         HTTP,
-        "GET /totals, twice, as acme",
+        "GET /totals, twice, as Ada of acme",
         "",
         "miss, then hit, the same body",
-        format!("{}, then {}, {}", status(&first), status(&again), bodies(&first, &again)),
+        format!(
+            "{}, then {}, {}",
+            status(&first),
+            status(&again),
+            bodies(&first, &again)
+        ),
     ));
     let other = totals(&cast.grace).await?;
     rows.push(Row::new(
@@ -31,19 +36,33 @@ pub(super) async fn rows(tour: &Tour<'_>) -> Rows {
         "GET /totals, as globex again",
         shows::NO_BARE_IDS,
         "hit, its own body",
-        format!("{}, {}", status(&again), if again.body == other.body { "its own body" } else { "NOT its own body" }),
+        format!(
+            "{}, {}",
+            status(&again),
+            if again.body == other.body {
+                "its own body"
+            } else {
+                "NOT its own body"
+            }
+        ),
     ));
     let agent = totals(&cast.bot).await?;
     rows.push(Row::new(
         HTTP,
-        "GET /totals, as acme's agent",
+        "GET /totals, as her agent",
         "",
-        "miss: it may see less than its human",
-        format!("{}: it may see less than its human", status(&agent)),
+        "miss: it may see less than she",
+        format!("{}: it may see less than she", status(&agent)),
     ));
     let anonymous = client.get("/totals").send().await?;
     let tried = "GET /totals, warm, without a token";
-    rows.push(Row::new(HTTP, tried, shows::PROOF, 401, anonymous.code()));
+    rows.push(Row::new(
+        HTTP,
+        tried,
+        shows::PROOF,
+        "401",
+        anonymous.status.as_str(),
+    ));
     Ok(rows)
 }
 
@@ -58,5 +77,9 @@ fn status(answer: &Answer) -> String {
 }
 
 fn bodies(one: &Answer, other: &Answer) -> &'static str {
-    if one.body == other.body { "the same body" } else { "another body" }
+    if one.body == other.body {
+        "the same body"
+    } else {
+        "another body"
+    }
 }

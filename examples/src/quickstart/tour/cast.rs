@@ -43,7 +43,10 @@ impl Cast {
         let claims = unsigned.split('.').nth(1).unwrap_or_default();
         let none = minter.mint_raw(r#"{"alg":"none","typ":"at+jwt"}"#, "")?;
         let head = none.split('.').next().unwrap_or_default();
-        let past = clock.unix().saturating_sub(Duration::from_secs(3600)).as_secs();
+        let past = clock
+            .unix()
+            .saturating_sub(Duration::from_secs(3600))
+            .as_secs();
         let elsewhere = NewToken::new(ISSUER, "another-api", "acme", "ada").expires_in(LIFETIME);
         Ok(Self {
             ada: mint(&of("acme", "ada"))?,
@@ -52,11 +55,20 @@ impl Cast {
             ivan: mint(&of("initech", "ivan"))?,
             robot,
             forged: vec![
-                ("token with a wrong signature", impostor.mint(&of("acme", "ada"), &clock)?),
+                (
+                    "token with a wrong signature",
+                    impostor.mint(&of("acme", "ada"), &clock)?,
+                ),
                 ("token with alg: none", format!("{head}.{claims}.")),
-                ("token that has expired", mint(&of("acme", "ada").claim("exp", past))?),
+                (
+                    "token that has expired",
+                    mint(&of("acme", "ada").claim("exp", past))?,
+                ),
                 ("token for another audience", mint(&elsewhere)?),
-                ("token of a tenant nobody knows", mint(&of("umbrella", "ada"))?),
+                (
+                    "token of a tenant nobody knows",
+                    mint(&of("umbrella", "ada"))?,
+                ),
             ],
         })
     }

@@ -1,12 +1,13 @@
 //! Good credentials, bad ones, and who acts for whom.
 
 use axum::http::HeaderName;
-use tonic::metadata::MetadataValue;
+use tenant_context::BoxError;
+use tonic::{Response, Status};
 
-use super::{GRPC, HTTP, Row, Rows, Tour, shows};
+use super::{BOTH, HTTP, Row, Rows, Tour, both, shows};
 use crate::{
-    client::{Answer, code, within},
-    grpc::proto::{ListRequest, WhoAmIRequest},
+    client::{Answer, within},
+    grpc::proto::{ListRequest, WhoAmIReply, WhoAmIRequest},
 };
 
 pub(super) async fn rows(tour: &Tour<'_>) -> Rows {
@@ -18,113 +19,157 @@ pub(super) async fn rows(tour: &Tour<'_>) -> Rows {
 
 /// No credential, and every kind of bad one.
 async fn refused(tour: &Tour<'_>) -> Rows {
+    const UNAUTHENTICATED: &str = "401 | 16 UNAUTHENTICATED";
     let client = tour.client;
     let mut rows = Vec::new();
-    let none = client.get("/whoami").send().await?;
-    rows.push(Row::new(HTTP, "no token", shows::PROOF, 401, none.code()));
-    let none = within(client.invoices().who_am_i(client.anonymous(WhoAmIRequest {})?)).await?;
-    rows.push(Row::new(GRPC, "no token", shows::PROOF, "16 UNAUTHENTICATED", code(&none)));
+    let answer = client.get("/whoami").send().await?;
+    let reply = who_am_i(tour, client.anonymous(WhoAmIRequest {})?).await?;
+    let came_back = both(&answer, &reply);
+    rows.push(Row::new(
+        BOTH,
+        "no token",
+        shows::PROOF,
+        UNAUTHENTICATED,
+        came_back,
+    ));
 
     let mut answers: Vec<Answer> = Vec::new();
     for (what, token) in &tour.cast.forged {
         let answer = client.get("/whoami").bearer(token).send().await?;
-        let reply = client.rpc(token, WhoAmIRequest {})?;
-        let reply = within(client.invoices().who_am_i(reply)).await?;
-        rows.push(Row::new(HTTP, *what, shows::PROOF, 401, answer.code()));
-        rows.push(Row::new(GRPC, *what, shows::PROOF, "16 UNAUTHENTICATED", code(&reply)));
+        let reply = who_am_i(tour, client.rpc(token, WhoAmIRequest {})?).await?;
+        let came_back = both(&answer, &reply);
+        rows.push(Row::new(
+            BOTH,
+            *what,
+            shows::PROOF,
+            UNAUTHENTICATED,
+            came_back,
+        ));
         answers.push(answer);
     }
-    let same = answers.windows(2).all(|two| matches!(two, [one, other] if one.same_as(other)));
+    let same = answers
+        .windows(2)
+        .all(|two| matches!(two, [one, other] if one.same_as(other)));
     rows.push(Row::new(
         HTTP,
-        "what these answers tell of what was wrong",
+        "what these five tell of what was wrong",
         shows::NO_SECRET,
-        "nothing: same bytes each time",
-        if same { "nothing: same bytes each time" } else { "something: the bytes differ" },
+        "nothing: the same bytes each time",
+        if same {
+            "nothing: the same bytes each time"
+        } else {
+            "something: their bytes differ"
+        },
     ));
+    let in_query = format!("/whoami?access_token={}", tour.cast.ada);
+    let in_query = client.get(&in_query).send().await?;
+    let tried = "a good token, but in the query string";
+    let came_back = in_query.status.as_str();
+    rows.push(Row::new(HTTP, tried, shows::NO_SECRET, "400", came_back));
     Ok(rows)
 }
 
 /// A header that names a tenant, beside a good token.
 async fn signals(tour: &Tour<'_>) -> Rows {
-    let (client, store) = (tour.client, &tour.service.store);
+    let (client, store, ada) = (tour.client, &tour.service.store, &tour.cast.ada);
     let mut rows = Vec::new();
-    let asked = |before: u64| {
-        if store.calls() == before { "store not asked" } else { "store ASKED" }
-    };
-    let named = async |tenant: &str| {
-        let call = client.get("/invoices").bearer(&tour.cast.ada);
-        call.header(HeaderName::from_static("x-tenant-id"), tenant).send().await
-    };
-    let before = store.calls();
-    let answer = named("globex").await?;
-    rows.push(Row::new(
-        HTTP,
-        "acme's token and X-Tenant-ID: globex",
-        shows::SIGNALS_AGREE,
-        "403, store not asked",
-        format!("{}, {}", answer.code(), asked(before)),
-    ));
-    let before = store.calls();
-    let mut request = client.rpc(&tour.cast.ada, ListRequest {})?;
-    let globex = MetadataValue::from_static("globex");
-    request.metadata_mut().insert("x-tenant-id", globex);
-    let reply = within(client.invoices().list(request)).await?;
-    rows.push(Row::new(
-        GRPC,
-        "acme's token and x-tenant-id: globex",
-        shows::SIGNALS_AGREE,
-        "7 PERMISSION_DENIED, store not asked",
-        format!("{}, {}", code(&reply), asked(before)),
-    ));
-    let answer = named("acme").await?;
-    let tried = "acme's token and X-Tenant-ID: acme";
-    rows.push(Row::new(HTTP, tried, shows::SIGNALS_AGREE, 200, answer.code()));
+    for (tenant, expected) in [
+        ("globex", "403 | 7 PERMISSION_DENIED, store not asked"),
+        ("acme", "200 | 0 OK, store asked"),
+    ] {
+        let before = store.calls();
+        let call = client.get("/invoices").bearer(ada);
+        let call = call.header(HeaderName::from_static("x-tenant-id"), tenant);
+        let answer = call.send().await?;
+        let mut request = client.rpc(ada, ListRequest {})?;
+        request
+            .metadata_mut()
+            .insert("x-tenant-id", tenant.parse()?);
+        let reply = within(client.invoices().list(request)).await?;
+        let not = if store.calls() == before { "not " } else { "" };
+        rows.push(Row::new(
+            BOTH,
+            format!("acme's token and X-Tenant-ID: {tenant}"),
+            shows::SIGNALS_AGREE,
+            expected,
+            format!("{}, store {not}asked", both(&answer, &reply)),
+        ));
+    }
     Ok(rows)
 }
 
 /// A person, an agent that acts for her, and a service.
 async fn actors(tour: &Tour<'_>) -> Rows {
+    const API_KEY: &str = "x-api-key";
     let (client, cast) = (tour.client, tour.cast);
     let mut rows = Vec::new();
-    let http = async |tried: &str, expected: &str, answer: Answer| {
-        let who = |role: &str| {
-            format!(
-                "{} {}",
-                answer.text(&format!("/{role}/kind")),
-                answer.text(&format!("/{role}/id"))
-            )
-        };
-        let who = told(&who("principal"), &who("actor"));
-        Row::new(HTTP, tried, shows::PROOF, expected, format!("{}, {who}", answer.code()))
-    };
-    let ada = client.get("/whoami").bearer(&cast.ada).send().await?;
-    rows.push(http("GET /whoami, a person's token", "200, human ada", ada).await);
-    let bot = client.get("/whoami").bearer(&cast.bot).send().await?;
-    let expected = "200, agent ledger-bot for human ada";
-    rows.push(http("GET /whoami, her agent's token", expected, bot).await);
-    let key = HeaderName::from_static("x-api-key");
-    let robot = client.get("/whoami").header(key, cast.robot.expose()).send().await?;
-    rows.push(http("GET /whoami, an API key", "200, service robot", robot).await);
-
-    let grpc = async |tried: &str, expected: &str, request| {
-        let reply = within(client.invoices().who_am_i(request)).await?;
-        let who = match &reply {
-            Ok(reply) => told(&reply.get_ref().principal, &reply.get_ref().actor),
-            Err(_) => String::new(),
-        };
-        let came_back = format!("{}, {who}", code(&reply));
-        Ok::<_, tenant_context::BoxError>(Row::new(GRPC, tried, shows::PROOF, expected, came_back))
-    };
-    let bot = client.rpc(&cast.bot, WhoAmIRequest {})?;
-    let expected = "0 OK, agent ledger-bot for human ada";
-    rows.push(grpc("WhoAmI, her agent's token", expected, bot).await?);
-    let mut robot = client.anonymous(WhoAmIRequest {})?;
-    robot.metadata_mut().insert("x-api-key", cast.robot.expose().parse()?);
-    rows.push(grpc("WhoAmI, an API key", "0 OK, service robot", robot).await?);
+    for (tried, token, who) in [
+        ("a person's token", &cast.ada, "human ada"),
+        (
+            "her agent's token",
+            &cast.bot,
+            "agent ledger-bot for human ada",
+        ),
+    ] {
+        let answer = client.get("/whoami").bearer(token).send().await?;
+        let reply = who_am_i(tour, client.rpc(token, WhoAmIRequest {})?).await?;
+        rows.push(told(tried, who, &answer, &reply));
+    }
+    let key = cast.robot.expose();
+    let answer = client
+        .get("/whoami")
+        .header(HeaderName::from_static(API_KEY), key);
+    let answer = answer.send().await?;
+    let mut request = client.anonymous(WhoAmIRequest {})?;
+    request.metadata_mut().insert(API_KEY, key.parse()?);
+    let reply = who_am_i(tour, request).await?;
+    rows.push(told(
+        "an API key of a service",
+        "service robot",
+        &answer,
+        &reply,
+    ));
     Ok(rows)
 }
 
-fn told(principal: &str, actor: &str) -> String {
-    if principal == actor { actor.to_owned() } else { format!("{actor} for {principal}") }
+/// What both protocols say of who is asking.
+fn told(
+    tried: &str,
+    who: &str,
+    answer: &Answer,
+    reply: &Result<Response<WhoAmIReply>, Status>,
+) -> Row {
+    let who_is = |principal: &str, actor: &str| {
+        if principal == actor {
+            actor.to_owned()
+        } else {
+            format!("{actor} for {principal}")
+        }
+    };
+    let role = |role: &str| {
+        let part = |part: &str| answer.text(&format!("/{role}/{part}"));
+        format!("{} {}", part("kind"), part("id"))
+    };
+    let http = who_is(&role("principal"), &role("actor"));
+    let grpc = reply.as_ref().map(Response::get_ref);
+    let grpc = grpc.map_or_else(|_| String::new(), |who| who_is(&who.principal, &who.actor));
+    let came_back = if http == grpc {
+        http
+    } else {
+        format!("{http} | {grpc}")
+    };
+    Row::new(
+        BOTH,
+        tried,
+        shows::PROOF,
+        format!("200 | 0 OK, {who}"),
+        format!("{}, {came_back}", both(answer, reply)),
+    )
+}
+
+async fn who_am_i(
+    tour: &Tour<'_>,
+    request: tonic::Request<WhoAmIRequest>,
+) -> Result<Result<Response<WhoAmIReply>, Status>, BoxError> {
+    within(tour.client.invoices().who_am_i(request)).await
 }

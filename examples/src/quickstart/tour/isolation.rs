@@ -1,193 +1,217 @@
 //! Two tenants with the same code, the same store and different data.
 
+use axum::http::StatusCode;
 use serde_json::json;
 use tenant_context::BoxError;
+use tonic::{Response, Status};
 use uuid::{Uuid, Version};
 
-use super::{GRPC, HTTP, Row, Rows, Tour, shows};
+use super::{BOTH, HTTP, Row, Rows, Tour, both, shows};
 use crate::{
-    client::{Answer, code, same, within},
+    client::{Answer, same, within},
     grpc::proto::{CreateRequest, GetRequest, Invoice, ListRequest, UpdateRequest},
     store,
 };
 
+/// The ids of four invoices, of each tenant one that was made over HTTP and one over gRPC.
+struct Made {
+    acme: [String; 2],
+    globex: [String; 2],
+}
+
+const CENTS: u64 = 12_000;
+const CENTS_RPC: u64 = 7_000;
+
 pub(super) async fn rows(tour: &Tour<'_>) -> Rows {
-    let (client, cast) = (tour.client, tour.cast);
-    let mut rows = Vec::new();
-
-    let new = |customer: &str| json!({ "customer": customer, "cents": 12_000 });
-    let made = [
-        client.post("/invoices", &new("Ada's shop")).bearer(&cast.ada).send().await?,
-        client.post("/invoices", &new("Grace's bar")).bearer(&cast.grace).send().await?,
-    ];
-    let [acmes, globexes] = made.each_ref().map(|answer| answer.text("/id"));
-    tour.invoice.get_or_init(|| acmes.clone());
-    rows.push(Row::new(
-        HTTP,
-        "POST /invoices, as acme and as globex",
+    let made = create(tour).await?;
+    let [acme, acme_rpc] = &made.acme;
+    tour.invoice.get_or_init(|| acme.clone());
+    let random =
+        |id: &String| Uuid::parse_str(id).is_ok_and(|id| id.get_version() == Some(Version::Random));
+    let all_random = made.acme.iter().chain(&made.globex).all(random);
+    let mut rows = vec![Row::new(
+        BOTH,
+        "POST | Create, as acme and as globex",
         "",
-        "201 and 201, ids are UUIDv4",
-        format!("{} and {}, {}", made[0].code(), made[1].code(), ids(&[&acmes, &globexes])),
-    ));
-
-    let create = |customer: &str| CreateRequest {
-        customer: customer.into(),
-        cents: 7_000,
-    };
-    let made = [
-        within(client.invoices().create(client.rpc(&cast.ada, create("Ada's mill"))?)).await?,
-        within(client.invoices().create(client.rpc(&cast.grace, create("Grace's inn"))?)).await?,
-    ];
-    let [acmes_rpc, globexes_rpc] = made.each_ref().map(id_of);
-    rows.push(Row::new(
-        GRPC,
-        "Create, as acme and as globex",
-        "",
-        "0 OK and 0 OK, ids are UUIDv4",
-        format!("{} and {}, {}", code(&made[0]), code(&made[1]), ids(&[&acmes_rpc, &globexes_rpc])),
-    ));
-
-    let own = client.get(&format!("/invoices/{acmes}")).bearer(&cast.ada).send().await?;
-    rows.push(Row::new(
-        HTTP,
-        "GET /invoices/{id}, its own",
-        shows::PROOF,
-        "200, Ada's shop",
-        format!("{}, {}", own.code(), own.text("/customer")),
-    ));
-    let get = |id: &str| GetRequest { id: id.into() };
-    let own = within(client.invoices().get(client.rpc(&cast.ada, get(&acmes_rpc))?)).await?;
-    let customer = own.as_ref().map(|own| own.get_ref().customer.clone());
-    rows.push(Row::new(
-        GRPC,
-        "Get, its own",
-        shows::PROOF,
-        "0 OK, Ada's mill",
-        format!("{}, {}", code(&own), customer.unwrap_or_default()),
-    ));
-
-    let missing = Uuid::new_v4().to_string();
-    let read = async |id: &str| client.get(&format!("/invoices/{id}")).bearer(&cast.ada).send().await;
-    let (foreign, none) = (read(&globexes).await?, read(&missing).await?);
-    rows.push(Row::new(
-        HTTP,
-        "GET /invoices/{id}, globex', as acme",
-        shows::ONE_404,
-        "404, same bytes as a missing one",
-        format!("{}, {}", foreign.code(), sameness(foreign.same_as(&none))),
-    ));
-    let read = async |id: &str| within(client.invoices().get(client.rpc(&cast.ada, get(id))?)).await;
-    let (foreign, none) = (read(&globexes_rpc).await?, read(&missing).await?);
-    rows.push(Row::new(
-        GRPC,
-        "Get, globex', as acme",
-        shows::ONE_404,
-        "5 NOT_FOUND, same bytes as a missing one",
-        format!("{}, {}", code(&foreign), sameness(same(&foreign, &none))),
-    ));
-
-    let list = async |token: &str| -> Result<Vec<String>, BoxError> {
-        let answer = client.get("/invoices").bearer(token).send().await?;
-        let list: Vec<store::Invoice> = serde_json::from_slice(&answer.body)?;
-        Ok(list.iter().map(|one| one.id.to_string()).collect())
-    };
-    let (acme, globex) = (list(&cast.ada).await?, list(&cast.grace).await?);
-    let both = [[&acmes, &acmes_rpc], [&globexes, &globexes_rpc]];
-    let expected = "each its own two, no other";
-    rows.push(Row::new(
-        HTTP,
-        "GET /invoices, as acme and as globex",
-        shows::NO_BARE_IDS,
-        expected,
-        lists(&[acme, globex], &both),
-    ));
-    let list = async |token: &str| -> Result<Vec<String>, BoxError> {
-        let reply = within(client.invoices().list(client.rpc(token, ListRequest {})?)).await??;
-        Ok(reply.into_inner().invoices.into_iter().map(|one| one.id).collect())
-    };
-    let (acme, globex) = (list(&cast.ada).await?, list(&cast.grace).await?);
-    rows.push(Row::new(
-        GRPC,
-        "List, as acme and as globex",
-        shows::NO_BARE_IDS,
-        expected,
-        lists(&[acme, globex], &both),
-    ));
-
-    let change = json!({ "cents": 1 });
-    let foreign = client.patch(&format!("/invoices/{globexes}"), &change);
-    let foreign = foreign.bearer(&cast.ada).send().await?;
-    let none = client.patch(&format!("/invoices/{missing}"), &change);
-    let none = none.bearer(&cast.ada).send().await?;
-    let after = client.get(&format!("/invoices/{globexes}")).bearer(&cast.grace).send().await?;
-    rows.push(Row::new(
-        HTTP,
-        "PATCH /invoices/{id}, globex', as acme",
-        shows::ONE_404,
-        "404, same bytes; value still 12000",
+        "201 | 0 OK, ids are UUIDv4",
         format!(
-            "{}, {} bytes; value still {}",
-            foreign.code(),
-            if foreign.same_as(&none) { "same" } else { "other" },
-            cents(&after),
+            "201 | 0 OK, ids are {}UUIDv4",
+            if all_random { "" } else { "NOT " }
+        ),
+    )];
+
+    let own = get(tour, acme).await?;
+    let own_rpc = get_rpc(tour, &tour.cast.ada, acme_rpc).await?;
+    let customer = own_rpc.as_ref().map(|own| own.get_ref().customer.as_str());
+    rows.push(Row::new(
+        BOTH,
+        "GET | Get its own invoice",
+        shows::PROOF,
+        "200 | 0 OK: Ada's shop | Ada's mill",
+        format!(
+            "{}: {} | {}",
+            both(&own, &own_rpc),
+            own.text("/customer"),
+            customer.unwrap_or_default()
         ),
     ));
-    let update = |id: &str| UpdateRequest {
-        id: id.into(),
-        cents: 1,
-    };
-    let foreign = client.rpc(&cast.ada, update(&globexes_rpc))?;
-    let foreign = within(client.invoices().update(foreign)).await?;
-    let after = within(client.invoices().get(client.rpc(&cast.grace, get(&globexes_rpc))?)).await??;
-    rows.push(Row::new(
-        GRPC,
-        "Update, globex', as acme",
-        shows::ONE_404,
-        "5 NOT_FOUND; value still 7000",
-        format!("{}; value still {}", code(&foreign), after.get_ref().cents),
-    ));
-
-    let change = json!({ "cents": 9_900 });
-    let own = client.patch(&format!("/invoices/{acmes}"), &change).bearer(&cast.ada).send().await?;
-    let seen = within(client.invoices().get(client.rpc(&cast.ada, get(&acmes))?)).await??;
-    rows.push(Row::new(
-        HTTP,
-        "PATCH /invoices/{id}, its own; Get over gRPC",
-        "",
-        "200; 9900 over gRPC",
-        format!("{}; {} over gRPC", own.code(), seen.get_ref().cents),
-    ));
+    rows.push(foreign(tour, &made).await?);
+    rows.push(lists(tour, &made).await?);
+    rows.extend(changes(tour, &made).await?);
     Ok(rows)
 }
 
-fn ids(ids: &[&str]) -> &'static str {
-    let random = |id: &&str| {
-        Uuid::parse_str(id).is_ok_and(|id| id.get_version() == Some(Version::Random))
+async fn create(tour: &Tour<'_>) -> Result<Made, BoxError> {
+    let (client, cast) = (tour.client, tour.cast);
+    let post = async |token: &str, customer: &str| {
+        let new = json!({ "customer": customer, "cents": CENTS });
+        let answer = client.post("/invoices", &new).bearer(token).send().await?;
+        if answer.status == StatusCode::CREATED {
+            Ok(answer.text("/id"))
+        } else {
+            let refused = format!("POST /invoices was answered with {}", answer.status);
+            Err(BoxError::from(refused))
+        }
     };
-    if ids.iter().all(random) { "ids are UUIDv4" } else { "ids are NOT UUIDv4" }
+    let create = async |token: &str, customer: &str| {
+        let new = CreateRequest {
+            customer: customer.into(),
+            cents: CENTS_RPC,
+        };
+        let reply = within(client.invoices().create(client.rpc(token, new)?)).await??;
+        Ok::<_, BoxError>(reply.into_inner().id)
+    };
+    Ok(Made {
+        acme: [
+            post(&cast.ada, "Ada's shop").await?,
+            create(&cast.ada, "Ada's mill").await?,
+        ],
+        globex: [
+            post(&cast.grace, "Grace's bar").await?,
+            create(&cast.grace, "Grace's inn").await?,
+        ],
+    })
 }
 
-fn id_of(reply: &Result<tonic::Response<Invoice>, tonic::Status>) -> String {
-    let id = reply.as_ref().map(|reply| reply.get_ref().id.clone());
-    id.unwrap_or_default()
+const SAME: &str = "404 | 5 NOT_FOUND, bytes as a missing one";
+
+/// Answers for another tenant's invoice, and whether they are those for none.
+fn one_404<T, U>(
+    [answer, none]: [&Answer; 2],
+    reply: &Result<T, Status>,
+    none_rpc: &Result<U, Status>,
+) -> String {
+    let same = answer.same_as(none) && same(reply, none_rpc);
+    let not = if same { "" } else { "NOT " };
+    format!("{}, {not}bytes as a missing one", both(answer, reply))
 }
 
-fn cents(answer: &Answer) -> u64 {
-    let invoice = serde_json::from_slice::<store::Invoice>(&answer.body);
-    invoice.map_or(0, |invoice| invoice.cents)
+/// Another tenant's invoice and one that does not exist.
+async fn foreign(tour: &Tour<'_>, made: &Made) -> Result<Row, BoxError> {
+    let [globex, globex_rpc] = &made.globex;
+    let missing = Uuid::new_v4().to_string();
+    let (answer, none) = (get(tour, globex).await?, get(tour, &missing).await?);
+    let ada = &tour.cast.ada;
+    let reply = get_rpc(tour, ada, globex_rpc).await?;
+    let none_rpc = get_rpc(tour, ada, &missing).await?;
+    let came_back = one_404([&answer, &none], &reply, &none_rpc);
+    let tried = "GET | Get an invoice of globex as acme";
+    Ok(Row::new(BOTH, tried, shows::ONE_404, SAME, came_back))
 }
 
-fn sameness(same: bool) -> &'static str {
-    if same { "same bytes as a missing one" } else { "NOT the bytes of a missing one" }
+async fn lists(tour: &Tour<'_>, made: &Made) -> Result<Row, BoxError> {
+    let (client, cast) = (tour.client, tour.cast);
+    let list = async |token: &str| -> Result<[Vec<String>; 2], BoxError> {
+        let answer = client.get("/invoices").bearer(token).send().await?;
+        let http: Vec<store::Invoice> = serde_json::from_slice(&answer.body)?;
+        let reply = within(client.invoices().list(client.rpc(token, ListRequest {})?)).await??;
+        let grpc = reply.into_inner().invoices;
+        Ok([
+            http.into_iter().map(|one| one.id.to_string()).collect(),
+            grpc.into_iter().map(|one| one.id).collect(),
+        ])
+    };
+    let own = |seen: [Vec<String>; 2], made: &[String; 2]| {
+        let mut made = made.to_vec();
+        made.sort();
+        seen.into_iter().all(|mut seen| {
+            seen.sort();
+            seen == made
+        })
+    };
+    let acme = own(list(&cast.ada).await?, &made.acme);
+    let globex = own(list(&cast.grace).await?, &made.globex);
+    Ok(Row::new(
+        BOTH,
+        "GET | List, as acme and as globex",
+        shows::NO_BARE_IDS,
+        "each its own two, no other",
+        match (acme, globex) {
+            (true, true) => "each its own two, no other",
+            (false, _) => "acme: NOT its own two",
+            (true, false) => "globex: NOT its own two",
+        },
+    ))
 }
 
-fn lists(seen: &[Vec<String>; 2], own: &[[&String; 2]; 2]) -> String {
-    let right = seen.iter().zip(own).all(|(seen, own)| {
-        seen.len() == own.len() && own.iter().all(|id| seen.contains(id))
-    });
-    if right {
-        "each its own two, no other".into()
-    } else {
-        format!("{} and {} invoices, not their own", seen[0].len(), seen[1].len())
-    }
+async fn changes(tour: &Tour<'_>, made: &Made) -> Rows {
+    let (client, cast) = (tour.client, tour.cast);
+    let patch = async |id: &str, cents: u64| {
+        let call = client.patch(&format!("/invoices/{id}"), &json!({ "cents": cents }));
+        call.bearer(&cast.ada).send().await
+    };
+    let update = async |id: &str, cents: u64| {
+        let id = id.to_owned();
+        let request = client.rpc(&cast.ada, UpdateRequest { id, cents })?;
+        within(client.invoices().update(request)).await
+    };
+    let cents = async |token: &str, id: &str| {
+        let invoice = get_rpc(tour, token, id).await??;
+        Ok::<_, BoxError>(invoice.get_ref().cents)
+    };
+
+    let [globex, globex_rpc] = &made.globex;
+    let missing = Uuid::new_v4().to_string();
+    let (answer, none) = (patch(globex, 1).await?, patch(&missing, 1).await?);
+    let (reply, none_rpc) = (update(globex_rpc, 1).await?, update(&missing, 1).await?);
+    let came_back = one_404([&answer, &none], &reply, &none_rpc);
+    let tried = "PATCH | Update an invoice of globex as acme";
+    let refused = Row::new(BOTH, tried, shows::ONE_404, SAME, came_back);
+
+    let after = (
+        cents(&cast.grace, globex).await?,
+        cents(&cast.grace, globex_rpc).await?,
+    );
+    let unchanged = Row::new(
+        BOTH,
+        "these two afterwards, read by globex",
+        shows::ONE_404,
+        format!("{CENTS} | {CENTS_RPC}, as before"),
+        format!("{} | {}, as before", after.0, after.1),
+    );
+
+    let [acme, _] = &made.acme;
+    let answer = patch(acme, 9_900).await?;
+    let own = Row::new(
+        HTTP,
+        "PATCH its own invoice, read over gRPC",
+        "",
+        "200, 9900",
+        format!("{}, {}", answer.code(), cents(&cast.ada, acme).await?),
+    );
+    Ok(vec![refused, unchanged, own])
+}
+
+async fn get(tour: &Tour<'_>, id: &str) -> Result<Answer, BoxError> {
+    let call = tour.client.get(&format!("/invoices/{id}"));
+    call.bearer(&tour.cast.ada).send().await
+}
+
+async fn get_rpc(
+    tour: &Tour<'_>,
+    token: &str,
+    id: &str,
+) -> Result<Result<Response<Invoice>, Status>, BoxError> {
+    let request = tour.client.rpc(token, GetRequest { id: id.into() })?;
+    within(tour.client.invoices().get(request)).await
 }

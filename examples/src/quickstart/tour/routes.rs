@@ -4,11 +4,12 @@ use std::{future::IntoFuture, net::Ipv4Addr};
 
 use tenant_context::BoxError;
 use tokio::net::TcpListener;
+use tonic::{Code, Response, Status};
 
-use super::{GRPC, HTTP, Row, Rows, Tour, shows};
+use super::{BOTH, HTTP, Row, Rows, Tour, both, shows};
 use crate::{
-    client::{code, within},
-    grpc::proto::{HealthRequest, PingRequest},
+    client::within,
+    grpc::proto::{HealthRequest, PingReply, PingRequest},
     http,
 };
 
@@ -17,37 +18,68 @@ pub(super) async fn rows(tour: &Tour<'_>) -> Rows {
     let mut rows = Vec::new();
 
     let health = client.get("/health").send().await?;
-    rows.push(Row::new(HTTP, "GET /health, declared; no token", "", 200, health.code()));
-    let health = within(client.health().check(client.anonymous(HealthRequest {})?)).await?;
-    rows.push(Row::new(GRPC, "Health/Check, declared; no token", "", "0 OK", code(&health)));
-    let forged = cast.forged.first().map(|(_, token)| token.as_str());
-    let health = client.get("/health").bearer(forged.unwrap_or_default()).send().await?;
-    let tried = "GET /health with a bad token";
-    rows.push(Row::new(HTTP, tried, shows::FAIL_CLOSED, 401, health.code()));
-
-    let expected = "401; with a token 200";
-    for (path, tried) in [
-        ("/undeclared", "GET /undeclared, which nobody declared"),
-        ("/late", "GET /late, added after the stack was built"),
-    ] {
-        let without = client.get(path).send().await?;
-        let with = client.get(path).bearer(&cast.ada).send().await?;
-        let came_back = format!("{}; with a token {}", without.code(), with.code());
-        rows.push(Row::new(HTTP, tried, shows::FAIL_CLOSED, expected, came_back));
-    }
-    let without = within(client.late().ping(client.anonymous(PingRequest {})?)).await?;
-    let with = within(client.late().ping(client.rpc(&cast.ada, PingRequest {})?)).await?;
+    let health_rpc = within(client.health().check(client.anonymous(HealthRequest {})?)).await?;
+    let tried = "/health | Health/Check: declared; no token";
     rows.push(Row::new(
-        GRPC,
-        "Late/Ping, added after the stack",
+        BOTH,
+        tried,
+        "",
+        "200 | 0 OK",
+        both(&health, &health_rpc),
+    ));
+    let forged = cast.forged.first().map(|(_, token)| token.as_str());
+    let health = client
+        .get("/health")
+        .bearer(forged.unwrap_or_default())
+        .send()
+        .await?;
+    let tried = "/health with a bad token";
+    rows.push(Row::new(
+        HTTP,
+        tried,
         shows::FAIL_CLOSED,
-        "16 UNAUTHENTICATED; with a token 0 OK",
-        format!("{}; with a token {}", code(&without), code(&with)),
+        "401",
+        health.status.as_str(),
+    ));
+
+    let without = client.get("/undeclared").send().await?;
+    let with = client.get("/undeclared").bearer(&cast.ada).send().await?;
+    rows.push(Row::new(
+        HTTP,
+        "/undeclared, a route that nobody declared",
+        shows::FAIL_CLOSED,
+        "401, with a token 200",
+        format!("{}, with a token {}", without.code(), with.code()),
+    ));
+    let without = client.get("/late").send().await?;
+    let with = client.get("/late").bearer(&cast.ada).send().await?;
+    let without_rpc = within(client.late().ping(client.anonymous(PingRequest {})?)).await?;
+    let with_rpc = within(client.late().ping(client.rpc(&cast.ada, PingRequest {})?)).await?;
+    let code = |reply: &Result<Response<PingReply>, Status>| {
+        reply.as_ref().err().map_or(Code::Ok, Status::code) as i32
+    };
+    rows.push(Row::new(
+        BOTH,
+        "/late | Late/Ping: added after the stack",
+        shows::FAIL_CLOSED,
+        "401 | 16, with a token 200 | 0",
+        format!(
+            "{} | {}, with a token {} | {}",
+            without.code(),
+            code(&without_rpc),
+            with.code(),
+            code(&with_rpc)
+        ),
     ));
     let nowhere = client.get("/nowhere").send().await?;
-    let tried = "GET /nowhere, which does not exist";
-    rows.push(Row::new(HTTP, tried, shows::FAIL_CLOSED, 401, nowhere.code()));
-
+    let tried = "/nowhere, which does not exist";
+    rows.push(Row::new(
+        HTTP,
+        tried,
+        shows::FAIL_CLOSED,
+        "401",
+        nowhere.status.as_str(),
+    ));
     rows.push(without_a_stack(tour).await?);
     Ok(rows)
 }
@@ -65,10 +97,14 @@ async fn without_a_stack(tour: &Tour<'_>) -> Result<Row, BoxError> {
             return Err("the server ended".into());
         }
     };
-    let asked = if store.calls() == before { "not asked" } else { "ASKED" };
+    let asked = if store.calls() == before {
+        "not asked"
+    } else {
+        "ASKED"
+    };
     Ok(Row::new(
         HTTP,
-        "GET /invoices of the routes without a stack",
+        "the same routes, by mistake without a stack",
         shows::FAIL_CLOSED,
         "500, store not asked",
         format!("{}, store {asked}", answer.code()),
