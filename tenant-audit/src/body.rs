@@ -31,7 +31,7 @@ impl<B> AuditBody<B> {
 }
 
 impl<B: Body> AuditBody<B> {
-    pub(crate) fn new(inner: B, open: Open) -> Self {
+    pub(crate) fn new(inner: B, mut open: Open) -> Self {
         let open = if inner.is_end_stream() {
             open.finish(End::Complete);
             None
@@ -73,8 +73,9 @@ impl<B: Body> Body for AuditBody<B> {
                 (frame.is_trailers() || this.inner.is_end_stream()).then_some(End::Complete)
             }
         };
-        if let (Some(end), Some(open)) = (end, end.and_then(|_| this.open.take())) {
+        if let Some(end) = end {
             open.finish(end);
+            *this.open = None;
         }
         polled
     }

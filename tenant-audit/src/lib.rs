@@ -35,7 +35,7 @@
 //! # }
 //! ```
 //!
-//! In a [`TenantStack`](tenant_context::TenantStack): `TenantStack::new().audit(audit).identity(identity)`.
+//! In a [`TenantStack`]: `TenantStack::new().audit(audit).identity(identity)`.
 //! Handlers write to the trail: `trail.action("invoice.read").resource("invoice", id)`. Code that
 //! serves no request records through an [`AuditHandle`].
 //!

@@ -172,19 +172,14 @@ impl Open {
         }
     }
 
-    /// Writes the record.
-    pub(crate) fn finish(mut self, end: End) {
-        self.commit(end);
-    }
-
-    fn commit(&mut self, end: End) {
-        if let Some((place, mut finished)) = self.slot.take() {
+    /// Writes the record, unless it is written.
+    pub(crate) fn finish(&mut self, end: End) {
+        if let Some((_, finished)) = &mut self.slot {
+            let now = self.shared.clock().monotonic();
             finished.end = end;
-            finished.duration = self
-                .shared
-                .clock()
-                .monotonic()
-                .saturating_since(self.arrived);
+            finished.duration = now.saturating_since(self.arrived);
+        }
+        if let Some((place, finished)) = self.slot.take() {
             place.fill(Entry::Request(finished));
         }
     }
@@ -201,6 +196,9 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
+        if self.slot.is_none() {
+            return;
+        }
         let end = if self.running {
             End::Panicked
         } else if !self.answered {
@@ -210,7 +208,7 @@ impl Drop for Open {
         } else {
             End::BodyDropped
         };
-        self.commit(end);
+        self.finish(end);
     }
 }
 

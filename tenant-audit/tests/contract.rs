@@ -16,13 +16,13 @@
 
 mod common;
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::time::Duration;
 
 use common::Audit;
 use futures_util::FutureExt;
 use http::Request;
 use tenant_audit::{AuditHandle, Event, SystemContext, WhenFull};
-use tenant_testkit::contract::{Probe, ProbeBody, ProbeService};
+use tenant_testkit::contract::{Clause, Probe, ProbeBody, ProbeService};
 use tower_layer::Layer;
 
 fn fill(handle: &AuditHandle) {
@@ -56,15 +56,18 @@ fn i10_the_contract_holds_with_a_queue_that_refuses() {
         .check();
 }
 
+const DEADLINE: Duration = Duration::from_secs(1);
+
+fn waiting() -> Audit {
+    let deadline = DEADLINE;
+    Audit::with(|builder| builder.queue(64).when_full(WhenFull::Wait { deadline }))
+}
+
 #[test]
-fn i10_the_contract_holds_with_a_queue_that_lets_wait() {
-    let deadline = Duration::from_secs(1);
-    let audit = Audit::with(|builder| builder.queue(64).when_full(WhenFull::Wait { deadline }));
-    let (layer, clock) = (audit.layer.clone(), audit.clock.clone());
-    let (handle, other) = (audit.handle.clone(), audit.handle.clone());
+fn i10_the_contract_holds_for_requests_that_wait_for_a_place() {
+    let audit = waiting();
+    let (layer, handle) = (audit.layer.clone(), audit.handle.clone());
     let (drain, work) = (audit.working(), audit.working());
-    let frees = Rc::new(Cell::new(true));
-    let (wait, time_out) = (Rc::clone(&frees), Rc::clone(&frees));
     Probe::new("audit, waiting")
         .layer(move |handler: ProbeService| layer.layer(handler))
         .admitted(move || {
@@ -72,22 +75,33 @@ fn i10_the_contract_holds_with_a_queue_that_lets_wait() {
             plain()
         })
         .pending(move || {
-            wait.set(true);
             fill(&handle);
             plain()
         })
-        .pending_refused(move || {
-            time_out.set(false);
-            fill(&other);
+        .between_polls(work)
+        .check();
+}
+
+#[test]
+fn i10_the_contract_holds_for_requests_that_wait_in_vain() {
+    let audit = waiting();
+    let (layer, handle, drain) = (audit.layer.clone(), audit.handle.clone(), audit.working());
+    let clock = audit.clock.clone();
+    Probe::new("audit, waiting in vain")
+        .layer(move |handler: ProbeService| layer.layer(handler))
+        .admitted(move || {
+            drain();
             plain()
         })
-        .between_polls(move || {
-            if frees.get() {
-                work();
-            } else {
-                clock.advance(deadline);
-            }
+        .pending_refused(move || {
+            fill(&handle);
+            plain()
         })
+        .between_polls(move || clock.advance(DEADLINE))
+        .except(
+            Clause::Clones,
+            "all share one queue: the place that is freed for the later request goes to the earlier one",
+        )
         .check();
 }
 

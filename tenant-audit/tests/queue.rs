@@ -1,0 +1,324 @@
+//! What happens when there is no place in the queue, and when the sink fails or hangs.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::missing_panics_doc,
+    clippy::unused_async,
+    missing_docs,
+    unreachable_pub,
+    missing_debug_implementations,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Audit, Mood, Unreliable, ok, request};
+use futures_util::FutureExt;
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tenant_audit::{AuditBody, AuditErrorKind, ChannelSink, Event, SystemContext, WhenFull, layer};
+use tenant_context::Rejection;
+use tower::{ServiceExt, service_fn};
+use tower_layer::Layer;
+
+type Answer = Response<AuditBody<common::Body>>;
+
+const WAIT: WhenFull = WhenFull::Wait {
+    deadline: Duration::from_secs(1),
+};
+
+/// A queue of one place, in this mode.
+fn narrow(when_full: WhenFull) -> Audit {
+    Audit::with(|builder| builder.queue(1).when_full(when_full))
+}
+
+fn send(audit: &Audit) -> impl Future<Output = Answer> + use<> {
+    let service = audit.layer.layer(service_fn(ok));
+    async { service.oneshot(request("/")).await.unwrap() }
+}
+
+fn served(audit: &Audit) -> Answer {
+    let answer = send(audit).now_or_never().expect("it waits");
+    assert_eq!(answer.status(), StatusCode::OK);
+    answer
+}
+
+fn assert_refused(answer: &Answer) {
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.headers().contains_key("retry-after"));
+    let rejection = answer.extensions().get::<Rejection>().unwrap();
+    assert_eq!(rejection.reason(), "audit-unavailable");
+}
+
+fn read(answer: Answer) {
+    let body = answer.into_body().collect().now_or_never().unwrap();
+    assert_eq!(body.unwrap().to_bytes(), "hello");
+}
+
+fn counts(records: &[Value], action: &str) -> Vec<u64> {
+    let of = records.iter().filter(|record| record["action"] == action);
+    of.map(|record| record["metadata"]["requests"].as_u64().unwrap())
+        .collect()
+}
+
+#[test]
+fn i7_a_full_queue_refuses_and_says_how_many() {
+    let audit = narrow(WhenFull::Refuse);
+    let first = served(&audit);
+    for _ in 0..3 {
+        assert_refused(&send(&audit).now_or_never().unwrap());
+    }
+    read(first);
+    let records = audit.records();
+    assert_eq!(counts(&records, "audit.refused"), [3]);
+    assert_eq!(records.len(), 2, "{records:#?}");
+    read(served(&audit));
+    assert_eq!(audit.records().len(), 3);
+}
+
+#[test]
+fn i7_a_request_waits_for_a_place_and_then_is_served() {
+    let audit = narrow(WAIT);
+    let first = served(&audit);
+    let mut second = Box::pin(send(&audit));
+    assert!(second.as_mut().now_or_never().is_none());
+    read(first);
+    audit.work();
+    read(second.as_mut().now_or_never().expect("it still waits"));
+    assert_eq!(audit.records().len(), 2);
+}
+
+#[test]
+fn i9_a_wait_counts_into_the_duration() {
+    let audit = narrow(WAIT);
+    let first = served(&audit);
+    let mut second = Box::pin(send(&audit));
+    assert!(second.as_mut().now_or_never().is_none());
+    audit.clock.advance(Duration::from_millis(300));
+    drop(first);
+    audit.work();
+    read(second.as_mut().now_or_never().unwrap());
+    assert_eq!(audit.records()[1]["duration_us"], 300_000);
+}
+
+#[test]
+fn a_hung_audit_device_costs_a_request_its_deadline_and_no_more() {
+    let sink = Unreliable::default();
+    sink.mood(Mood::Hangs);
+    let audit = Audit::on(sink, |builder| builder.queue(2).when_full(WAIT));
+    let places: Vec<Answer> = (0..2).map(|_| served(&audit)).collect();
+    drop(places);
+    // The worker takes two records, and hangs with them.
+    assert!(audit.work().is_none());
+    let places: Vec<Answer> = (0..2).map(|_| served(&audit)).collect();
+    let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(send(&audit))).collect();
+    for request in &mut waiting {
+        assert!(request.as_mut().now_or_never().is_none());
+    }
+    audit.clock.advance(Duration::from_millis(999));
+    for request in &mut waiting {
+        assert!(request.as_mut().now_or_never().is_none());
+    }
+    audit.clock.advance(Duration::from_millis(1));
+    for request in &mut waiting {
+        assert_refused(
+            &request
+                .as_mut()
+                .now_or_never()
+                .expect("it waits beyond its deadline"),
+        );
+    }
+    drop(places);
+}
+
+#[test]
+fn i9_requests_that_wait_in_vain_or_hang_up_meanwhile_are_counted() {
+    let audit = narrow(WAIT);
+    let first = served(&audit);
+    let mut late = Box::pin(send(&audit));
+    let mut gone = Box::pin(send(&audit));
+    assert!(late.as_mut().now_or_never().is_none());
+    assert!(gone.as_mut().now_or_never().is_none());
+    drop(gone);
+    audit.clock.advance(Duration::from_secs(1));
+    assert_refused(&late.as_mut().now_or_never().unwrap());
+    read(first);
+    assert_eq!(
+        counts(&audit.records(), "audit.refused")
+            .iter()
+            .sum::<u64>(),
+        2
+    );
+}
+
+#[test]
+fn any_loss_is_a_gap_record_with_the_exact_count() {
+    let audit = narrow(WhenFull::DropAndRecord);
+    let first = served(&audit);
+    for _ in 0..5 {
+        read(served(&audit));
+    }
+    read(first);
+    let records = audit.records();
+    assert_eq!(counts(&records, "audit.gap"), [5]);
+    assert_eq!(records.len(), 2);
+
+    // A request that found no place on arrival is recorded if there is one at its end.
+    let (first, second) = (served(&audit), served(&audit));
+    read(first);
+    audit.work();
+    read(second);
+    assert_eq!(audit.records().len(), 4);
+}
+
+#[test]
+fn a_gap_is_recorded_also_if_nothing_follows_it() {
+    let audit = narrow(WhenFull::DropAndRecord);
+    assert!(audit.records().is_empty());
+    let open = served(&audit);
+    read(served(&audit));
+    // The one place is still taken.
+    assert_eq!(counts(&audit.records(), "audit.gap"), [1]);
+    drop(open);
+}
+
+#[test]
+fn i7_without_a_worker_nothing_is_admitted_in_any_mode() {
+    for mode in [WhenFull::Refuse, WhenFull::DropAndRecord, WAIT] {
+        let audit = narrow(mode);
+        audit.stop();
+        assert_refused(&send(&audit).now_or_never().expect("it waits for nobody"));
+        let system = SystemContext::begin("t");
+        let event = audit.handle.record_system(&system, Event::new("e"));
+        let error = event.now_or_never().unwrap().unwrap_err();
+        assert_eq!(error.kind(), AuditErrorKind::WorkerGone, "{mode:?}");
+        let flush = audit.handle.flush().now_or_never().unwrap();
+        assert_eq!(flush.unwrap_err().kind(), AuditErrorKind::WorkerGone);
+    }
+}
+
+#[test]
+fn an_event_without_a_place_is_an_error_of_its_caller() {
+    let audit = narrow(WhenFull::Refuse);
+    let _open = served(&audit);
+    let system = SystemContext::begin("t");
+    let event = audit.handle.record_system(&system, Event::new("e"));
+    let error = event.now_or_never().unwrap().unwrap_err();
+    assert_eq!(error.kind(), AuditErrorKind::QueueFull);
+    assert!(
+        counts(&audit.records(), "audit.refused").is_empty(),
+        "no request was refused"
+    );
+}
+
+#[test]
+fn a_sink_that_fails_loses_nothing_and_repeats_nothing() {
+    let sink = Unreliable::default();
+    sink.mood(Mood::Fails);
+    let kept = sink.inner.clone();
+    let audit = Audit::on(sink.clone(), |builder| {
+        builder.queue(8).when_full(WhenFull::Refuse)
+    });
+    for _ in 0..3 {
+        read(served(&audit));
+    }
+    let mut flush = Box::pin(audit.handle.flush());
+    assert!(flush.as_mut().now_or_never().is_none());
+    audit.work();
+    let error = flush
+        .now_or_never()
+        .expect("a failure is said at once")
+        .unwrap_err();
+    assert_eq!(error.kind(), AuditErrorKind::Sink);
+
+    // The pauses grow: 50 ms, 100 ms.
+    audit.clock.advance(Duration::from_millis(50));
+    audit.work();
+    sink.mood(Mood::Well);
+    audit.clock.advance(Duration::from_millis(99));
+    audit.work();
+    assert!(kept.records().is_empty());
+    audit.clock.advance(Duration::from_millis(1));
+    read(served(&audit));
+    audit.work();
+    assert_eq!(kept.records().len(), 4);
+}
+
+#[test]
+fn without_a_timer_a_failing_sink_ends_the_worker_with_its_error() {
+    let sink = Unreliable::default();
+    sink.mood(Mood::Fails);
+    let (audit, worker) = layer(sink).when_full(WhenFull::Refuse).build().unwrap();
+    let mut worker = Box::pin(worker);
+    assert!(worker.as_mut().now_or_never().is_none());
+    let service = audit.layer(service_fn(ok));
+    drop(
+        service
+            .oneshot(request("/"))
+            .now_or_never()
+            .unwrap()
+            .unwrap(),
+    );
+    let error = worker.as_mut().now_or_never().unwrap().unwrap_err();
+    assert_eq!(error.kind(), AuditErrorKind::Sink);
+    assert_eq!(
+        std::error::Error::source(&error).unwrap().to_string(),
+        "the disk is full"
+    );
+}
+
+#[test]
+fn the_worker_ends_when_the_last_request_has_ended_and_everything_is_written() {
+    let audit = narrow(WhenFull::Refuse);
+    let open = served(&audit);
+    let (sink, work) = (audit.sink.clone(), audit.working());
+    let Audit { layer, handle, .. } = audit;
+    drop((layer, handle));
+    work();
+    assert!(sink.records().is_empty());
+    read(open);
+    work();
+    assert_eq!(sink.records().len(), 1);
+}
+
+#[test]
+fn a_listener_hears_every_record() {
+    let (sink, mut records) = ChannelSink::new(8);
+    let audit = Audit::on(sink, |builder| builder.queue(8).when_full(WhenFull::Refuse));
+    read(served(&audit));
+    audit.work();
+    let heard = records.next().now_or_never().unwrap().unwrap();
+    assert_eq!(heard["action"], "http.get");
+    drop(records);
+    read(served(&audit));
+    let mut flush = Box::pin(audit.handle.flush());
+    assert!(flush.as_mut().now_or_never().is_none());
+    audit.work();
+    assert!(flush.now_or_never().unwrap().is_err());
+}
+
+#[test]
+fn the_trail_is_one_extension_and_no_request_is_changed_otherwise() {
+    let audit = Audit::new();
+    let service = audit
+        .layer
+        .layer(service_fn(|request: Request<common::Body>| {
+            assert_eq!(request.extensions().len(), 1);
+            assert!(request.headers().is_empty());
+            ok(request)
+        }));
+    drop(
+        service
+            .oneshot(request("/"))
+            .now_or_never()
+            .unwrap()
+            .unwrap(),
+    );
+}
