@@ -243,7 +243,7 @@ impl TenantCache {
     }
 
     pub(crate) fn now(&self) -> Monotonic {
-        self.0.clock.monotonic()
+        self.0.clock.coarse_monotonic()
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

@@ -17,6 +17,7 @@ use crate::{
     cache::RESPONSES,
     key::KeyWriter,
     partition::{Epoch, Partition},
+    plan::{Forward, Plan},
     target::Target,
 };
 
@@ -83,6 +84,8 @@ pub(crate) struct Shared {
     pub(crate) cache: TenantCache,
     pub(crate) max_body: usize,
     pub(crate) max_variants: usize,
+    /// Whether every response says what the cache did, not only those it answers or stores.
+    pub(crate) explains: bool,
     routes: Option<matchit::Router<()>>,
     /// Tells this layer's entries from those of other layers on the same cache.
     number: u64,
@@ -101,6 +104,7 @@ pub struct ResponseCacheLayerBuilder {
     cache: TenantCache,
     max_body: usize,
     max_variants: usize,
+    explain: bool,
     shared: Vec<(Method, String)>,
 }
 
@@ -122,6 +126,7 @@ pub fn layer(cache: TenantCache) -> ResponseCacheLayerBuilder {
         cache,
         max_body: 1 << 20,
         max_variants: 8,
+        explain: false,
         shared: Vec::new(),
     }
 }
@@ -137,6 +142,14 @@ impl ResponseCacheLayerBuilder {
     /// The most responses kept for one URI that varies. Default 8, at most 64; beyond it the oldest goes.
     pub fn max_variants(mut self, variants: usize) -> Self {
         self.max_variants = variants;
+        self
+    }
+
+    /// Whether a response that the cache neither answers nor stores says why (`Cache-Status`, RFC 9211
+    /// §2.2: `fwd=bypass`, `fwd=miss`). Default false: it goes out as the handler made it, which spares every
+    /// uncached response a header.
+    pub fn explain(mut self, explain: bool) -> Self {
+        self.explain = explain;
         self
     }
 
@@ -181,6 +194,7 @@ impl ResponseCacheLayerBuilder {
         }
         Ok(ResponseCacheLayer {
             shared: Arc::new(Shared {
+                explains: self.explain,
                 number: self.cache.next_layer(),
                 cache: self.cache,
                 max_body: self.max_body,
@@ -193,6 +207,15 @@ impl ResponseCacheLayerBuilder {
 }
 
 impl Shared {
+    /// What happens to a response that is not stored.
+    pub(crate) fn mark(&self, forward: Forward) -> Plan {
+        if self.explains {
+            Plan::Mark(forward)
+        } else {
+            Plan::Nothing
+        }
+    }
+
     /// Whether all of the tenant's identities share the answers to this path.
     pub(crate) fn is_shared(&self, path: &str) -> bool {
         self.routes

@@ -96,11 +96,17 @@ impl Plan {
                 invalidation.settle(&response);
                 return response.map(|body| CacheBody::inner(body, None));
             }
-            Self::Mark(forward) => (forward, None),
-            Self::Record(recording) => (recording.forward, recording.begin(&response)),
+            Self::Mark(forward) => (Some(forward), None),
+            Self::Record(recording) => {
+                let (forward, explains) = (recording.forward, recording.shared.explains);
+                let tee = recording.begin(&response);
+                ((explains || tee.is_some()).then_some(forward), tee)
+            }
         };
-        let value = status::forwarded(forward, tee.is_some());
-        response.headers_mut().append(status::NAME, value);
+        if let Some(forward) = forward {
+            let value = status::forwarded(forward, tee.is_some());
+            response.headers_mut().append(status::NAME, value);
+        }
         response.map(|body| CacheBody::inner(body, tee))
     }
 }
@@ -117,7 +123,7 @@ impl Recording {
             return None;
         }
         let clock = self.shared.cache.clock();
-        let received = (clock.monotonic(), clock.unix());
+        let received = (clock.coarse_monotonic(), clock.unix());
         let delay = received.0.saturating_since(self.requested);
         let decided =
             policy::response(status, headers, self.authority.is_none(), delay, received.1);

@@ -94,7 +94,7 @@ fn read<B: Body>(shared: &Arc<Shared>, tenant: &TenantContext, request: &Request
     let trail = Trail::of(request.extensions());
     let pass = |trail: &Trail| {
         trail.with(|facts| facts.cache = Some("pass"));
-        Decision::Pass(Plan::Mark(Forward::Bypass))
+        Decision::Pass(shared.mark(Forward::Bypass))
     };
     let usage = policy::request(request.headers());
     if usage == Use::Bypass || !request.body().is_end_stream() {
@@ -151,7 +151,7 @@ fn read<B: Body>(shared: &Arc<Shared>, tenant: &TenantContext, request: &Request
         return Decision::Answer(response);
     }
     if request.method() == Method::HEAD {
-        return Decision::Pass(Plan::Mark(forward));
+        return Decision::Pass(shared.mark(forward));
     }
     Decision::Pass(Plan::Record(Recording {
         shared: Arc::clone(shared),

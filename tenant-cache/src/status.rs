@@ -7,16 +7,32 @@ use crate::plan::Forward;
 pub(crate) const NAME: HeaderName = HeaderName::from_static("cache-status");
 pub(crate) const HIT: HeaderValue = HeaderValue::from_static("tenant-cache; hit");
 
+macro_rules! prepared {
+    ($($name:ident = $value:literal),* $(,)?) => {
+        $(const $name: HeaderValue = HeaderValue::from_static($value);)*
+    };
+}
+
+prepared! {
+    BYPASS = "tenant-cache; fwd=bypass",
+    MISS = "tenant-cache; fwd=miss",
+    MISS_STORED = "tenant-cache; fwd=miss; stored",
+    STALE = "tenant-cache; fwd=stale",
+    STALE_STORED = "tenant-cache; fwd=stale; stored",
+    REQUEST = "tenant-cache; fwd=request",
+    REQUEST_STORED = "tenant-cache; fwd=request; stored",
+}
+
 /// What became of a request that went to the handler. `stored` says that its response is being stored: it
 /// will be if it comes to its end.
 pub(crate) const fn forwarded(why: Forward, stored: bool) -> HeaderValue {
-    HeaderValue::from_static(match (why, stored) {
-        (Forward::Bypass, _) => "tenant-cache; fwd=bypass",
-        (Forward::Miss, false) => "tenant-cache; fwd=miss",
-        (Forward::Miss, true) => "tenant-cache; fwd=miss; stored",
-        (Forward::Stale, false) => "tenant-cache; fwd=stale",
-        (Forward::Stale, true) => "tenant-cache; fwd=stale; stored",
-        (Forward::Request, false) => "tenant-cache; fwd=request",
-        (Forward::Request, true) => "tenant-cache; fwd=request; stored",
-    })
+    match (why, stored) {
+        (Forward::Bypass, _) => BYPASS,
+        (Forward::Miss, false) => MISS,
+        (Forward::Miss, true) => MISS_STORED,
+        (Forward::Stale, false) => STALE,
+        (Forward::Stale, true) => STALE_STORED,
+        (Forward::Request, false) => REQUEST,
+        (Forward::Request, true) => REQUEST_STORED,
+    }
 }

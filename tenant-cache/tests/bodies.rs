@@ -223,6 +223,7 @@ async fn i6_bodies_above_the_bound_pass_through_unstored() {
     ] {
         let house = House::new();
         let layer = tenant_cache::layer(house.cache.clone())
+            .explain(true)
             .max_body(max)
             .build()
             .unwrap();

@@ -57,6 +57,30 @@ async fn a_fresh_response_is_served_again_with_its_age() {
 }
 
 #[tokio::test]
+async fn an_uncached_response_is_marked_only_on_demand() {
+    let house = House::new();
+    let ada = house.of("acme", "ada");
+    let plain = tenant_cache::layer(house.cache.clone()).build().unwrap();
+    let quiet = plain.layer(counted(&[]));
+    assert_eq!(
+        send(&quiet, get(&ada, "/quiet"))
+            .await
+            .header("cache-status"),
+        None
+    );
+    let stored = plain.layer(counted(FRESH));
+    for expected in ["tenant-cache; fwd=miss; stored", "tenant-cache; hit"] {
+        assert_eq!(
+            send(&stored, get(&ada, "/kept")).await.cache_status(),
+            expected
+        );
+    }
+    let explained = house.around(&counted(&[]));
+    let answer = send(&explained, get(&ada, "/quiet")).await;
+    assert_eq!(answer.cache_status(), "tenant-cache; fwd=miss");
+}
+
+#[tokio::test]
 async fn head_is_served_from_a_stored_get_without_content() {
     let house = House::new();
     let origin = counted(FRESH);

@@ -56,22 +56,24 @@ impl TenantContext {
             Lookup::Ready(Err(rejection)) => Lookup::Ready(Err(rejection)),
             Lookup::Ready(Ok(identity)) => {
                 let clock = identity.clock();
-                match identity.tenant().ensure_fresh(clock.monotonic()) {
+                match identity.tenant().ensure_fresh(clock.coarse_monotonic()) {
                     Lookup::Ready(Ok(())) => {
-                        let now = clock.unix();
+                        let now = clock.coarse_unix();
                         Lookup::Ready(Self::prove(identity, now))
                     }
                     Lookup::Ready(Err(error)) => Lookup::Ready(Err(resolver::refuse(&error))),
                     Lookup::Pending(load) => Lookup::pending(async move {
                         load.await.map_err(|error| resolver::refuse(&error))?;
-                        let now = identity.clock().unix();
+                        let now = identity.clock().coarse_unix();
                         Self::prove(identity, now)
                     }),
                 }
             }
             Lookup::Pending(authenticating) => Lookup::pending(async move {
                 let identity = authenticating.await?;
-                let fresh = identity.tenant().ensure_fresh(identity.clock().monotonic());
+                let fresh = identity
+                    .tenant()
+                    .ensure_fresh(identity.clock().coarse_monotonic());
                 fresh
                     .wait()
                     .await

@@ -224,7 +224,7 @@ impl Identity {
 
     /// Whether, and why, this identity is no longer valid. Two atomic loads and a clock reading.
     pub fn ended(&self) -> Option<EndReason> {
-        self.ended_at(self.clock.unix())
+        self.ended_at(self.clock.coarse_unix())
     }
 
     pub(crate) fn ended_at(&self, now: UnixTime) -> Option<EndReason> {

@@ -51,8 +51,8 @@ pub(crate) struct Shared<A> {
 pub(crate) struct Settings {
     pub(crate) public: PublicRoutes,
     internal: Vec<HeaderName>,
-    /// Bit n: some internal header's name has n bytes. Most headers are passed over by this alone.
-    lengths: u64,
+    /// The marks of all internal and credential headers.
+    marks: u64,
     pub(crate) challenge: Arc<Challenge>,
     pub(crate) cut_in_flight: bool,
     pub(crate) max_headers: usize,
@@ -83,7 +83,7 @@ impl IdentityLayer<()> {
         let settings = Settings {
             public: PublicRoutes::default(),
             internal: Vec::new(),
-            lengths: 0,
+            marks: 0,
             challenge: Arc::default(),
             cut_in_flight: false,
             max_headers: 100,
@@ -116,7 +116,7 @@ impl IdentityLayerBuilder {
     /// request whose value differs from the verified tenant is refused.
     pub fn internal_header(mut self, name: HeaderName) -> Self {
         let settings = &mut self.settings;
-        settings.lengths |= length_bit(&name);
+        settings.marks |= mark(&name);
         if !settings.internal.contains(&name) {
             settings.internal.push(name);
         }
@@ -127,7 +127,7 @@ impl IdentityLayerBuilder {
     /// does not show it. `Authorization` is one by default.
     pub fn credential_header(mut self, name: HeaderName) -> Self {
         let settings = &mut self.settings;
-        settings.lengths |= length_bit(&name);
+        settings.marks |= mark(&name);
         if !settings.credentials.contains(&name) {
             settings.credentials.push(name);
         }
@@ -184,11 +184,11 @@ impl IdentityLayerBuilder {
     }
 }
 
-/// Headers with names longer than this share a bit.
-const LONGEST: usize = 63;
-
-fn length_bit(name: &HeaderName) -> u64 {
-    1 << name.as_str().len().min(LONGEST)
+/// A bit by a name's length and first byte: most headers are passed over by it alone.
+fn mark(name: &HeaderName) -> u64 {
+    let name = name.as_str().as_bytes();
+    let first = name.first().copied().unwrap_or_default();
+    1 << (name.len().wrapping_mul(7).wrapping_add(first.into()) % 64)
 }
 
 impl Settings {
@@ -196,16 +196,15 @@ impl Settings {
     /// allocation when there are none.
     pub(crate) fn take_internal(&self, headers: &mut HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
         let mut found: Vec<HeaderName> = Vec::new();
-        for (name, value) in headers.iter_mut() {
-            if self.lengths & length_bit(name) == 0 {
-                continue;
-            }
-            if self.credentials.contains(name) {
-                value.set_sensitive(true);
-            }
-            if self.internal.contains(name) && !found.contains(name) {
+        let mut secrets = false;
+        for name in headers.keys().filter(|name| self.marks & mark(name) != 0) {
+            secrets |= self.credentials.contains(name);
+            if self.internal.contains(name) {
                 found.push(name.clone());
             }
+        }
+        if secrets {
+            self.hide(headers);
         }
         let mut taken = Vec::new();
         for name in found {
@@ -218,6 +217,16 @@ impl Settings {
             headers.remove(name);
         }
         taken
+    }
+
+    fn hide(&self, headers: &mut HeaderMap) {
+        for name in &self.credentials {
+            if let header::Entry::Occupied(mut values) = headers.entry(name) {
+                values
+                    .iter_mut()
+                    .for_each(|value| value.set_sensitive(true));
+            }
+        }
     }
 
     /// What the handler may see of the credentials.

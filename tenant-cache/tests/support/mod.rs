@@ -90,7 +90,10 @@ impl House {
     }
 
     pub fn layer(&self) -> ResponseCacheLayer {
-        tenant_cache::layer(self.cache.clone()).build().unwrap()
+        tenant_cache::layer(self.cache.clone())
+            .explain(true)
+            .build()
+            .unwrap()
     }
 
     pub fn around<B>(&self, origin: &Origin<B>) -> ResponseCache<Origin<B>> {
