@@ -1,5 +1,10 @@
 //! Samples all rows in turn, so that whatever the machine does meets all of them alike.
 
+#![allow(
+    clippy::cast_precision_loss,
+    reason = "counts and times of one run are far below 2^52"
+)]
+
 use std::time::{Duration, Instant};
 
 use crate::{
@@ -51,6 +56,8 @@ pub struct Measured {
     pub allocs: f64,
     /// Bytes of these allocations.
     pub bytes: f64,
+    /// How many batches were timed.
+    pub batches: usize,
     /// How many operations were not ready at once, of all.
     pub pended: u64,
 }
@@ -70,9 +77,11 @@ struct Samples {
 
 impl Samples {
     fn warm_up(row: Row) -> Result<Self> {
+        let largest = row.work.largest_batch();
+        let smallest = SMALLEST_BATCH.min(largest);
         let mut samples = Self {
             row,
-            batch: SMALLEST_BATCH,
+            batch: smallest,
             ns: Vec::new(),
         };
         let mut fastest = f64::MAX;
@@ -80,13 +89,12 @@ impl Samples {
             fastest = fastest.min(samples.batch()?);
         }
         let wanted = BATCH.as_nanos() as f64 / fastest.max(1.0);
-        let largest = samples.row.work.largest_batch();
         #[allow(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "clamped to small positive numbers"
         )]
-        let batch = wanted.clamp(SMALLEST_BATCH as f64, largest as f64) as usize;
+        let batch = wanted.clamp(smallest as f64, largest as f64) as usize;
         samples.batch = batch;
         Ok(samples)
     }
@@ -97,7 +105,6 @@ impl Samples {
         let work = &mut self.row.work;
         work.prepare(self.batch / 4);
         work.run();
-        work.settle();
         work.prepare(self.batch);
         #[allow(
             clippy::disallowed_methods,
@@ -154,6 +161,7 @@ impl Samples {
             ns_median: at(self.ns.len() / 2),
             allocs,
             bytes,
+            batches: self.ns.len(),
             pended: self.row.work.tally().pended,
         })
     }

@@ -256,13 +256,14 @@ fn markdown_ratios(lines: &[[String; 4]]) -> String {
 
 /// The whole of `RESULTS.md`.
 pub fn results(measured: &[Measured], machine: &str) -> String {
+    let batches = measured.iter().map(|row| row.batches).min().unwrap_or(0);
     format!(
         "# Results\n\n\
          Written by `{COMMAND}`; do not edit.\n\n\
          {machine}\n\
          Each figure is for one operation: for a service, one request from `poll_ready` to the end of the response's \
          body, the request's memory freed. A request is a `GET` with a bearer token (EdDSA: 800 bytes), six ordinary headers and no \
-         extension map. One thread, no runtime; batches of all rows in turn; minimum and median of the batches. Allocations are \
+         extension map. One thread, no runtime; {batches} batches of every row, in turn; minimum and median of the batches. Allocations are \
          those of the request's thread. Every request was answered 200, or there would be no table. {AUDIT}\n\n\
          ## Rows\n\n{}\n\
          ## Ratios\n\n{}",
@@ -272,8 +273,8 @@ pub fn results(measured: &[Measured], machine: &str) -> String {
 }
 
 /// What goes on beside the measured thread.
-const AUDIT: &str = "In rows with audit the worker runs meanwhile on a thread of its own: it encodes each record, chains it, and \
-     writes it to a file in a temporary directory; between batches it is waited for, so its queue is never full. \
+const AUDIT: &str = "In rows with audit the worker runs meanwhile on a thread of its own: it encodes and chains each record, \
+     writes them to a file in a temporary directory, and syncs it; after each batch it is waited for, so its queue is never full. \
      In rows of the expert the appender's thread likewise writes each line to a file.";
 
 #[cfg(test)]
@@ -289,6 +290,7 @@ mod tests {
             ns_median: ns + 1.0,
             allocs,
             bytes: 0.0,
+            batches: 1,
             pended: 0,
         }
     }
@@ -297,7 +299,7 @@ mod tests {
     fn numbers_read_well() {
         for (value, text) in [
             (0.0, "0"),
-            (3.14, "3.1"),
+            (3.12, "3.1"),
             (9.96, "10"),
             (1234.5, "1,234"),
             (1_234_567.0, "1,234,567"),

@@ -31,6 +31,13 @@ pub trait Work {
     fn largest_batch(&self) -> usize;
 }
 
+/// Runs what was prepared, in a frame of its own: what a profiler is told to watch.
+#[inline(never)]
+pub fn watched(work: &mut dyn Work) {
+    work.run();
+    black_box(work);
+}
+
 /// A row: its stable name, what it is, and its work.
 #[non_exhaustive]
 pub struct Row {
@@ -61,6 +68,7 @@ pub struct Calls<S, P = fn(&mut Request<RequestBody>)> {
     tally: Tally,
     settle: Option<Box<dyn FnMut(usize)>>,
     unsettled: usize,
+    largest_batch: usize,
 }
 
 impl<S, P> fmt::Debug for Calls<S, P> {
@@ -89,6 +97,7 @@ impl<S, P: FnMut(&mut Request<RequestBody>)> Calls<S, P> {
             tally: Tally::default(),
             settle: None,
             unsettled: 0,
+            largest_batch: BATCH,
         }
     }
 
@@ -99,6 +108,18 @@ impl<S, P: FnMut(&mut Request<RequestBody>)> Calls<S, P> {
         self
     }
 }
+
+impl<S, P> Calls<S, P> {
+    /// Each request comes to a service at rest: nothing runs, also not in the background.
+    #[must_use]
+    pub const fn one_by_one(mut self) -> Self {
+        self.largest_batch = 1;
+        self
+    }
+}
+
+/// As many as stay in the second-level cache: a server's requests are fresh from the socket.
+const BATCH: usize = 64;
 
 impl<S, P, R> Work for Calls<S, P>
 where
@@ -115,8 +136,6 @@ where
         }
     }
 
-    // Not inlined, so that a profiler can be told to watch this and nothing else.
-    #[inline(never)]
     fn run(&mut self) {
         self.unsettled = self.unsettled.wrapping_add(self.prepared.len());
         for request in self.prepared.drain(..) {
@@ -134,15 +153,14 @@ where
         self.tally
     }
 
-    // As many as stay in the second-level cache: a server's requests are fresh from the socket.
     fn largest_batch(&self) -> usize {
-        64
+        self.largest_batch
     }
 }
 
 /// A function, called in a loop. It says whether it did what it should.
 pub struct Operation<F> {
-    operation: F,
+    call: F,
     prepared: usize,
     tally: Tally,
 }
@@ -157,9 +175,9 @@ impl<F> fmt::Debug for Operation<F> {
 
 impl<F: FnMut() -> bool> Operation<F> {
     /// The loop.
-    pub fn new(operation: F) -> Self {
+    pub fn new(call: F) -> Self {
         Self {
-            operation,
+            call,
             prepared: 0,
             tally: Tally::default(),
         }
@@ -171,11 +189,10 @@ impl<F: FnMut() -> bool> Work for Operation<F> {
         self.prepared = operations;
     }
 
-    #[inline(never)]
     fn run(&mut self) {
         let mut failed = 0_u64;
         for _ in 0..self.prepared {
-            failed = failed.wrapping_add(u64::from(!black_box((self.operation)())));
+            failed = failed.wrapping_add(u64::from(!black_box((self.call)())));
         }
         self.tally.refused = self.tally.refused.saturating_add(failed);
     }

@@ -67,7 +67,10 @@ pub struct Key {
 }
 
 enum Signer {
-    Hmac { secret: [u8; 32], key: hmac::Key },
+    Hmac {
+        secret: [u8; 32],
+        key: Box<hmac::Key>,
+    },
     Rsa(RsaKeyPair),
     Ecdsa(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
@@ -81,7 +84,7 @@ impl Key {
                 SystemRandom::new().fill(&mut secret)?;
                 Signer::Hmac {
                     secret,
-                    key: hmac::Key::new(hmac::HMAC_SHA256, &secret),
+                    key: Box::new(hmac::Key::new(hmac::HMAC_SHA256, &secret)),
                 }
             }
             Algorithm::Rs256 => Signer::Rsa(RsaKeyPair::generate(KeySize::Rsa2048)?),
@@ -123,13 +126,15 @@ impl Key {
             }
             Signer::Hmac { .. } | Signer::Ed25519(_) => return Err("use `verifying_bytes`".into()),
         };
-        let mut pem = format!("-----BEGIN {label}-----\n");
-        for line in STANDARD.encode(der).as_bytes().chunks(64) {
-            pem.push_str(std::str::from_utf8(line)?);
-            pem.push('\n');
+        let encoded = STANDARD.encode(der);
+        let mut lines = String::new();
+        for line in encoded.as_bytes().chunks(64) {
+            lines.push_str(std::str::from_utf8(line)?);
+            lines.push('\n');
         }
-        pem.push_str(&format!("-----END {label}-----\n"));
-        Ok(pem)
+        Ok(format!(
+            "-----BEGIN {label}-----\n{lines}-----END {label}-----\n"
+        ))
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {

@@ -4,7 +4,6 @@ use std::{
     fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
@@ -12,8 +11,8 @@ use clap::Parser;
 use tenant_benches::{
     Result,
     harness::{self, Plan},
-    machine, report,
-    rows::{self, Shared},
+    machine, report, row,
+    rows::{self, Definition, Shared},
 };
 
 /// Measures the layers, the whole stack, and what an expert assembles today, in one run.
@@ -26,7 +25,7 @@ struct Options {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
-    /// Measures only rows whose name contains this; does not write RESULTS.md
+    /// Measures only rows whose name contains this, and what is inside of them; does not write RESULTS.md
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
 
@@ -68,14 +67,10 @@ fn main() -> Result<()> {
         return repeat(name, options.iterations);
     }
     let shared = Shared::new();
+    let filter = options.filter.as_deref().unwrap_or_default();
     let chosen = rows::ALL
         .iter()
-        .filter(|row| {
-            options
-                .filter
-                .as_ref()
-                .is_none_or(|text| row.name.contains(text.as_str()))
-        })
+        .filter(|row| is_wanted(row, filter))
         .map(|row| row.make(&shared))
         .collect::<Result<Vec<_>>>()?;
     if chosen.is_empty() {
@@ -110,28 +105,43 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// Whether a row's name contains this, or the name of one that has it inside: a figure over its
+/// inner service needs both.
+fn is_wanted(row: &Definition, text: &str) -> bool {
+    row.name.contains(text)
+        || rows::ALL
+            .iter()
+            .any(|outer| outer.name.contains(text) && outer.inner == Some(row.name))
+}
+
 fn named(file: &Path, error: &io::Error) -> String {
     format!("cannot write {}: {error}", file.display())
 }
 
-/// Batches of one row, made and run: a profiler watches `Work::run`.
+/// Fewer than the audit's queue has places.
+const BATCH: usize = 1024;
+
+/// Batches of one row, the first one not watched: what is made once is made in it.
 fn repeat(name: &str, iterations: usize) -> Result<()> {
     let definition = rows::ALL
         .iter()
         .find(|row| row.name == name)
         .ok_or_else(|| format!("there is no row {name:?}; `--list` shows all"))?;
-    let shared: Arc<Shared> = Shared::new();
+    let shared = Shared::new();
     let mut row = definition.make(&shared)?;
-    let batch = row.work.largest_batch();
+    let work = &mut *row.work;
+    work.prepare(BATCH);
+    work.run();
+    work.settle();
     let mut left = iterations;
     while left > 0 {
-        let operations = left.min(batch);
-        row.work.prepare(operations);
-        row.work.run();
-        row.work.settle();
+        let operations = left.min(BATCH);
+        work.prepare(operations);
+        row::watched(work);
+        work.settle();
         left = left.saturating_sub(operations);
     }
-    match row.work.tally().refused {
+    match work.tally().refused {
         0 => Ok(()),
         refused => Err(format!("{refused} of {iterations} operations were refused").into()),
     }

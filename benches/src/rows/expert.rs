@@ -288,6 +288,7 @@ pub(super) fn eddsa(definition: &'static Definition, shared: &Arc<Shared>) -> Re
 }
 
 /// The expert's four limiters alone, with their keys at hand.
+#[allow(clippy::unnecessary_wraps, reason = "all rows are made alike")]
 pub(super) fn governor_4(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
     let limits = Limits::new();
     let key = (TENANT.to_owned(), "invoice-agent-7".to_owned());

@@ -117,3 +117,45 @@ pub(super) fn audit(definition: &'static Definition, shared: &Arc<Shared>) -> Re
     let calls = Calls::new(audit.layer(Noop), requests(shared)?);
     Ok(definition.row(calls.settling(settle)))
 }
+
+pub(super) fn audit_wakes(definition: &'static Definition, shared: &Arc<Shared>) -> Result<Row> {
+    let (audit, settle) = stack::audit(shared)?;
+    let calls = Calls::new(audit.layer(Noop), requests(shared)?);
+    Ok(definition.row(calls.settling(settle).one_by_one()))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use tenant_ratelimit::{Quota, RateLimitLayerBuilder};
+
+    use super::*;
+    use crate::{request::TEMPLATE, row::Work};
+
+    #[test]
+    fn the_request_falls_under_each_of_the_four_budgets() {
+        const ONE: Quota = Quota::per_minute(1);
+        let budgets: [fn(RateLimitLayerBuilder) -> RateLimitLayerBuilder; 4] = [
+            |limits| limits.global(ONE),
+            |limits| limits.tenant(ONE),
+            |limits| limits.agent(ONE),
+            |limits| limits.endpoint(format!("GET {TEMPLATE}"), ONE),
+        ];
+        let shared = Shared::new();
+        let context = context(&shared).unwrap();
+        for budget in budgets {
+            let service = budget(tenant_ratelimit::layer())
+                .build()
+                .unwrap()
+                .layer(Noop);
+            let context = context.clone();
+            let mut calls = Calls::dressed(service, requests(&shared).unwrap(), move |request| {
+                request.extensions_mut().insert(context.clone());
+            });
+            calls.prepare(2);
+            calls.run();
+            assert_eq!(calls.tally().refused, 1);
+            assert_eq!(calls.tally().status, Some(StatusCode::TOO_MANY_REQUESTS));
+        }
+    }
+}

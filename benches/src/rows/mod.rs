@@ -35,7 +35,8 @@ pub struct Definition {
     pub name: &'static str,
     /// What is done.
     pub about: &'static str,
-    inner: Option<&'static str>,
+    /// The row that stands for what is inside of this one.
+    pub inner: Option<&'static str>,
     make: Make,
 }
 
@@ -87,6 +88,11 @@ pub const ALL: &[Definition] = &[
         noop::in_router,
     ),
     Definition::new(
+        "noop/rested",
+        "the same as the first, for one request after a sleep: all is cold",
+        noop::rested,
+    ),
+    Definition::new(
         "layer/identity",
         "identity alone: a JWT that is known, its tenant active",
         layer::identity,
@@ -117,6 +123,12 @@ pub const ALL: &[Definition] = &[
     )
     .over("noop"),
     Definition::new(
+        "layer/audit/wakes",
+        "audit alone: one request after a sleep, whose record wakes the worker",
+        layer::audit_wakes,
+    )
+    .over("noop/rested"),
+    Definition::new(
         "stack/warm",
         "audit, render, identity, limits, cache: a token that is known",
         stack::warm,
@@ -126,6 +138,12 @@ pub const ALL: &[Definition] = &[
         "stack/warm/in-router",
         "the same in `Router::layer`",
         stack::warm_in_router,
+    )
+    .over("noop/in-router"),
+    Definition::new(
+        "stack/warm/around-router",
+        "the same around the finished `Router`",
+        stack::warm_around_router,
     )
     .over("noop/in-router"),
     Definition::new(

@@ -5,6 +5,7 @@ use std::{
     future::{Ready, ready},
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use axum::{Router, body::Body, routing::get};
@@ -54,4 +55,12 @@ pub(super) fn noop(definition: &'static Definition, shared: &Arc<Shared>) -> Res
 pub(super) fn in_router(definition: &'static Definition, shared: &Arc<Shared>) -> Result<Row> {
     let requests = Requests::bearing(&shared.tokens.token(Algorithm::EdDsa)?)?;
     Ok(definition.row(Calls::new(router(), requests)))
+}
+
+/// A request that comes to a machine at rest: the measuring thread has slept before each one.
+pub(super) fn rested(definition: &'static Definition, shared: &Arc<Shared>) -> Result<Row> {
+    let requests = Requests::bearing(&shared.tokens.token(Algorithm::EdDsa)?)?;
+    let sleep = |_| std::thread::sleep(Duration::from_millis(5));
+    let calls = Calls::new(Noop, requests).settling(sleep);
+    Ok(definition.row(calls.one_by_one()))
 }

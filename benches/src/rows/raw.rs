@@ -60,6 +60,7 @@ impl Cell {
 }
 
 /// Four cells, one reading of the clock, all or none.
+#[allow(clippy::unnecessary_wraps, reason = "all rows are made alike")]
 pub(super) fn gcra_4(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
     let cells: Box<[Cell; 4]> = Box::default();
     #[allow(

@@ -7,11 +7,12 @@ use tenant_audit::{AuditHandle, AuditLayer, FileSink};
 use tenant_auth::{Authenticated, Issuer, VerifyingKey};
 use tenant_cache::{ResponseCacheLayer, TenantCache};
 use tenant_context::{
-    CachedRegistry, IdentityLayer, MemoryRegistry, TenantId, TenantRecord, TenantStack, TokioTimer,
+    CachedRegistry, IdentityLayer, MemoryRegistry, RenderLayer, TenantId, TenantRecord,
+    TenantStack, TokioTimer, stack::stage,
 };
 use tenant_ratelimit::{Quota, RateLimitLayer, TenantState};
 use tokio::runtime::Runtime;
-use tower_layer::Layer;
+use tower_layer::{Identity as NoLayer, Layer, Stack};
 
 use super::{Definition, Shared, noop};
 use crate::{
@@ -157,6 +158,31 @@ pub(super) fn cache() -> Result<ResponseCacheLayer> {
 const WARM: usize = 100_000;
 const COLD: usize = 0;
 
+type Whole = TenantStack<
+    Stack<
+        ResponseCacheLayer,
+        Stack<
+            RateLimitLayer,
+            Stack<IdentityLayer<Authenticated>, Stack<RenderLayer, Stack<AuditLayer, NoLayer>>>,
+        >,
+    >,
+    stage::Cached,
+>;
+
+/// Audit, render, identity, limits, cache.
+fn stack(
+    shared: &Shared,
+    audit: AuditLayer,
+    algorithm: Algorithm,
+    capacity: usize,
+) -> Result<Whole> {
+    Ok(TenantStack::new()
+        .audit(audit)
+        .identity(identity(shared, algorithm, capacity)?)
+        .limits(limits()?)
+        .cache(cache()?))
+}
+
 fn outside(
     definition: &'static Definition,
     shared: &Arc<Shared>,
@@ -164,12 +190,7 @@ fn outside(
     capacity: usize,
 ) -> Result<Row> {
     let (audit, settle) = audit(shared)?;
-    let service = TenantStack::new()
-        .audit(audit)
-        .identity(identity(shared, algorithm, capacity)?)
-        .limits(limits()?)
-        .cache(cache()?)
-        .layer(noop::Noop);
+    let service = stack(shared, audit, algorithm, capacity)?.layer(noop::Noop);
     let requests = Requests::bearing(&shared.tokens.token(algorithm)?)?;
     Ok(definition.row(Calls::new(service, requests).settling(settle)))
 }
@@ -196,12 +217,17 @@ pub(super) fn cold_eddsa(definition: &'static Definition, shared: &Arc<Shared>) 
 
 pub(super) fn warm_in_router(definition: &'static Definition, shared: &Arc<Shared>) -> Result<Row> {
     let (audit, settle) = audit(shared)?;
-    let stack = TenantStack::new()
-        .audit(audit)
-        .identity(identity(shared, Algorithm::EdDsa, WARM)?)
-        .limits(limits()?)
-        .cache(cache()?);
+    let service = noop::router().layer(stack(shared, audit, Algorithm::EdDsa, WARM)?);
     let requests = Requests::bearing(&shared.tokens.token(Algorithm::EdDsa)?)?;
-    let service = noop::router().layer(stack);
+    Ok(definition.row(Calls::new(service, requests).settling(settle)))
+}
+
+pub(super) fn warm_around_router(
+    definition: &'static Definition,
+    shared: &Arc<Shared>,
+) -> Result<Row> {
+    let (audit, settle) = audit(shared)?;
+    let service = stack(shared, audit, Algorithm::EdDsa, WARM)?.layer(noop::router());
+    let requests = Requests::bearing(&shared.tokens.token(Algorithm::EdDsa)?)?;
     Ok(definition.row(Calls::new(service, requests).settling(settle)))
 }

@@ -1,0 +1,56 @@
+//! Every row runs, under its stable name.
+
+#![allow(missing_docs, reason = "tests")]
+
+use tenant_benches::rows::{self, Shared};
+
+const STABLE: [&str; 19] = [
+    "noop",
+    "layer/identity",
+    "layer/limits",
+    "layer/cache",
+    "layer/audit",
+    "stack/warm",
+    "stack/warm/in-router",
+    "stack/cold/hs256",
+    "stack/cold/rs256",
+    "stack/cold/es256",
+    "stack/cold/eddsa",
+    "raw/sig/hs256",
+    "raw/sig/rs256",
+    "raw/sig/es256",
+    "raw/sig/eddsa",
+    "raw/gcra-4",
+    "peer/expert/hs256",
+    "peer/expert/eddsa",
+    "peer/governor-4",
+];
+
+#[test]
+fn stable_names_stay_and_every_row_answers_200() {
+    let shared = Shared::new();
+    for definition in rows::ALL {
+        let mut row = definition.make(&shared).unwrap();
+        for _ in 0..2 {
+            row.work.prepare(4);
+            row.work.run();
+            row.work.settle();
+        }
+        let tally = row.work.tally();
+        assert_eq!(tally.refused, 0, "{}: {:?}", row.name, tally.status);
+    }
+    for name in STABLE {
+        assert!(rows::ALL.iter().any(|row| row.name == name), "{name}");
+    }
+}
+
+#[test]
+fn names_differ_and_inner_rows_exist() {
+    for (index, row) in rows::ALL.iter().enumerate() {
+        let names = rows::ALL.iter().map(|other| other.name);
+        assert_eq!(names.clone().filter(|name| *name == row.name).count(), 1);
+        if let Some(inner) = row.inner {
+            assert!(names.take(index).any(|name| name == inner), "{inner}");
+        }
+    }
+}
