@@ -199,7 +199,7 @@ impl Shared {
 
     pub(crate) fn arrival(&self) -> Arrival {
         Arrival {
-            unix: self.clock().unix(),
+            unix: self.clock().coarse_unix(),
             monotonic: self.clock().monotonic(),
         }
     }

@@ -79,7 +79,7 @@ pub(crate) struct Recording {
     /// `None` on a route that the tenant's identities share.
     pub(crate) authority: Option<u64>,
     pub(crate) target: Target,
-    pub(crate) asked: Option<HeaderMap>,
+    pub(crate) asked: Option<Box<HeaderMap>>,
     pub(crate) trail: Trail,
     pub(crate) requested: Monotonic,
     pub(crate) forward: Forward,
@@ -140,7 +140,7 @@ impl Recording {
             status,
             headers,
             storable,
-            self.asked.as_ref(),
+            self.asked.as_deref(),
             deed,
             received,
         )?;

@@ -159,7 +159,9 @@ fn read<B: Body>(shared: &Arc<Shared>, tenant: &TenantContext, request: &Request
         epoch,
         authority,
         target,
-        asked: shared.remembers().then(|| request.headers().clone()),
+        asked: shared
+            .remembers()
+            .then(|| Box::new(request.headers().clone())),
         trail,
         requested: now,
         forward,

@@ -84,6 +84,28 @@ fn boxed(texts: Vec<String>) -> Box<[Box<str>]> {
     texts.into_boxed_slice()
 }
 
+fn length(bytes: &mut Vec<u8>, length: usize) {
+    bytes.extend_from_slice(&u64::try_from(length).unwrap_or(u64::MAX).to_be_bytes());
+}
+
+fn texts(bytes: &mut Vec<u8>, list: &[Box<str>]) {
+    length(bytes, list.len());
+    for text in list {
+        length(bytes, text.len());
+        bytes.extend_from_slice(text.as_bytes());
+    }
+}
+
+fn principals(bytes: &mut Vec<u8>, list: &[Principal]) {
+    length(bytes, list.len());
+    for principal in list {
+        for text in [principal.kind().as_str(), principal.id().as_str()] {
+            length(bytes, text.len());
+            bytes.extend_from_slice(text.as_bytes());
+        }
+    }
+}
+
 impl Identity {
     pub(crate) fn new(claims: Claims, tenant: Arc<TenantState>, clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -178,35 +200,18 @@ impl Identity {
     /// served again to an equal one of the same tenant, and to no other.
     pub fn authority(&self) -> &[u8] {
         self.authority.get_or_init(|| {
-            let mut bytes = Vec::with_capacity(128);
-            let mut field = |text: &str| {
-                bytes.extend_from_slice(
-                    &u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes(),
-                );
-                bytes.extend_from_slice(text.as_bytes());
-            };
-            let actors = |list: &[Principal], field: &mut dyn FnMut(&str)| {
-                field(&list.len().to_string());
-                for principal in list {
-                    field(principal.kind().as_str());
-                    field(principal.id().as_str());
-                }
-            };
-            actors(std::slice::from_ref(&self.principal), &mut field);
-            actors(&self.actors, &mut field);
-            for list in [&self.scopes, &self.roles] {
-                field(&list.len().to_string());
-                list.iter().for_each(|text| field(text));
+            let mut bytes = Vec::with_capacity(256);
+            principals(&mut bytes, std::slice::from_ref(&self.principal));
+            principals(&mut bytes, &self.actors);
+            texts(&mut bytes, &self.scopes);
+            texts(&mut bytes, &self.roles);
+            texts(&mut bytes, self.resource_prefix.as_slice());
+            // Custom claims may decide too: a handler can read them. They come last, so that they
+            // need no length.
+            if !self.custom.is_empty() {
+                // Writing a map with text keys into memory does not fail.
+                serde_json::to_writer(&mut bytes, &self.custom).ok();
             }
-            match &self.resource_prefix {
-                None => field("0"),
-                Some(prefix) => {
-                    field("1");
-                    field(prefix);
-                }
-            }
-            // Custom claims may decide too: a handler can read them.
-            field(&serde_json::to_string(&self.custom).unwrap_or_default());
             bytes.into_boxed_slice()
         })
     }
