@@ -52,11 +52,13 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod answer;
 mod attachments;
 mod authenticate;
 #[cfg(feature = "axum")]
 mod axum;
 mod body;
+mod challenge;
 mod claims;
 mod clock;
 mod context;
@@ -94,6 +96,7 @@ pub use self::{
     attachments::{Attachments, InstanceId},
     authenticate::{Authenticate, RequestHead},
     body::GuardedBody,
+    challenge::Challenge,
     claims::Claims,
     clock::{Clock, Monotonic, SystemClock, Timer, UnixTime},
     context::{Ended, TenantContext},
@@ -110,7 +113,7 @@ pub use self::{
         BoxError, CachedRegistry, CachedRegistryBuilder, LookupError, LookupErrorKind,
         MemoryRegistry, TenantRegistry,
     },
-    rejection::{Challenge, Rejection, RejectionKind, Violation},
+    rejection::{Rejection, RejectionKind, Violation},
     render::{Protocol, RefusalBody, Render, RenderBody, RenderFuture, RenderLayer, Rendered},
     request_id::{RequestId, X_REQUEST_ID},
     request_id_layer::{RequestIdFuture, RequestIdLayer, RequestIdService},

@@ -5,7 +5,8 @@ use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::{
-    ConfigError, Identity,
+    Challenge, Identity,
+    answer::{Answer, INVALID_TOKEN},
     render::{Protocol, grpc},
 };
 
@@ -35,88 +36,6 @@ pub enum RejectionKind {
     StoreUnavailable,
     /// No verified context where one is required: 500.
     ContextMissing,
-}
-
-/// How credentials are asked for (`WWW-Authenticate`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Challenge {
-    realm: Box<str>,
-    bearer: bool,
-    api_key: bool,
-    resource_metadata: Option<Box<str>>,
-}
-
-impl Challenge {
-    /// Asks for a bearer token (RFC 6750 §3).
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`] if the realm is not plain printable ASCII without `"` and `\`.
-    pub fn bearer(realm: impl Into<String>) -> Result<Self, ConfigError> {
-        Self::new(realm.into(), true, false)
-    }
-
-    /// Asks for an API key only.
-    ///
-    /// # Errors
-    ///
-    /// As [`bearer`](Self::bearer).
-    pub fn api_key(realm: impl Into<String>) -> Result<Self, ConfigError> {
-        Self::new(realm.into(), false, true)
-    }
-
-    fn new(realm: String, bearer: bool, api_key: bool) -> Result<Self, ConfigError> {
-        quotable("the realm", &realm)?;
-        Ok(Self {
-            realm: realm.into(),
-            bearer,
-            api_key,
-            resource_metadata: None,
-        })
-    }
-
-    /// Says that API keys are accepted as well.
-    #[must_use]
-    pub fn and_api_key(mut self) -> Self {
-        self.api_key = true;
-        self
-    }
-
-    /// Names the protected resource's metadata (RFC 9728 §5.1).
-    ///
-    /// # Errors
-    ///
-    /// As [`bearer`](Self::bearer).
-    pub fn resource_metadata(mut self, url: impl Into<String>) -> Result<Self, ConfigError> {
-        let url = url.into();
-        quotable("the metadata's URL", &url)?;
-        self.resource_metadata = Some(url.into());
-        Ok(self)
-    }
-}
-
-impl Default for Challenge {
-    fn default() -> Self {
-        Self {
-            realm: "api".into(),
-            bearer: true,
-            api_key: false,
-            resource_metadata: None,
-        }
-    }
-}
-
-fn quotable(what: &str, text: &str) -> Result<(), ConfigError> {
-    if text
-        .bytes()
-        .all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))
-    {
-        Ok(())
-    } else {
-        Err(ConfigError::new(format!(
-            "{what} must be printable ASCII without quotes and backslashes"
-        )))
-    }
 }
 
 /// One budget that was exceeded, as clients see it.
@@ -179,24 +98,6 @@ struct Inner {
     source: Option<Arc<dyn Error + Send + Sync>>,
     identity: Option<Arc<Identity>>,
 }
-
-/// The parts of an answer that both renderings share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) problem_type: &'static str,
-    pub(crate) title: &'static str,
-    pub(crate) detail: &'static str,
-    pub(crate) code: u8,
-    pub(crate) info: &'static str,
-}
-
-const UNAUTHENTICATED: u8 = 16;
-const PERMISSION_DENIED: u8 = 7;
-const NOT_FOUND: u8 = 5;
-const RESOURCE_EXHAUSTED: u8 = 8;
-const UNAVAILABLE: u8 = 14;
-const INTERNAL: u8 = 13;
 
 impl Rejection {
     fn new(kind: RejectionKind, reason: impl Into<Cow<'static, str>>) -> Self {
@@ -363,105 +264,7 @@ impl Rejection {
     }
 
     pub(crate) fn answer(&self) -> Answer {
-        const BLANK: &str = "about:blank";
-        let (status, problem_type, title, detail, code, info) = match self.0.kind {
-            RejectionKind::CredentialMissing => (
-                StatusCode::UNAUTHORIZED,
-                BLANK,
-                "Unauthorized",
-                "This resource needs a credential.",
-                UNAUTHENTICATED,
-                "CREDENTIAL_MISSING",
-            ),
-            RejectionKind::Malformed => (
-                StatusCode::BAD_REQUEST,
-                BLANK,
-                "Bad Request",
-                "The request is malformed.",
-                UNAUTHENTICATED,
-                "REQUEST_MALFORMED",
-            ),
-            RejectionKind::CredentialInvalid => (
-                StatusCode::UNAUTHORIZED,
-                BLANK,
-                "Unauthorized",
-                INVALID_TOKEN,
-                UNAUTHENTICATED,
-                "CREDENTIAL_INVALID",
-            ),
-            RejectionKind::TenantMismatch => (
-                StatusCode::FORBIDDEN,
-                BLANK,
-                "Forbidden",
-                "The request names another tenant than its credential.",
-                PERMISSION_DENIED,
-                "TENANT_MISMATCH",
-            ),
-            RejectionKind::TenantSuspended => (
-                StatusCode::FORBIDDEN,
-                "tag:tenant-context,2026:tenant-suspended",
-                "Tenant suspended",
-                "This tenant is suspended.",
-                PERMISSION_DENIED,
-                "TENANT_SUSPENDED",
-            ),
-            RejectionKind::InsufficientScope => (
-                StatusCode::FORBIDDEN,
-                BLANK,
-                "Forbidden",
-                "The credential does not allow this.",
-                PERMISSION_DENIED,
-                "INSUFFICIENT_SCOPE",
-            ),
-            RejectionKind::NotFound => (
-                StatusCode::NOT_FOUND,
-                BLANK,
-                "Not Found",
-                "There is no such resource.",
-                NOT_FOUND,
-                "NOT_FOUND",
-            ),
-            RejectionKind::QuotaExceeded => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "https://iana.org/assignments/http-problem-types#quota-exceeded",
-                "Quota exceeded",
-                "A request quota is spent.",
-                RESOURCE_EXHAUSTED,
-                "QUOTA_EXCEEDED",
-            ),
-            RejectionKind::Overloaded => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
-                "Temporarily reduced capacity",
-                "The service is overloaded.",
-                UNAVAILABLE,
-                "OVERLOADED",
-            ),
-            RejectionKind::StoreUnavailable => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
-                "Temporarily reduced capacity",
-                "The service cannot decide right now.",
-                UNAVAILABLE,
-                "STORE_UNAVAILABLE",
-            ),
-            RejectionKind::ContextMissing => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                BLANK,
-                "Internal Server Error",
-                "The service is misconfigured.",
-                INTERNAL,
-                "INTERNAL",
-            ),
-        };
-        Answer {
-            status,
-            problem_type,
-            title,
-            detail,
-            code,
-            info,
-        }
+        Answer::of(self.0.kind)
     }
 
     /// `Retry-After` in whole seconds: rounded up and never 0, so that waiting so long is enough.
@@ -535,8 +338,6 @@ impl Rejection {
         response
     }
 }
-
-const INVALID_TOKEN: &str = "The credential is not valid.";
 
 impl fmt::Display for Rejection {
     /// What a client may know.

@@ -35,6 +35,7 @@
 //! | requests | [`TestAuth`]: an `Authenticate` with tokens of the test's choice |
 //! | stores | [`stores::Script`], [`stores::ScriptedRegistry`] |
 //! | waiting | [`Gate`]: holds futures until the test lets them go |
+//! | compile-fail tests | [`compiler_is`]: whose messages were recorded |
 //! | layers | [`contract::Probe`]: the tower contract, clause by clause |
 //!
 //! The [`guide`] shows how to unit-test handlers, and how to write and test an `Authenticate`.
@@ -47,6 +48,7 @@
 
 mod auth;
 mod clock;
+mod compiler;
 pub mod contract;
 mod gate;
 pub mod guide {
@@ -59,6 +61,7 @@ pub mod stores;
 pub use self::{
     auth::TestAuth,
     clock::{ManualClock, Sleep},
+    compiler::compiler_is,
     gate::{Gate, Pass},
     identity::{claims, context, context_with, tenants},
 };
