@@ -9,7 +9,7 @@ use axum_core::{
 };
 use http::request::Parts;
 
-use crate::{Protocol, Rejection, TenantContext, Trail};
+use crate::{Protocol, Rejection, TenantContext, TenantId, Trail};
 
 /// The verified context. Without an identity layer around the handler the answer is 500, and the log
 /// says what to add.
@@ -47,6 +47,23 @@ impl<S: Send + Sync> FromRequestParts<S> for Trail {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(Self::of(&parts.extensions))
+    }
+}
+
+/// No state has this: an id is taken from no request, or a handler would work without the proof.
+#[diagnostic::on_unimplemented(
+    message = "a handler takes `TenantContext`, the proof, not a bare `TenantId`",
+    label = "an id grants nothing and is taken from no request",
+    note = "write `tenant: TenantContext`; `tenant.tenant_id()` is its id"
+)]
+pub trait TakesBareIds {}
+
+/// Never applies: it is here for the compiler's message, which says to take [`TenantContext`].
+impl<S: TakesBareIds + Send + Sync> FromRequestParts<S> for TenantId {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Rejection> {
+        Err(Rejection::context_missing())
     }
 }
 
