@@ -409,8 +409,9 @@ async fn i8_tokens_in_clear_in_a_log() {
         .with_max_level(tracing::Level::TRACE)
         .with_writer(move || writer.clone())
         .finish();
-    // The runtime has one thread, so this sees the server too.
-    let _guard = tracing::subscriber::set_default(subscriber);
+    // For the whole process: with a subscriber of this thread alone, a test on another thread that comes to
+    // an event first would switch it off for all.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
 
     let service = Service::start().await;
     let fixture = &service.fixture;

@@ -238,10 +238,10 @@ async fn i7_without_a_context_it_refuses_and_says_why() {
     let api = Api::new(|limits| limits.tenant(Quota::per_minute(10)));
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
+    // For the whole process: another thread's test must not switch the event off.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
     let service = api.limits.layer(Api::router());
-    let response = tracing::subscriber::with_default(subscriber, || {
-        at_once(service.oneshot(request(Method::GET, "acme", "/health")))
-    });
+    let response = at_once(service.oneshot(request(Method::GET, "acme", "/health")));
     assert_eq!(
         response.unwrap().status(),
         StatusCode::INTERNAL_SERVER_ERROR
