@@ -4,6 +4,8 @@
 mod client;
 mod grpc;
 mod http;
+#[cfg(test)]
+mod isolation;
 mod stack;
 mod store;
 mod text;

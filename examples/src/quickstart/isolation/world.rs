@@ -50,14 +50,14 @@ impl Random {
     }
 }
 
-/// A tenant with invoices, the amounts of which no other tenant's come near to.
+/// A tenant with three invoices.
 pub(super) struct Side {
     pub(super) tenant: &'static str,
     pub(super) token: String,
     /// Stands in each of its invoices and in no request of the other.
     pub(super) canary: String,
     pub(super) invoices: Vec<Invoice>,
-    /// Of no request and no other number.
+    /// What each of its invoices comes to: digits that stand in nothing else.
     pub(super) cents: u64,
 }
 
