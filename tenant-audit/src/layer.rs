@@ -30,7 +30,7 @@ use crate::{
 pub fn layer(sink: impl AuditSink) -> AuditLayerBuilder {
     AuditLayerBuilder {
         sink: Box::new(sink),
-        queue: 4096,
+        queue: 65_536,
         when_full: WhenFull::default(),
         clock: Arc::new(SystemClock::new()),
         timer: None,
@@ -79,9 +79,9 @@ impl AuditLayerBuilder {
     /// The most places a queue may have.
     pub const MAX_QUEUE: usize = 1 << 20;
 
-    /// How many requests may be in flight or wait to be written, together. Default 4096. A place
+    /// How many requests may be in flight or wait to be written, together. Default 65,536. A place
     /// is held from a request's arrival to its record's writing, also by a stream that stays open
-    /// for hours. A place costs about 400 bytes, and what the request's [`Trail`] collected.
+    /// for hours: bound the streams each tenant may hold open, or one tenant's could take all places. A place costs about 400 bytes, and what the request's [`Trail`] collected.
     ///
     /// [`Trail`]: tenant_context::Trail
     pub fn queue(mut self, places: usize) -> Self {
@@ -117,7 +117,7 @@ impl AuditLayerBuilder {
     pub fn build(self) -> Result<(AuditLayer, AuditWorker), ConfigError> {
         if self.queue == 0 {
             return Err(ConfigError::new(
-                "audit layer: `queue` is 0, so no request could be recorded; leave it at 4096",
+                "audit layer: `queue` is 0, so no request could be recorded; leave it at 65,536",
             ));
         }
         if self.queue > Self::MAX_QUEUE {

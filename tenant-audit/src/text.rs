@@ -45,18 +45,38 @@ const MAX_EXACT: u64 = (1 << 53) - 1;
 pub(crate) fn details(details: &[(Cow<'static, str>, Value)]) -> Map<String, Value> {
     details
         .iter()
-        .map(|(name, value)| (visible(name).into_owned(), shown(value)))
+        .map(|(name, value)| (member(name), shown(value, MAX_DEPTH)))
         .collect()
 }
 
-fn shown(value: &Value) -> Value {
+/// The deepest nesting of a detail; what is deeper is replaced by its kind. Readers have a bound too.
+const MAX_DEPTH: usize = 16;
+
+/// A member's name. `serde_json` gives names that begin so a meaning of their own when it reads: such a
+/// member could make a record unreadable, or read as something else.
+fn member(name: &str) -> String {
+    let name = visible(name);
+    match name.strip_prefix("$serde_json::") {
+        Some(rest) => format!("$ serde_json::{rest}"),
+        None => name.into_owned(),
+    }
+}
+
+fn shown(value: &Value, depth: usize) -> Value {
+    let Some(deeper) = depth.checked_sub(1) else {
+        return match value {
+            Value::Array(_) => "(nested too deep: a list)".into(),
+            Value::Object(_) => "(nested too deep: an object)".into(),
+            flat => shown(flat, 1),
+        };
+    };
     match value {
         Value::String(text) => Value::String(visible(text).into_owned()),
         Value::Number(number) => exact(number),
-        Value::Array(values) => values.iter().map(shown).collect(),
+        Value::Array(values) => values.iter().map(|value| shown(value, deeper)).collect(),
         Value::Object(members) => members
             .iter()
-            .map(|(name, value)| (visible(name).into_owned(), shown(value)))
+            .map(|(name, value)| (member(name), shown(value, deeper)))
             .collect(),
         Value::Null | Value::Bool(_) => value.clone(),
     }
@@ -88,6 +108,23 @@ mod tests {
             visible("a\u{9b}31mb\u{202e}c\u{7f}"),
             "a\\u{9b}31mb\\u{202e}c\\u{7f}"
         );
+    }
+
+    #[test]
+    fn i6_details_are_bounded_in_depth_and_hold_no_name_with_a_meaning_for_readers() {
+        let nested = (0..100).fold(json!(1), |inner, _| json!([inner]));
+        let hostile: Map<String, Value> = [(
+            "$serde_json::private::RawValue".to_owned(),
+            json!("not json"),
+        )]
+        .into_iter()
+        .collect();
+        let values = [("a".into(), nested), ("b".into(), Value::Object(hostile))];
+        let text = Value::Object(details(&values)).to_string();
+        assert!(text.contains("nested too deep: a list"));
+        assert!(!text.contains("\"$serde_json::"), "{text}");
+        let read: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.to_string(), text);
     }
 
     #[test]

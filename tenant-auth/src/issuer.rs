@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tenant_context::{ConfigError, PrincipalKind};
+use tenant_context::{ConfigError, PrincipalKind, TenantId};
 
 use crate::{KeySet, VerifyingKey, jwt::Header, reason::Reason};
 
@@ -38,6 +38,7 @@ pub struct Issuer {
     pub(crate) kinds: KindRule,
     pub(crate) leeway: Duration,
     pub(crate) max_age: Option<Duration>,
+    tenants: Option<Vec<TenantId>>,
     typ: Option<Box<str>>,
     keys: Vec<VerifyingKey>,
     skipped: usize,
@@ -60,6 +61,7 @@ impl IssuerWithoutAudience {
             kinds: KindRule::default(),
             leeway: Duration::from_secs(30),
             max_age: None,
+            tenants: None,
             typ: None,
             keys: Vec::new(),
             skipped: 0,
@@ -160,6 +162,21 @@ impl Issuer {
         self
     }
 
+    /// The only tenants this issuer may speak for; a token that names another is refused. Without it the
+    /// issuer speaks for **every** tenant: right for a provider of your own, wrong for one that a
+    /// customer brings, whose tokens could name another customer.
+    pub fn tenants(mut self, tenants: impl IntoIterator<Item = TenantId>) -> Self {
+        self.tenants.get_or_insert_default().extend(tenants);
+        self
+    }
+
+    pub(crate) fn speaks_for(&self, tenant: &TenantId) -> Result<(), Reason> {
+        match &self.tenants {
+            Some(tenants) if !tenants.contains(tenant) => Err("issuer_tenant"),
+            _ => Ok(()),
+        }
+    }
+
     /// How humans, agents and services are told apart.
     pub fn kinds(mut self, rule: KindRule) -> Self {
         self.kinds = rule;
@@ -226,6 +243,12 @@ impl Issuer {
         }
         if Some(&*self.tenant_claim) == self.kinds.claim_name() {
             return Some("the tenant and the kind are read from one claim; choose two".into());
+        }
+        if self.tenants.as_ref().is_some_and(Vec::is_empty) {
+            return Some(
+                "`tenants` is empty, which refuses every token; name the tenants it may speak for"
+                    .into(),
+            );
         }
         if self.typ.as_deref() == Some("") {
             return Some("`typ` is empty; use `at+jwt`, or leave it out".into());

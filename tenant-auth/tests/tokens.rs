@@ -736,3 +736,12 @@ fn the_tenant_is_read_from_the_configured_claim_alone() {
     assert_eq!(fixture.bearer(&token).unwrap().tenant_id().as_str(), "acme");
     assert_eq!(fixture.reason(&fixture.good()), "claim_missing:tenant");
 }
+
+#[test]
+fn an_issuer_speaks_for_its_own_tenants_only() {
+    let globex = || tenant_auth::TenantId::parse("globex").unwrap();
+    let confined = Fixture::with(|issuer| issuer.tenants([globex()]));
+    assert_eq!(confined.reason(&confined.good()), "issuer_tenant");
+    let own = confined.forge(&with("tenant_id", "globex"));
+    assert_eq!(confined.bearer(&own).unwrap().tenant_id(), &globex());
+}

@@ -56,7 +56,7 @@ use crate::{
 ///
 /// # Invalidation
 ///
-/// A request whose method is not safe makes all of its tenant's stored responses unreachable, and those
+/// A request whose method is not safe, or that carries content, makes all of its tenant's stored responses unreachable, and those
 /// being made meanwhile, unless it ends in a 4xx or a refusal: also when it fails or is cancelled, for it
 /// may have written. That is coarser than RFC 9111 §4.4 asks, and covers every authority and every related
 /// URI. Every gRPC call is a POST and counts. Nothing is invalidated in other processes.

@@ -80,9 +80,11 @@ fn decide<B: Body>(shared: &Arc<Shared>, request: &Request<B>) -> Decision {
         Ok(tenant) => tenant,
         Err(rejection) => return Decision::Refuse(rejection),
     };
+    // Content may ask for a write whatever the method says: tonic serves a gRPC call under any.
+    let content = !request.body().is_end_stream();
     match *request.method() {
-        Method::GET | Method::HEAD => read(shared, tenant, request),
-        ref method if method.is_safe() => Decision::Pass(Plan::Nothing),
+        Method::GET | Method::HEAD if !content => read(shared, tenant, request),
+        ref method if method.is_safe() && !content => Decision::Pass(Plan::Nothing),
         _ => Decision::Pass(match shared.cache.seat(tenant) {
             Some(seat) => Plan::Invalidate(Invalidation::new(Arc::clone(&seat.partition))),
             None => Plan::Nothing,
@@ -97,7 +99,7 @@ fn read<B: Body>(shared: &Arc<Shared>, tenant: &TenantContext, request: &Request
         Decision::Pass(shared.mark(Forward::Bypass))
     };
     let usage = policy::request(request.headers());
-    if usage == Use::Bypass || !request.body().is_end_stream() {
+    if usage == Use::Bypass {
         return pass(&trail);
     }
     let (Some(seat), Some(target)) = (

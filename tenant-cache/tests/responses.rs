@@ -251,12 +251,24 @@ async fn requests_that_are_the_handlers_go_to_it() {
         (true, format!("answer {}", origin.calls())),
         "no-cache refreshes"
     );
-    let mut content = get(&ada, "/a");
-    *content.body_mut() = Content::from("x");
-    assert_eq!(
-        send(&service, content).await.cache_status(),
-        "tenant-cache; fwd=bypass"
-    );
+}
+
+#[tokio::test]
+async fn content_under_a_safe_method_may_be_a_write() {
+    let house = House::new();
+    let origin = counted(FRESH);
+    let service = house.around(&origin);
+    let ada = house.of("acme", "ada");
+    for method in [Method::GET, Method::OPTIONS] {
+        send(&service, get(&ada, "/a")).await;
+        assert!(send(&service, get(&ada, "/a")).await.is_hit());
+        let calls = origin.calls();
+        let mut content = request(method, &ada, "/a", &[]);
+        *content.body_mut() = Content::from("x");
+        assert!(!send(&service, content).await.is_hit());
+        assert_eq!(origin.calls(), calls + 1);
+        assert!(!send(&service, get(&ada, "/a")).await.is_hit());
+    }
 }
 
 #[tokio::test]

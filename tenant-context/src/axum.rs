@@ -56,6 +56,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Trail {
     label = "an id grants nothing and is taken from no request",
     note = "write `tenant: TenantContext`; `tenant.tenant_id()` is its id"
 )]
+#[allow(
+    unnameable_types,
+    reason = "nobody implements it: it only carries the message"
+)]
 pub trait TakesBareIds {}
 
 /// Never applies: it is here for the compiler's message, which says to take [`TenantContext`].

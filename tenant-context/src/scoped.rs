@@ -45,14 +45,6 @@ impl<T> TenantScoped<T> {
         Self { owner, value }
     }
 
-    /// The same owner, another value: for what is computed from a loaded value before it is handed out.
-    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> TenantScoped<U> {
-        TenantScoped {
-            owner: self.owner,
-            value: f(self.value),
-        }
-    }
-
     /// The value, for its owner.
     ///
     /// # Errors

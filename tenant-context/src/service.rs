@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Method, Request, Response};
 use tower_service::Service;
 
 use crate::{
@@ -119,6 +119,13 @@ where
             let rejection = Rejection::malformed("too_many_headers")
                 .with_default_challenge(&settings.challenge);
             return self.refuse(&rejection, Protocol::of(request.headers()));
+        }
+        // gRPC is POST, and tonic does not look: under another method, budgets and caches inside would take
+        // the call for another.
+        if *request.method() != Method::POST && Protocol::of(request.headers()) == Protocol::Grpc {
+            let rejection =
+                Rejection::malformed("grpc_method").with_default_challenge(&settings.challenge);
+            return self.refuse(&rejection, Protocol::Grpc);
         }
         let head = RequestHead::of(&request, &internal);
         match TenantContext::admit(&self.shared.authenticate, &head) {

@@ -85,34 +85,47 @@ impl Trail {
         reason = "the return value only allows chaining"
     )]
     pub fn action(&self, action: impl Into<Cow<'static, str>>) -> &Self {
-        self.with(|facts| facts.action = Some(bounded(action.into())));
+        if self.is_open() {
+            let action = bounded(action.into());
+            self.with(|facts| facts.action = Some(action));
+        }
         self
     }
 
     /// Says what it is done to.
     pub fn resource(&self, kind: impl Into<Cow<'static, str>>, id: impl fmt::Display) -> &Self {
-        self.with(|facts| {
-            facts.resource_type = Some(bounded(kind.into()));
-            facts.resource_id = Some(bounded(id.to_string().into()).into_owned());
-        });
+        if self.is_open() {
+            // Before the lock: `Display` is anybody's code, and may write to this trail.
+            let (kind, id) = (
+                bounded(kind.into()),
+                bounded(id.to_string().into()).into_owned(),
+            );
+            self.with(|facts| {
+                facts.resource_type = Some(kind);
+                facts.resource_id = Some(id);
+            });
+        }
         self
     }
 
     /// Adds a detail. A value whose JSON is longer than [`Trail::MAX_VALUE`] is replaced by its length.
     pub fn detail(&self, name: impl Into<Cow<'static, str>>, value: impl Into<Value>) -> &Self {
+        if !self.is_open() {
+            return self;
+        }
+        let (name, value) = (bounded(name.into()), value.into());
+        let length = value.to_string().len();
+        let value = if length > Self::MAX_VALUE {
+            Value::from(format!("({length} bytes)"))
+        } else {
+            value
+        };
         self.with(|facts| {
-            if facts.details.len() >= Self::MAX_DETAILS {
-                facts.details_dropped = facts.details_dropped.saturating_add(1);
-                return;
-            }
-            let value = value.into();
-            let length = value.to_string().len();
-            let value = if length > Self::MAX_VALUE {
-                Value::from(format!("({length} bytes)"))
+            if facts.details.len() < Self::MAX_DETAILS {
+                facts.details.push((name, value));
             } else {
-                value
-            };
-            facts.details.push((bounded(name.into()), value));
+                facts.details_dropped = facts.details_dropped.saturating_add(1);
+            }
         });
         self
     }
@@ -170,6 +183,21 @@ mod tests {
                     .all(|(_, value)| value.to_string().len() < 100)
             );
         });
+    }
+
+    #[test]
+    fn a_value_that_writes_to_the_trail_while_it_is_shown_does_not_lock_up() {
+        struct Chatty(Trail);
+        impl fmt::Display for Chatty {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.detail("shown", true);
+                f.write_str("17")
+            }
+        }
+        let trail = Trail::open();
+        trail.resource("invoice", Chatty(trail.clone()));
+        let seen = trail.with(|facts| (facts.resource_id.clone(), facts.details.len()));
+        assert_eq!(seen, Some((Some("17".to_owned()), 1)));
     }
 
     #[test]

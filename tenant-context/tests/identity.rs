@@ -325,6 +325,32 @@ async fn i8_credentials_are_sensitive_and_stay_outside_on_demand() {
 }
 
 #[tokio::test]
+async fn grpc_under_another_method_than_post_is_malformed() {
+    let world = world();
+    for (method, content_type, expected) in [
+        (Method::POST, "application/grpc", 200),
+        (Method::PUT, "application/grpc", 16),
+        (Method::GET, "application/grpc+proto", 16),
+        (Method::GET, "application/json", 200),
+        (Method::PUT, "application/grpc-web", 200),
+    ] {
+        let mut request = get("/pkg.Service/Method", Some("ada"));
+        *request.method_mut() = method;
+        request
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        let (response, _) = world.send(IdentityLayer::builder(), request).await;
+        let grpc = response
+            .headers()
+            .get("grpc-status")
+            .map(|status| status.to_str().unwrap().to_owned());
+        let status = grpc.map_or(response.status().as_u16(), |status| status.parse().unwrap());
+        assert_eq!(status, expected, "{content_type}");
+    }
+    assert_eq!(world.reached(), 3);
+}
+
+#[tokio::test]
 async fn a_pending_decision_is_the_same_decision() {
     let world = world();
     let _shared = world.auth.clone().pending(true);

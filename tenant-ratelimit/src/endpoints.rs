@@ -19,6 +19,8 @@ struct Declared {
     method: Method,
     template: String,
     budget: Budget,
+    /// Whether it has the form of a gRPC method.
+    grpc: bool,
 }
 
 impl Endpoints {
@@ -43,6 +45,7 @@ impl Endpoints {
             })?;
         }
         self.declared.push(Declared {
+            grpc: method == Method::POST && is_grpc(template),
             method,
             template: template.to_owned(),
             budget,
@@ -96,6 +99,13 @@ impl Endpoints {
             None if *method == Method::HEAD => find(&Method::GET),
             found => found,
         }
+        .or_else(|| self.grpc(path))
+    }
+
+    /// A gRPC method counts whatever the HTTP method is: it should be POST, but tonic does not look.
+    fn grpc(&self, path: &str) -> Option<usize> {
+        let called = |known: &Declared| known.grpc && known.template == path;
+        self.declared.iter().position(called)
     }
 }
 
@@ -108,11 +118,24 @@ impl fmt::Debug for Endpoints {
                     method,
                     template,
                     budget,
+                    ..
                 } = known;
                 (format!("{method} {template}"), budget.quota)
             }))
             .finish()
     }
+}
+
+/// `/package.Service/Method`: two fixed segments, the second in upper camel case, as protobuf's style
+/// has it.
+fn is_grpc(template: &str) -> bool {
+    let mut segments = template.split('/').skip(1);
+    let (service, method, end) = (segments.next(), segments.next(), segments.next());
+    let camel = method.is_some_and(|method| method.starts_with(|c: char| c.is_ascii_uppercase()));
+    camel
+        && end.is_none()
+        && service.is_some_and(|service| !service.is_empty())
+        && !template.contains('{')
 }
 
 fn parse(route: &str) -> Result<(Method, &str), &'static str> {
@@ -188,6 +211,31 @@ mod tests {
 
     fn of(endpoints: &Endpoints, method: &Method, path: &str) -> Option<usize> {
         endpoints.of(method, path, &Extensions::new())
+    }
+
+    #[test]
+    fn a_grpc_method_counts_under_whatever_http_method() {
+        let endpoints = table(&[
+            "POST /pkg.Service/Method",
+            "POST /api/reports",
+            "POST /Items/{id}",
+        ]);
+        for method in [
+            Method::POST,
+            Method::PUT,
+            Method::GET,
+            Method::HEAD,
+            Method::OPTIONS,
+        ] {
+            assert_eq!(
+                of(&endpoints, &method, "/pkg.Service/Method"),
+                Some(0),
+                "{method}"
+            );
+        }
+        assert_eq!(of(&endpoints, &Method::GET, "/pkg.Service/method"), None);
+        assert_eq!(of(&endpoints, &Method::GET, "/api/reports"), None);
+        assert_eq!(of(&endpoints, &Method::GET, "/Items/1"), None);
     }
 
     #[test]

@@ -64,7 +64,8 @@ impl RateLimitLayerBuilder {
 
     /// Limits each tenant's requests to one endpoint: `"POST /reports"`, `"GET /invoices/{id}"`, or
     /// over gRPC `"POST /pkg.Service/Method"`. Parameters are written as in axum. A `GET` endpoint's
-    /// `HEAD` requests count too.
+    /// `HEAD` requests count too, and a gRPC method's calls under whatever HTTP method, because tonic does
+    /// not look at it.
     pub fn endpoint(mut self, route: impl Into<String>, quota: Quota) -> Self {
         self.endpoints.push((route.into(), quota));
         self

@@ -1,6 +1,11 @@
 //! Checking one chain's file.
 
-use std::{borrow::Cow, fs::File, io, path::PathBuf};
+use std::{
+    borrow::Cow,
+    fs::{self, File},
+    io,
+    path::PathBuf,
+};
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -31,6 +36,14 @@ pub(super) fn verify(
     chain: &ChainId,
     sealed: Option<Mark>,
 ) -> Result<Chain, Finding> {
+    // A pipe would never end, and a link may lead anywhere.
+    match fs::symlink_metadata(&path) {
+        Ok(meta) if !meta.is_file() => {
+            let error = io::Error::other("it is no regular file");
+            return Err(Finding::io(path, error));
+        }
+        _ => {}
+    }
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -131,7 +131,8 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
+        // A file's name is anybody's who can write the directory.
+        write!(f, "{}", self.file.to_string_lossy().escape_debug())?;
         if let Some(line) = self.line {
             write!(f, ", line {line}")?;
         }

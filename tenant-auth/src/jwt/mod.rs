@@ -54,7 +54,9 @@ impl Issuers {
         if !key.verifies(parts.signed, signature.as_slice()) {
             return Err("signature");
         }
-        claims::read(claims, issuer, now, parts.signed)
+        let claims = claims::read(claims, issuer, now, parts.signed)?;
+        issuer.speaks_for(&claims.tenant)?;
+        Ok(claims)
     }
 
     /// The issuer that a token names. It is not verified yet: it only selects.
