@@ -104,7 +104,8 @@ impl IdentityLayer<()> {
 }
 
 impl IdentityLayerBuilder {
-    /// Declares a route that is served without a credential, by method and template (axum's syntax).
+    /// Declares a route that is served without a credential, by method and template (axum's syntax:
+    /// `/docs/{*path}`). GET includes HEAD.
     /// A credential that is presented on it is still verified.
     pub fn public(mut self, method: Method, template: &str) -> Self {
         if let Err(error) = self.settings.public.declare(method, template) {

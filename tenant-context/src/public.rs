@@ -45,9 +45,11 @@ impl PublicRoutes {
     }
 
     pub(crate) fn allows(&self, method: &Method, path: &str) -> bool {
-        self.routes
-            .at(path)
-            .is_ok_and(|found| found.value.contains(method))
+        self.routes.at(path).is_ok_and(|found| {
+            // A router serves HEAD with the handler of GET.
+            let head = *method == Method::HEAD && found.value.contains(&Method::GET);
+            head || found.value.contains(method)
+        })
     }
 }
 
@@ -89,6 +91,10 @@ mod tests {
         assert!(routes.allows(&Method::GET, "/health"));
         assert!(routes.allows(&Method::HEAD, "/health"));
         assert!(routes.allows(&Method::GET, "/docs/a/b"));
+        assert!(
+            routes.allows(&Method::HEAD, "/docs/a"),
+            "HEAD goes with GET"
+        );
         assert!(!routes.allows(&Method::POST, "/health"));
         for path in [
             "/health/",

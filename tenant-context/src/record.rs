@@ -36,9 +36,11 @@ pub struct TenantRecord {
     pub plan: Arc<str>,
     /// Where the tenant's data must stay.
     pub region: Option<Arc<str>>,
-    /// Grows with every change of the record (a row version, an update time in microseconds). A
-    /// record is applied only if it is newer than the one that is known, and only a newer record
-    /// lifts a suspension made in the process.
+    /// Grows with every change of the record (a row version, an update time in microseconds). An older
+    /// record than the one that is known is ignored, a pushed one also if it is not newer, and only a
+    /// newer record lifts a suspension made in the process. A looked-up record that changed under the
+    /// same version counts only if it refuses. 0: there are no versions, every looked-up record counts, and a
+    /// suspension made in the process stands until it is lifted by hand.
     pub version: u64,
 }
 

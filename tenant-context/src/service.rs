@@ -59,6 +59,7 @@ pub(crate) fn admit<B>(
             Ok(None)
         }
         Err(rejection) => {
+            tracing::debug!(reason = rejection.reason(), "the request is refused");
             trail.with(|facts| facts.identity = rejection.identity().cloned());
             Err(rejection)
         }

@@ -181,7 +181,11 @@ impl TenantState {
         let mut control = self.control.lock();
         match found {
             Some(record) => {
-                self.take_in(&mut control, record, ticket);
+                if control.version == Some(record.version) && self.differs(&record) {
+                    self.take_in_unversioned(record);
+                } else {
+                    self.take_in(&mut control, record, ticket);
+                }
             }
             None if control.version == ticket.version => {
                 self.record.store(None);
@@ -208,9 +212,30 @@ impl TenantState {
         }
     }
 
+    /// Another record under the known version. Without versions (0) what the registry says now counts;
+    /// with them it is a mistake, and only what refuses is believed.
+    fn take_in_unversioned(&self, record: TenantRecord) {
+        let returned = self.record.load().is_none();
+        if record.version != 0 && !returned {
+            tracing::warn!(
+                tenant = %self.id,
+                version = record.version,
+                "the registry's record changed and its version did not: raise the version with every change"
+            );
+            if record.status == TenantStatus::Active {
+                return;
+            }
+        }
+        self.record.store(Some(Arc::new(record)));
+        self.revision.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn differs(&self, record: &TenantRecord) -> bool {
+        self.record.load().as_deref() != Some(record)
+    }
+
     /// Applies a record if it is newer than what is known, and says whether it was.
     fn take_in(&self, control: &mut Control, record: TenantRecord, ticket: LoadTicket) -> bool {
-        let forgotten = self.record.load().is_none() && control.version == Some(record.version);
         let newer = control.version.is_none_or(|known| record.version > known);
         if newer {
             // Lifts a suspension only if it was made before the load began.
@@ -219,7 +244,7 @@ impl TenantState {
             }
             control.version = Some(record.version);
         }
-        if newer || forgotten {
+        if newer {
             self.record.store(Some(Arc::new(record)));
             self.revision.fetch_add(1, Ordering::AcqRel);
         }

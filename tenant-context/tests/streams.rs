@@ -173,7 +173,7 @@ async fn answer(
         .cut_in_flight(cut_in_flight)
         .build(auth.clone())
         .unwrap();
-    let mut request = http::Request::get("/").header("authorization", "Test ada");
+    let mut request = http::Request::post("/").header("authorization", "Test ada");
     if grpc {
         request = request.header("content-type", "application/grpc");
     }

@@ -56,8 +56,10 @@ pub(crate) struct Settings {
     capacity: usize,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) timer: Option<Arc<dyn Timer>>,
-    load_timeout: Duration,
+    load_timeout: Option<Duration>,
 }
+
+const LOAD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Builds a [`CachedRegistry`].
 #[must_use = "a builder does nothing until `build`"]
@@ -114,7 +116,7 @@ impl CachedRegistryBuilder {
 
     /// How long a look-up may take when there is a [`timer`](Self::timer). Default 2 s.
     pub fn load_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.load_timeout = timeout;
+        self.settings.load_timeout = Some(timeout);
         self
     }
 
@@ -136,6 +138,11 @@ impl CachedRegistryBuilder {
         if settings.max_stale < settings.ttl {
             return Err(ConfigError::new(
                 "CachedRegistry: `max_stale` is below `ttl`; set it to at least the time to live",
+            ));
+        }
+        if settings.load_timeout.is_some() && settings.timer.is_none() {
+            return Err(ConfigError::new(
+                "CachedRegistry: nothing ends a look-up after `load_timeout`; add `.timer(TokioTimer::new())`",
             ));
         }
         if settings.capacity == 0 {
@@ -173,7 +180,7 @@ impl CachedRegistry {
                 capacity: 100_000,
                 clock: Arc::new(SystemClock::new()),
                 timer: None,
-                load_timeout: Duration::from_secs(2),
+                load_timeout: None,
             },
         }
     }
@@ -337,7 +344,7 @@ impl Directory {
         let answer = match &self.settings.timer {
             None => asked.await,
             Some(timer) => {
-                let timeout = timer.sleep(self.settings.load_timeout);
+                let timeout = timer.sleep(self.settings.load_timeout.unwrap_or(LOAD_TIMEOUT));
                 match future::select(std::pin::pin!(asked), timeout).await {
                     Either::Left((answer, _)) => answer,
                     Either::Right(_) => {

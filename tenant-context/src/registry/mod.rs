@@ -26,14 +26,17 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// are refused with 503.
 ///
 /// ```
-/// use tenant_context::{BoxError, TenantId, TenantRecord, TenantRegistry};
+/// use tenant_context::{BoxError, TenantId, TenantRecord, TenantRegistry, TenantStatus};
 ///
 /// struct Database;
 ///
 /// impl TenantRegistry for Database {
 ///     async fn load(&self, id: &TenantId) -> Result<Option<TenantRecord>, BoxError> {
 ///         // SELECT plan, status, version FROM tenants WHERE id = $1
-///         Ok((id.as_str() == "acme").then(|| TenantRecord::new(id.clone()).plan("pro")))
+///         let row = (id.as_str() == "acme").then_some(("pro", TenantStatus::Active, 7));
+///         Ok(row.map(|(plan, status, version)| {
+///             TenantRecord::new(id.clone()).plan(plan).status(status).version(version)
+///         }))
 ///     }
 /// }
 /// ```

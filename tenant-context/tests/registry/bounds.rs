@@ -106,3 +106,18 @@ fn a_configuration_that_cannot_work_says_what_to_do() {
     assert!(build(|b| b.max_stale(Duration::from_secs(4))).contains("below `ttl`"));
     assert!(build(|b| b.capacity(0)).contains("the number of tenants"));
 }
+
+#[test]
+fn a_time_out_that_nothing_ends_does_not_build() {
+    let builder = CachedRegistry::builder(MemoryRegistry::new()).load_timeout(LOAD_TIMEOUT);
+    assert!(
+        builder
+            .build()
+            .unwrap_err()
+            .to_string()
+            .contains("add `.timer(")
+    );
+    let clock = ManualClock::new();
+    let builder = CachedRegistry::builder(MemoryRegistry::new()).load_timeout(LOAD_TIMEOUT);
+    assert!(builder.timer(clock).build().is_ok());
+}

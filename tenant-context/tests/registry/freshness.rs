@@ -101,3 +101,29 @@ fn i5_a_pushed_record_that_is_old_news_is_no_look() {
         TTL * 2
     );
 }
+
+#[test]
+fn a_registry_without_versions_is_believed_too() {
+    let house = house([
+        Answer::found(acme(0)),
+        Answer::found(acme(0).plan("free")),
+        Answer::found(suspended(0)),
+        Answer::found(acme(0)),
+    ]);
+    let plans = [
+        ("", TenantStatus::Active),
+        ("free", TenantStatus::Active),
+        ("", TenantStatus::Suspended),
+    ];
+    for (plan, status) in plans {
+        let state = house.acme().unwrap();
+        assert_eq!((&*state.plan(), state.status()), (plan, status));
+        house.clock.advance(TTL);
+    }
+    assert_eq!(house.status(), TenantStatus::Active);
+    // A suspension by hand is lifted by a newer record only, or by hand.
+    house.tenants.suspend(&id("acme"));
+    house.registry.set(Answer::found(acme(0).plan("pro")));
+    house.clock.advance(TTL);
+    assert_eq!(house.status(), TenantStatus::Suspended);
+}

@@ -65,8 +65,7 @@ fn house_with(
         .ttl(TTL)
         .negative_ttl(NEGATIVE_TTL)
         .max_stale(MAX_STALE)
-        .retry_after(RETRY_AFTER)
-        .load_timeout(LOAD_TIMEOUT);
+        .retry_after(RETRY_AFTER);
     House {
         clock,
         registry,
