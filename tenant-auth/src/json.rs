@@ -33,6 +33,7 @@ impl<'a> Object<'a> {
         let mut reader = serde_json::Deserializer::from_slice(bytes);
         let seed = Seed {
             depth: MAX_DEPTH,
+            input: bytes,
             fault: &fault,
         };
         let value = seed.deserialize(&mut reader).map_err(|_| fault.get())?;
@@ -101,11 +102,24 @@ impl<'a> Json<'a> {
 #[derive(Clone, Copy)]
 struct Seed<'f> {
     depth: u8,
+    input: &'f [u8],
     /// Why reading stopped: serde's own errors carry only text.
     fault: &'f Cell<Reason>,
 }
 
 impl Seed<'_> {
+    /// Whether these members are how `serde_json` presents a number if any crate of the application
+    /// enables its feature `arbitrary_precision`. The input could hold the same name: then the name is a
+    /// part of it, and the members are the object that they look like.
+    fn is_number(&self, members: &[(Cow<'_, str>, Json<'_>)]) -> bool {
+        match members {
+            [(Cow::Borrowed("$serde_json::private::Number"), Json::Text(_))] => members
+                .first()
+                .is_some_and(|(name, _)| !self.input.as_ptr_range().contains(&name.as_ptr())),
+            _ => false,
+        }
+    }
+
     fn deeper<E: Error>(self) -> Result<Self, E> {
         let depth = self.depth.checked_sub(1).ok_or_else(|| {
             self.fault.set("too_deep");
@@ -175,8 +189,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
         while let Some(Name(name)) = entries.next_key()? {
             members.push((name, entries.next_value_seed(seed)?));
         }
-        if let [(name, Json::Text(digits))] = members.as_slice()
-            && name == ARBITRARY_PRECISION
+        if self.is_number(&members)
+            && let [(_, Json::Text(digits))] = members.as_slice()
             && let Ok(number) = digits.parse()
         {
             return Ok(Json::Number(number));
@@ -193,10 +207,6 @@ impl<'de> Visitor<'de> for Seed<'_> {
         Ok(Json::Object(Object(members)))
     }
 }
-
-/// How `serde_json` presents a number if any crate of the application enables its feature
-/// `arbitrary_precision`.
-const ARBITRARY_PRECISION: &str = "$serde_json::private::Number";
 
 /// A member's name, borrowed if it has no escapes.
 struct Name<'a>(Cow<'a, str>);
@@ -229,6 +239,7 @@ impl<'de> serde::Deserialize<'de> for Name<'de> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use serde::de::value::{BorrowedStrDeserializer, MapDeserializer};
     use serde_json::json;
 
     fn value(text: &str) -> Result<Value, Reason> {
@@ -278,9 +289,29 @@ mod tests {
     }
 
     #[test]
+    fn an_object_that_looks_like_serde_jsons_number_is_an_object() {
+        for text in [
+            r#"{"exp":{"$serde_json::private::Number":"17"}}"#,
+            r#"{"exp":{"\u0024serde_json::private::Number":"17"}}"#,
+        ] {
+            let read = Object::parse(text.as_bytes()).unwrap();
+            assert!(matches!(read.get("exp"), Some(Json::Object(_))), "{text}");
+        }
+    }
+
+    #[test]
     fn a_number_in_the_arbitrary_precision_form_is_a_number() {
-        let text = r#"{"exp":{"$serde_json::private::Number":"17"}}"#;
-        assert_eq!(value(text).unwrap(), json!({"exp": 17}));
+        let fault = Cell::new("malformed");
+        let seed = Seed {
+            depth: 1,
+            input: b"17",
+            fault: &fault,
+        };
+        let names = ["$serde_json::private::Number"].into_iter();
+        let members = names.map(|name| (BorrowedStrDeserializer::new(name), "17".to_owned()));
+        let number: Result<_, serde::de::value::Error> =
+            seed.visit_map(MapDeserializer::new(members));
+        assert_eq!(number.unwrap(), Json::Number(17.into()));
     }
 
     proptest! {
