@@ -1,4 +1,4 @@
-//! Extractors and responses for axum (feature `axum`; depends on `axum-core` only).
+//! Extractors and responses for axum (feature `axum`).
 
 use std::convert::Infallible;
 

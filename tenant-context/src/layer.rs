@@ -19,7 +19,8 @@ use crate::{
 ///   another tenant than the verified one;
 /// - refuses suspended, closed and unknown tenants and expired identities, and asks the registry
 ///   again when a tenant's record is stale;
-/// - refuses gRPC under another method than POST, and requests with too many header lines, with 400;
+/// - refuses gRPC under another method than POST, and requests with too many header lines or a
+///   malformed [`ClientAddress`](crate::ClientAddress), with 400;
 /// - lets declared public routes pass without a context, unless a credential was presented and fails;
 /// - runs the inner service, and its response's body, in the context's scope;
 /// - ends the request's and the response's streams when the context ends.

@@ -40,14 +40,16 @@
 //! | data | [`TenantScoped`], [`SystemContext`] |
 //! | without a request at hand | [`TenantContext::scope`], [`TenantContext::current`], [`TenantContext::propagate`] |
 //! | refusals | [`Rejection`], [`RenderLayer`], [`Protocol`] |
+//! | from where | [`ClientAddress`], [`ClientAddressLayer`], [`TrustedHops`] |
 //! | audit | [`Trail`], [`RequestIdLayer`] |
 //! | order | [`TenantStack`] |
 //! | time | [`Clock`], [`Timer`] |
 //!
 //! # Features
 //!
-//! - `axum`: extractors for [`TenantContext`] and [`Trail`], `IntoResponse` for [`Rejection`] (`axum-core` only).
-//! - `tonic`: accessors for gRPC requests, `Status::from(rejection)`.
+//! - `axum`: extractors for [`TenantContext`] and [`Trail`], `IntoResponse` for [`Rejection`],
+//!   the peer of `ConnectInfo<SocketAddr>`.
+//! - `tonic`: accessors for gRPC requests, `Status::from(rejection)`, the peer of `TcpConnectInfo`.
 //! - `tokio`: `TokioTimer`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -60,6 +62,7 @@ mod axum;
 mod body;
 mod challenge;
 mod claims;
+mod client_address;
 mod clock;
 mod context;
 mod error;
@@ -98,6 +101,10 @@ pub use self::{
     body::GuardedBody,
     challenge::Challenge,
     claims::Claims,
+    client_address::{
+        ClientAddress, ClientAddressLayer, ClientAddressService, ClientKey, HopHeader, Network,
+        PeerAddress, TrustedHops,
+    },
     clock::{Clock, Monotonic, SystemClock, Timer, UnixTime},
     context::{Ended, TenantContext},
     error::ConfigError,

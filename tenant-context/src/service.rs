@@ -10,8 +10,8 @@ use http::{HeaderName, HeaderValue, Method, Request, Response};
 use tower_service::Service;
 
 use crate::{
-    Authenticate, GuardedBody, Lookup, Protocol, PublicRoute, RefusalBody, Rejection, RequestHead,
-    TenantContext, Trail,
+    Authenticate, ClientAddress, GuardedBody, Lookup, Protocol, PublicRoute, RefusalBody,
+    Rejection, RequestHead, TenantContext, Trail,
     context::Watch,
     future::ResponseFuture,
     layer::{Settings, Shared},
@@ -118,6 +118,11 @@ where
         let internal = settings.take_internal(request.headers_mut());
         if request.headers().len() > settings.max_headers {
             let rejection = Rejection::malformed("too_many_headers")
+                .with_default_challenge(&settings.challenge);
+            return self.refuse(&rejection, Protocol::of(request.headers()));
+        }
+        if ClientAddress::malformed_in(request.extensions()) {
+            let rejection = Rejection::malformed("forwarded_malformed")
                 .with_default_challenge(&settings.challenge);
             return self.refuse(&rejection, Protocol::of(request.headers()));
         }

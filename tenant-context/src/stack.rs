@@ -4,13 +4,13 @@ use std::{fmt, marker::PhantomData};
 
 use tower_layer::{Identity as NoLayer, Layer, Stack};
 
-use crate::{Authenticate, IdentityLayer, RenderLayer, RequestIdLayer};
+use crate::{Authenticate, ClientAddressLayer, IdentityLayer, RenderLayer, RequestIdLayer};
 
 /// What a layer is in a [`TenantStack`]. Implemented by the layers of the tenant crates, and by a
 /// layer of your own that takes the place of one.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no place in a `TenantStack`",
-    note = "a stack takes, in this order: request_id, audit, identity, limits, authority, cache; put other layers around the stack or into the application"
+    note = "a stack takes, in this order: client_address, request_id, audit, identity, limits, authority, cache; put other layers around the stack or into the application"
 )]
 pub trait StackPart {
     /// One of [`place`]'s types.
@@ -52,6 +52,8 @@ pub mod stage {
     stage! {
         /// Nothing yet.
         Start,
+        /// `client_address` stands.
+        Addressed,
         /// `request_id` stands.
         Numbered,
         /// `audit` stands.
@@ -67,7 +69,7 @@ pub mod stage {
     }
 }
 
-/// The layers of the tenant crates in their one order: request id, audit, (render), identity,
+/// The layers of the tenant crates in their one order: client address, request id, audit, (render), identity,
 /// limits, authority, cache, handler. A wrong order does not compile, and a stack without identity
 /// is no layer. Only identity is required; [`RenderLayer`] is always included.
 ///
@@ -114,11 +116,11 @@ impl TenantStack<NoLayer, stage::Start> {
         }
     }
 
-    /// Validates or makes `x-request-id`, echoes and records it.
-    pub fn request_id(
+    /// Finds the client's address behind trusted proxies, for all layers that follow.
+    pub fn client_address(
         self,
-        layer: RequestIdLayer,
-    ) -> TenantStack<Stack<RequestIdLayer, NoLayer>, stage::Numbered> {
+        layer: ClientAddressLayer,
+    ) -> TenantStack<Stack<ClientAddressLayer, NoLayer>, stage::Addressed> {
         self.push(layer)
     }
 }
@@ -145,14 +147,21 @@ impl<L, Stage> TenantStack<L, Stage> {
     }
 }
 
+/// A stage that the request id may follow.
+pub trait BeforeRequestId {}
+impl BeforeRequestId for stage::Start {}
+impl BeforeRequestId for stage::Addressed {}
+
 /// A stage that an audit layer may follow.
 pub trait BeforeAudit {}
 impl BeforeAudit for stage::Start {}
+impl BeforeAudit for stage::Addressed {}
 impl BeforeAudit for stage::Numbered {}
 
 /// A stage that the identity layer may follow.
 pub trait BeforeIdentity {}
 impl BeforeIdentity for stage::Start {}
+impl BeforeIdentity for stage::Addressed {}
 impl BeforeIdentity for stage::Numbered {}
 impl BeforeIdentity for stage::Audited {}
 
@@ -173,6 +182,16 @@ impl Complete for stage::Identified {}
 impl Complete for stage::Limited {}
 impl Complete for stage::Authorized {}
 impl Complete for stage::Cached {}
+
+impl<L, Stage: BeforeRequestId> TenantStack<L, Stage> {
+    /// Validates or makes `x-request-id`, echoes and records it.
+    pub fn request_id(
+        self,
+        layer: RequestIdLayer,
+    ) -> TenantStack<Stack<RequestIdLayer, L>, stage::Numbered> {
+        self.push(layer)
+    }
+}
 
 impl<L, Stage: BeforeAudit> TenantStack<L, Stage> {
     /// Records every request, refusals included.
