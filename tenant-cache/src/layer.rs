@@ -1,12 +1,6 @@
 //! The response cache layer and its configuration.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-};
+use std::{fmt, sync::Arc};
 
 use http::Method;
 use tenant_context::{ConfigError, StackPart, stack::place};
@@ -70,10 +64,10 @@ use crate::{
 ///
 /// # Cost
 ///
-/// No box and no lock on the way to the handler. While nothing is stored for the tenant there is no
-/// look-up. A body that is being stored is copied, at most [`max_body`](ResponseCacheLayerBuilder::max_body) bytes
-/// for each request in flight, beside the cache's bounds. For responses that vary the request's fields
-/// are copied, as long as some response in 256 can be stored at all.
+/// While nothing is stored for the tenant there is no look-up. A request whose answer may be stored is remembered in
+/// a box, its fields included; after 256 of a tenant's answers in a row that could not be stored nothing is, until one states its
+/// freshness: from the next one on answers are stored again. A body that is being stored is copied, at most
+/// [`max_body`](ResponseCacheLayerBuilder::max_body) bytes for each request in flight, beside the cache's bounds.
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct ResponseCacheLayer {
@@ -89,13 +83,7 @@ pub(crate) struct Shared {
     routes: Option<matchit::Router<()>>,
     /// Tells this layer's entries from those of other layers on the same cache.
     number: u64,
-    /// Responses in a row that could not be stored, up to [`IDLE`].
-    unstorable: AtomicU32,
 }
-
-/// After so many responses in a row that could not be stored, requests' fields are not remembered until
-/// one can.
-const IDLE: u32 = 256;
 
 /// Builds a [`ResponseCacheLayer`].
 #[derive(Clone, Debug)]
@@ -200,7 +188,6 @@ impl ResponseCacheLayerBuilder {
                 max_body: self.max_body,
                 max_variants: self.max_variants,
                 routes: (!self.shared.is_empty()).then_some(routes),
-                unstorable: AtomicU32::new(0),
             }),
         })
     }
@@ -221,24 +208,6 @@ impl Shared {
         self.routes
             .as_ref()
             .is_some_and(|routes| routes.at(path).is_ok())
-    }
-
-    /// Whether to remember a request's fields, for a response that may vary by them.
-    pub(crate) fn remembers(&self) -> bool {
-        self.unstorable.load(Ordering::Relaxed) < IDLE
-    }
-
-    pub(crate) fn learn(&self, storable: bool) {
-        let before = self.unstorable.load(Ordering::Relaxed);
-        let now = if storable {
-            0
-        } else {
-            before.saturating_add(1).min(IDLE)
-        };
-        // A lost update changes when copying begins or ends, nothing else.
-        if now != before {
-            self.unstorable.store(now, Ordering::Relaxed);
-        }
     }
 
     /// The key of a response: `authority` is `None` on a shared route.

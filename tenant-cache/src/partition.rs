@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -25,7 +25,12 @@ pub(crate) struct Partition {
     pub(crate) hits: AtomicU64,
     pub(crate) misses: AtomicU64,
     queued: AtomicBool,
+    /// Responses in a row that could not be stored, up to [`IDLE`].
+    unstorable: AtomicU32,
 }
+
+/// After so many responses in a row that could not be stored, requests are not remembered until one can.
+const IDLE: u32 = 256;
 
 /// What a partition holds.
 #[derive(Debug, Default)]
@@ -90,6 +95,7 @@ impl Partition {
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             queued: AtomicBool::new(false),
+            unstorable: AtomicU32::new(0),
         }
     }
 
@@ -141,6 +147,25 @@ impl Partition {
 
     pub(crate) fn has_responses(&self) -> bool {
         self.usage.responses.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether to remember a request for the sake of its answer.
+    pub(crate) fn remembers(&self) -> bool {
+        self.unstorable.load(Ordering::Relaxed) < IDLE
+    }
+
+    /// Takes note of an answer.
+    pub(crate) fn learn(&self, storable: bool) {
+        let before = self.unstorable.load(Ordering::Relaxed);
+        let now = if storable {
+            0
+        } else {
+            before.saturating_add(1).min(IDLE)
+        };
+        // A lost update changes when remembering begins or ends, nothing else.
+        if now != before {
+            self.unstorable.store(now, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn count(&self, hit: bool) {

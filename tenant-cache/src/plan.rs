@@ -17,17 +17,16 @@ use crate::{
     target::Target,
 };
 
-#[allow(
-    clippy::large_enum_variant,
-    reason = "the large one is the usual one, and a box would cost an allocation a request"
-)]
 pub(crate) enum Plan {
     /// It goes out as it is.
     Nothing,
     /// It says why the cache did not answer.
     Mark(Forward),
-    /// It is stored, if it may be.
-    Record(Recording),
+    /// Nothing is stored: the tenant's answers have not been worth remembering a request for. Whether this
+    /// one would have been decides about the next.
+    Watch(Arc<Partition>),
+    /// It is stored, if it may be. In a box: the future of every other request stays small.
+    Record(Box<Recording>),
     /// It makes what is stored unreachable.
     Invalidate(Invalidation),
 }
@@ -79,7 +78,7 @@ pub(crate) struct Recording {
     /// `None` on a route that the tenant's identities share.
     pub(crate) authority: Option<u64>,
     pub(crate) target: Target,
-    pub(crate) asked: Option<Box<HeaderMap>>,
+    pub(crate) asked: HeaderMap,
     pub(crate) trail: Trail,
     pub(crate) requested: Monotonic,
     pub(crate) forward: Forward,
@@ -97,6 +96,12 @@ impl Plan {
                 return response.map(|body| CacheBody::inner(body, None));
             }
             Self::Mark(forward) => (Some(forward), None),
+            Self::Watch(partition) => {
+                if policy::promises(response.headers()) {
+                    partition.learn(true);
+                }
+                return response.map(|body| CacheBody::inner(body, None));
+            }
             Self::Record(recording) => {
                 let (forward, explains) = (recording.forward, recording.shared.explains);
                 let tee = recording.begin(&response);
@@ -113,13 +118,13 @@ impl Plan {
 
 impl Recording {
     /// Decides whether the response is stored, and if so begins.
-    fn begin<B: Body>(self, response: &Response<B>) -> Option<Box<Tee>> {
+    fn begin<B: Body>(self: Box<Self>, response: &Response<B>) -> Option<Box<Tee>> {
         let (status, headers) = (response.status(), response.headers());
         if response.extensions().get::<Rejection>().is_some() {
             return None;
         }
         if !policy::states_freshness(headers) {
-            self.shared.learn(false);
+            self.partition.learn(false);
             return None;
         }
         let clock = self.shared.cache.clock();
@@ -127,7 +132,7 @@ impl Recording {
         let delay = received.0.saturating_since(self.requested);
         let decided =
             policy::response(status, headers, self.authority.is_none(), delay, received.1);
-        self.shared.learn(decided.is_ok());
+        self.partition.learn(decided.is_ok());
         let storable = decided.ok()?;
         let most = u64::try_from(self.shared.max_body).unwrap_or(u64::MAX);
         let length = match Length::of(headers, response.body()) {
@@ -136,15 +141,8 @@ impl Recording {
             Length::Known(_) | Length::Contradiction => return None,
         };
         let deed = Deed::of(&self.trail)?;
-        let head = Head::new(
-            status,
-            headers,
-            storable,
-            self.asked.as_deref(),
-            deed,
-            received,
-        )?;
-        Some(Box::new(Tee::new(self, head, length)))
+        let head = Head::new(status, headers, storable, &self.asked, deed, received)?;
+        Some(Box::new(Tee::new(*self, head, length)))
     }
 
     /// Stores a response that came to its end.

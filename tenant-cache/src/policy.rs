@@ -20,6 +20,15 @@ pub(crate) enum Use {
     LookUp(Limits),
 }
 
+impl Use {
+    /// Any fresh response will do.
+    pub(crate) const ANY: Self = Self::LookUp(Limits {
+        max_age: None,
+        min_fresh: 0,
+        only_if_cached: false,
+    });
+}
+
 /// What a request accepts of a stored response (RFC 9111 §5.2.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Limits {
@@ -48,7 +57,15 @@ impl Limits {
 pub(crate) fn request(headers: &HeaderMap) -> Use {
     let (mut control, mut pragma) = (false, false);
     for name in headers.keys() {
-        match name.as_str() {
+        let name = name.as_str();
+        // Most fields of a request are told apart by their first letter.
+        if !matches!(
+            name.as_bytes().first(),
+            Some(b'c' | b'p' | b'r' | b'i' | b'u' | b't')
+        ) {
+            continue;
+        }
+        match name {
             "cache-control" => control = true,
             "pragma" => pragma = true,
             "range"
@@ -127,6 +144,13 @@ const MAX_VARY: usize = 16;
 /// Whether a response says for how long it is fresh. Most that are never stored fail here, cheaply.
 pub(crate) fn states_freshness(headers: &HeaderMap) -> bool {
     headers.contains_key(header::CACHE_CONTROL) || headers.contains_key(header::EXPIRES)
+}
+
+/// Whether a response like this one is worth remembering a request for.
+pub(crate) fn promises(headers: &HeaderMap) -> bool {
+    states_freshness(headers)
+        && ResponseDirectives::of(headers)
+            .is_ok_and(|says| !says.no_store && !says.no_cache && !says.private)
 }
 
 /// Whether a response to a GET may be stored (RFC 9111 §3). `delay` is how long the handler took, `now`

@@ -93,22 +93,26 @@ fn decide<B: Body>(shared: &Arc<Shared>, request: &Request<B>) -> Decision {
 }
 
 fn read<B: Body>(shared: &Arc<Shared>, tenant: &TenantContext, request: &Request<B>) -> Decision {
-    let trail = Trail::of(request.extensions());
-    let pass = |trail: &Trail| {
-        trail.with(|facts| facts.cache = Some("pass"));
+    let pass = || {
+        Trail::of(request.extensions()).with(|facts| facts.cache = Some("pass"));
         Decision::Pass(shared.mark(Forward::Bypass))
     };
     let usage = policy::request(request.headers());
     if usage == Use::Bypass {
-        return pass(&trail);
+        return pass();
     }
-    let (Some(seat), Some(target)) = (
-        shared.cache.seat(tenant),
-        Target::of(request.uri(), request.headers()),
-    ) else {
-        return pass(&trail);
+    let Some(seat) = shared.cache.seat(tenant) else {
+        return pass();
     };
     let partition = &seat.partition;
+    if !partition.remembers() && !partition.has_responses() && usage == Use::ANY && !shared.explains
+    {
+        return Decision::Pass(Plan::Watch(Arc::clone(partition)));
+    }
+    let Some(target) = Target::of(request.uri(), request.headers()) else {
+        return pass();
+    };
+    let trail = Trail::of(request.extensions());
     // Before the look-up and the handler: whatever is purged from here on takes the answer with it.
     let epoch = partition.response_epoch();
     let now = shared.cache.now();
@@ -142,7 +146,7 @@ fn read<B: Body>(shared: &Arc<Shared>, tenant: &TenantContext, request: &Request
             forward = Forward::Request;
             only_if_cached
         }
-        Use::Bypass => return pass(&trail),
+        Use::Bypass => return pass(),
     };
     partition.count(false);
     trail.with(|facts| facts.cache = Some("miss"));
@@ -155,19 +159,20 @@ fn read<B: Body>(shared: &Arc<Shared>, tenant: &TenantContext, request: &Request
     if request.method() == Method::HEAD {
         return Decision::Pass(shared.mark(forward));
     }
-    Decision::Pass(Plan::Record(Recording {
+    if !partition.remembers() && !shared.explains {
+        return Decision::Pass(Plan::Watch(Arc::clone(partition)));
+    }
+    Decision::Pass(Plan::Record(Box::new(Recording {
         shared: Arc::clone(shared),
         partition: Arc::clone(partition),
         epoch,
         authority,
         target,
-        asked: shared
-            .remembers()
-            .then(|| Box::new(request.headers().clone())),
+        asked: request.headers().clone(),
         trail,
         requested: now,
         forward,
-    }))
+    })))
 }
 
 /// A stored response as it goes out (RFC 9111 §4, §5.1); to a HEAD without its content.
