@@ -169,7 +169,7 @@ impl fmt::Debug for TenantContext {
 #[derive(Debug)]
 pub(crate) struct Watch {
     context: TenantContext,
-    epoch: u64,
+    epoch: u32,
     key: Option<usize>,
 }
 

@@ -2,18 +2,16 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock},
 };
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::{
-    Attachments, Claims, Clock, CredentialId, Principal, Rejection, TenantState, TenantStatus,
+    Attachments, Claims, Clock, CredentialId, Principal, Rejection, Revocable, TenantState,
     UnixTime,
+    live::{Checked, Standing},
 };
 
 /// A credential's owner: verified claims together with the tenant's live state.
@@ -33,7 +31,8 @@ pub struct Identity {
     resource_prefix: Option<Box<str>>,
     custom: Map<String, Value>,
     authority: OnceLock<Box<[u8]>>,
-    revoked: AtomicBool,
+    checked: Checked,
+    revocable: Option<Arc<dyn Revocable>>,
     clock: Arc<dyn Clock>,
     attachments: Attachments,
 }
@@ -107,7 +106,12 @@ fn principals(bytes: &mut Vec<u8>, list: &[Principal]) {
 }
 
 impl Identity {
-    pub(crate) fn new(claims: Claims, tenant: Arc<TenantState>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        claims: Claims,
+        tenant: Arc<TenantState>,
+        clock: Arc<dyn Clock>,
+        revocable: Option<Arc<dyn Revocable>>,
+    ) -> Self {
         Self {
             tenant,
             principal: claims.principal,
@@ -120,7 +124,8 @@ impl Identity {
             resource_prefix: claims.resource_prefix.map(String::into_boxed_str),
             custom: claims.custom,
             authority: OnceLock::new(),
-            revoked: AtomicBool::new(false),
+            checked: Checked::never(),
+            revocable,
             clock,
             attachments: Attachments::default(),
         }
@@ -223,8 +228,8 @@ impl Identity {
 
     /// Ends this identity: from now on it is refused, wherever it is held, and its open streams end.
     pub fn revoke(&self) {
-        self.revoked.store(true, Ordering::Release);
-        self.tenant.wake_all();
+        self.checked.revoke();
+        self.tenant.live().wake_all();
     }
 
     /// Whether, and why, this identity is no longer valid. Two atomic loads and a clock reading.
@@ -239,13 +244,22 @@ impl Identity {
 
     /// [`ended`](Self::ended) without the clock.
     pub(crate) fn cut_off(&self) -> Option<EndReason> {
-        match self.tenant.status() {
-            TenantStatus::Active if self.revoked.load(Ordering::Acquire) => {
-                Some(EndReason::Revoked)
-            }
-            TenantStatus::Active => None,
-            TenantStatus::Suspended => Some(EndReason::Suspended),
-            TenantStatus::Closed => Some(EndReason::Closed),
+        if self.checked.holds(self.tenant.live()) {
+            None
+        } else {
+            self.look_again()
+        }
+    }
+
+    #[cold]
+    fn look_again(&self) -> Option<EndReason> {
+        let revocable = self.revocable.as_deref();
+        let revoked = || revocable.is_some_and(Revocable::is_revoked);
+        match self.checked.look(self.tenant.live(), revoked) {
+            Some(Standing::Active) => None,
+            Some(Standing::Suspended) => Some(EndReason::Suspended),
+            Some(Standing::Absent) => Some(EndReason::Closed),
+            None => Some(EndReason::Revoked),
         }
     }
 

@@ -81,6 +81,7 @@ mod render;
 mod request_id;
 mod request_id_layer;
 mod resolver;
+mod revocable;
 mod scope;
 mod scoped;
 mod service;
@@ -125,6 +126,7 @@ pub use self::{
     request_id::{RequestId, X_REQUEST_ID},
     request_id_layer::{RequestIdFuture, RequestIdLayer, RequestIdService},
     resolver::Resolver,
+    revocable::Revocable,
     scope::{NoContext, Scoped},
     scoped::{ForTenant, TenantScoped},
     service::IdentityService,

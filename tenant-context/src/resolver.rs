@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    CachedRegistry, Claims, Identity, Lookup, Rejection,
+    CachedRegistry, Claims, Identity, Lookup, Rejection, Revocable,
     registry::{LookupError, LookupErrorKind},
 };
 
@@ -36,6 +36,29 @@ impl Resolver {
     /// A rejection as for a bad token if the tenant is unknown or closed or a list is longer than
     /// its bound; 503 if the registry cannot be asked.
     pub fn resolve(&self, claims: Claims) -> Lookup<Result<Arc<Identity>, Rejection>> {
+        self.look_up(claims, None)
+    }
+
+    /// [`resolve`](Self::resolve), for a credential that can be revoked while its identity is in use:
+    /// `revocable` is asked before the identity's first use and whenever its tenant's identities are
+    /// told to look again ([`CachedRegistry::recheck`]).
+    ///
+    /// # Errors
+    ///
+    /// As [`resolve`](Self::resolve).
+    pub fn resolve_revocable(
+        &self,
+        claims: Claims,
+        revocable: Arc<dyn Revocable>,
+    ) -> Lookup<Result<Arc<Identity>, Rejection>> {
+        self.look_up(claims, Some(revocable))
+    }
+
+    fn look_up(
+        &self,
+        claims: Claims,
+        revocable: Option<Arc<dyn Revocable>>,
+    ) -> Lookup<Result<Arc<Identity>, Rejection>> {
         if claims.actors.len() > Claims::MAX_ACTORS
             || claims.scopes.len() > Claims::MAX_GRANTS
             || claims.roles.len() > Claims::MAX_GRANTS
@@ -46,7 +69,7 @@ impl Resolver {
         self.tenants
             .get(&claims.tenant)
             .map(move |tenant| match tenant {
-                Ok(tenant) => Ok(Arc::new(Identity::new(claims, tenant, clock))),
+                Ok(tenant) => Ok(Arc::new(Identity::new(claims, tenant, clock, revocable))),
                 Err(error) => Err(refuse(&error)),
             })
     }

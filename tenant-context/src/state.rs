@@ -116,8 +116,8 @@ impl TenantState {
         self.live.deregister(key);
     }
 
-    pub(crate) fn wake_all(&self) {
-        self.live.wake_all();
+    pub(crate) const fn live(&self) -> &LiveCell {
+        &self.live
     }
 
     pub(crate) fn directory(&self) -> Option<Arc<Directory>> {

@@ -219,6 +219,30 @@ impl CachedRegistry {
         }
     }
 
+    /// Makes every identity of this tenant ask again whether its credential was revoked
+    /// ([`Revocable`](crate::Revocable)), and wakes its open streams. Record what is revoked before you
+    /// call this: when it returns, the revocation holds.
+    pub fn recheck(&self, id: &TenantId) {
+        if let Some(state) = self.known(id) {
+            state.live().recheck();
+        }
+    }
+
+    /// [`recheck`](Self::recheck) for all tenants that are known: for what is revoked in all of them, such
+    /// as a signing key. Costs a walk over the cache.
+    pub fn recheck_all(&self) {
+        // Waking is anybody's code: not while a shard of the map is locked.
+        let states: Vec<Arc<TenantState>> = self.0.states.iter().map(|s| Arc::clone(&s)).collect();
+        for state in states {
+            state.live().recheck();
+        }
+    }
+
+    /// Whether the two are clones of one cache: a tenant then has one state in both.
+    pub fn is_clone_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Makes the next request of this tenant look at the registry again: call it when a change of
     /// its record becomes known.
     pub fn refresh(&self, id: &TenantId) {

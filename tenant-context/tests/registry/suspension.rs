@@ -165,3 +165,76 @@ fn a_request_after_resume_does_not_wait_for_a_load_that_began_before() {
     assert_eq!(house.status(), TenantStatus::Suspended);
     assert_eq!((house.registry.calls(), house.registry.hanging()), (3, 1));
 }
+
+/// A credential that its test revokes, and that says how often it was asked.
+#[derive(Default)]
+struct Credential {
+    revoked: std::sync::atomic::AtomicBool,
+    asked: AtomicUsize,
+}
+
+impl tenant_context::Revocable for Credential {
+    fn is_revoked(&self) -> bool {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.revoked.load(Ordering::SeqCst)
+    }
+}
+
+struct Sessions(tenant_context::Resolver, Arc<Credential>);
+
+impl Authenticate for Sessions {
+    fn authenticate(
+        &self,
+        _: &RequestHead<'_>,
+    ) -> tenant_context::Lookup<Result<Arc<tenant_context::Identity>, Rejection>> {
+        let credential = Arc::clone(&self.1);
+        self.0
+            .resolve_revocable(claims("acme", "ada"), Arc::new(credential))
+    }
+}
+
+#[test]
+fn i5_a_revocation_holds_when_recheck_returns_and_nobody_asks_in_between() {
+    let house = house([Answer::found(acme(1))]);
+    let credential = Arc::<Credential>::default();
+    let sessions = Sessions(
+        tenant_context::Resolver::new(house.tenants.clone()),
+        Arc::clone(&credential),
+    );
+    let context = admit(&sessions).unwrap();
+    let asked = || credential.asked.load(Ordering::SeqCst);
+    for _ in 0..10 {
+        context.check().unwrap();
+    }
+    assert_eq!(asked(), 1, "once, before the first use");
+    house.tenants.recheck(&id("globex"));
+    context.check().unwrap();
+    assert_eq!(asked(), 1, "another tenant's revocations cost nothing");
+    house.tenants.recheck_all();
+    context.check().unwrap();
+    assert_eq!(asked(), 2, "not revoked: it goes on");
+
+    let mut ended = context.ended();
+    let (woken, waker) = counting();
+    let poll = |ended: &mut tenant_context::Ended| {
+        let ended = std::pin::Pin::new(ended);
+        Future::poll(ended, &mut Context::from_waker(&waker))
+    };
+    assert_eq!(poll(&mut ended), Poll::Pending);
+    credential.revoked.store(true, Ordering::SeqCst);
+    house.tenants.recheck(&id("acme"));
+    assert_eq!(context.check().unwrap_err().reason(), "revoked");
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+    assert_eq!(
+        poll(&mut ended),
+        Poll::Ready(tenant_context::EndReason::Revoked)
+    );
+    assert_eq!(admit(&sessions).unwrap_err().reason(), "revoked");
+    credential.revoked.store(false, Ordering::SeqCst);
+    house.tenants.recheck(&id("acme"));
+    assert_eq!(
+        context.check().unwrap_err().reason(),
+        "revoked",
+        "an identity that was revoked stays so"
+    );
+}
