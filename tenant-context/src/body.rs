@@ -9,12 +9,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-use crate::{
-    BoxError, EndReason, Protocol, TenantContext,
-    context::Watch,
-    render::grpc,
-    scope::{self, Current},
-};
+use crate::{BoxError, EndReason, Protocol, TenantContext, Trail, context::Watch, render::grpc};
 
 /// A request's or response's body that ends when its context does: with an error, which the server
 /// turns into a reset, so that a client cannot take the end for success; over gRPC with a status.
@@ -26,38 +21,34 @@ use crate::{
 pub struct GuardedBody<B> {
     #[pin]
     inner: B,
-    current: Option<Current>,
     watch: Option<Watch>,
     protocol: Protocol,
     whole: bool,
+    /// Responses run in the scope; requests are read by code that runs in it already.
+    scoped: bool,
     done: bool,
 }
 
 impl<B> GuardedBody<B> {
     pub(crate) fn request(inner: B, context: Option<TenantContext>) -> Self {
-        let watch = context.map(Watch::new);
+        let watch = context.map(|context| Watch::new(context, Trail::detached()));
         Self {
             inner,
-            current: None,
             watch,
             protocol: Protocol::Http,
             whole: false,
+            scoped: false,
             done: false,
         }
     }
 
-    pub(crate) fn response(
-        inner: B,
-        current: Option<Current>,
-        watch: Option<Watch>,
-        protocol: Protocol,
-    ) -> Self {
+    pub(crate) fn response(inner: B, watch: Option<Watch>, protocol: Protocol) -> Self {
         Self {
             inner,
-            current,
             watch,
             protocol,
             whole: true,
+            scoped: true,
             done: false,
         }
     }
@@ -90,10 +81,9 @@ where
             *this.done = true;
             return Poll::Ready(Some(cut(reason, *this.protocol)));
         }
-        let polled = if this.current.is_some() {
-            scope::enter(this.current, || this.inner.poll_frame(cx))
-        } else {
-            this.inner.poll_frame(cx)
+        let polled = match this.watch {
+            Some(watch) if *this.scoped => watch.enter(|| this.inner.poll_frame(cx)),
+            _ => this.inner.poll_frame(cx),
         };
         match polled {
             Poll::Ready(frame) => {

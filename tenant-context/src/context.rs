@@ -12,7 +12,9 @@ use std::{
 use futures_util::future::BoxFuture;
 
 use crate::{
-    Authenticate, EndReason, Identity, Lookup, Rejection, RequestHead, TenantId, UnixTime, resolver,
+    Authenticate, EndReason, Identity, Lookup, Rejection, RequestHead, TenantId, Trail, UnixTime,
+    resolver,
+    scope::{self, Current},
 };
 
 /// The proof: whoever holds one serves a request, a job or a message whose credential was verified
@@ -139,7 +141,7 @@ impl TenantContext {
     /// ```
     pub fn ended(&self) -> Ended {
         Ended {
-            watch: Watch::new(self.clone()),
+            watch: Watch::new(self.clone(), Trail::detached()),
             expiry: None,
             expiry_known: false,
         }
@@ -164,47 +166,62 @@ impl fmt::Debug for TenantContext {
     }
 }
 
-/// A context watched for its end, from the moment the watch was made: a tenant that is suspended and
-/// resumed in between has ended too.
+/// A context and its scope, watched for the context's end from the moment the watch was made: a tenant
+/// that is suspended and resumed in between has ended too.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    context: TenantContext,
+    /// Out of its place only while code runs in this scope.
+    current: Option<Current>,
     epoch: u32,
     key: Option<usize>,
 }
 
 impl Watch {
-    pub(crate) fn new(context: TenantContext) -> Self {
+    pub(crate) fn new(context: TenantContext, trail: Trail) -> Self {
         let epoch = context.tenant().read().epoch;
         Self {
-            context,
+            current: Some(Current { context, trail }),
             epoch,
             key: None,
         }
     }
 
-    pub(crate) fn context(&self) -> &TenantContext {
-        &self.context
+    fn identity(&self) -> Option<&Arc<Identity>> {
+        self.current.as_ref().map(|current| &current.context.0)
+    }
+
+    pub(crate) fn context(&self) -> Option<&TenantContext> {
+        self.current.as_ref().map(|current| &current.context)
+    }
+
+    /// Runs `f` in the context's scope.
+    pub(crate) fn enter<R>(&mut self, f: impl FnOnce() -> R) -> R {
+        scope::enter(&mut self.current, f)
     }
 
     /// Two atomic loads.
     pub(crate) fn ended(&self) -> Option<EndReason> {
-        self.context.0.cut_off().or_else(|| {
-            (self.context.tenant().read().epoch != self.epoch).then_some(EndReason::Suspended)
+        let Some(identity) = self.identity() else {
+            return Some(EndReason::Revoked);
+        };
+        identity.cut_off().or_else(|| {
+            (identity.tenant().read().epoch != self.epoch).then_some(EndReason::Suspended)
         })
     }
 
     /// Registers for the end, then looks once more: the order that misses none.
     pub(crate) fn poll_ended(&mut self, cx: &Context<'_>) -> Poll<EndReason> {
-        self.context.0.tenant().register(&mut self.key, cx.waker());
+        if let Some(current) = &self.current {
+            current.context.tenant().register(&mut self.key, cx.waker());
+        }
         self.ended().map_or(Poll::Pending, Poll::Ready)
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if self.key.is_some() {
-            self.context.0.tenant().deregister(&mut self.key);
+        if let (Some(_), Some(current)) = (self.key, &self.current) {
+            current.context.tenant().deregister(&mut self.key);
         }
     }
 }
@@ -225,7 +242,9 @@ impl Future for Ended {
             return Poll::Ready(reason);
         }
         loop {
-            let identity = self.watch.context.identity();
+            let Some(identity) = self.watch.identity() else {
+                return Poll::Ready(EndReason::Revoked);
+            };
             let now = identity.clock().unix();
             if now >= identity.expires_at() {
                 return Poll::Ready(EndReason::Expired);

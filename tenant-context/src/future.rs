@@ -10,6 +10,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Request, Response};
+use http_body::Body;
 use pin_project::pin_project;
 use tower_service::Service;
 
@@ -17,8 +18,7 @@ use crate::{
     EndReason, GuardedBody, Protocol, RefusalBody, Rejection, TenantContext,
     context::Watch,
     layer::Shared,
-    scope::{self, Current},
-    service::{Admitted, admit, guard},
+    service::{admit, guard},
 };
 
 /// The response future of [`IdentityService`](crate::IdentityService): no box unless a look-up had to
@@ -54,7 +54,6 @@ struct Deciding<S, A, B> {
 struct Calling<F> {
     #[pin]
     inner: F,
-    current: Option<Current>,
     watch: Option<Watch>,
     /// Set when the end of the context cuts the handler too.
     cut: Option<Protocol>,
@@ -85,11 +84,11 @@ where
     pub(crate) fn calling(
         service: &mut S,
         request: Request<GuardedBody<B>>,
-        admitted: Admitted,
+        watch: Option<Watch>,
         cut: Option<Protocol>,
     ) -> Self {
         Self {
-            state: State::Calling(call(service, request, admitted, cut)),
+            state: State::Calling(call(service, request, watch, cut)),
         }
     }
 
@@ -103,23 +102,17 @@ where
 fn call<S, B>(
     service: &mut S,
     request: Request<GuardedBody<B>>,
-    admitted: Admitted,
+    mut watch: Option<Watch>,
     cut: Option<Protocol>,
 ) -> Calling<S::Future>
 where
     S: Service<Request<GuardedBody<B>>>,
 {
-    let Admitted { mut current, watch } = admitted;
-    let inner = match &mut current {
+    let inner = match &mut watch {
         None => service.call(request),
-        some => scope::enter(some, || service.call(request)),
+        Some(watch) => watch.enter(|| service.call(request)),
     };
-    Calling {
-        inner,
-        current,
-        watch,
-        cut,
-    }
+    Calling { inner, watch, cut }
 }
 
 impl<F, B, E> Calling<F>
@@ -136,18 +129,17 @@ where
         {
             return Poll::Ready(Ok(end(reason, protocol)));
         }
-        let polled = if this.current.is_some() {
-            scope::enter(this.current, || this.inner.poll(cx))
-        } else {
-            this.inner.poll(cx)
+        let polled = match this.watch {
+            Some(watch) => watch.enter(|| this.inner.poll(cx)),
+            None => this.inner.poll(cx),
         };
         match polled {
             Poll::Ready(answer) => {
-                let (watch, current) = (this.watch.take(), this.current.take());
+                let watch = this.watch.take();
                 Poll::Ready(answer.map(|response| {
                     let protocol = Protocol::of(response.headers());
                     response.map(|body| {
-                        RefusalBody::Inner(GuardedBody::response(body, current, watch, protocol))
+                        RefusalBody::Inner(GuardedBody::response(body, watch, protocol))
                     })
                 }))
             }
@@ -172,6 +164,7 @@ fn end<B>(reason: EndReason, protocol: Protocol) -> Response<RefusalBody<Guarded
 impl<S, A, B, ResBody> Future for ResponseFuture<S, A, B>
 where
     S: Service<Request<GuardedBody<B>>, Response = Response<ResBody>>,
+    B: Body,
 {
     type Output = Result<Response<RefusalBody<GuardedBody<ResBody>>>, S::Error>;
 
@@ -202,13 +195,13 @@ where
                         ..
                     } = *decided;
                     match admit(&mut request, decision, &internal, &shared.settings) {
-                        Ok(admitted) => {
+                        Ok(watch) => {
                             let cut = shared
                                 .settings
                                 .cut_in_flight
                                 .then(|| Protocol::of(request.headers()));
-                            let request = guard(request, &admitted);
-                            State::Calling(call(&mut service, request, admitted, cut))
+                            let request = guard(request, watch.as_ref());
+                            State::Calling(call(&mut service, request, watch, cut))
                         }
                         Err(rejection) => State::Refused(Some(
                             rejection.to_response(Protocol::of(request.headers())),

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use tower_layer::Layer;
 
 use crate::{
-    Authenticate, Challenge, ConfigError, IdentityService, Rejection, TenantContext,
+    Authenticate, Challenge, ConfigError, IdentityService, Protocol, Rejection, TenantContext,
     public::PublicRoutes,
 };
 
@@ -53,7 +53,7 @@ pub(crate) struct Shared<A> {
 pub(crate) struct Settings {
     pub(crate) public: PublicRoutes,
     internal: Vec<HeaderName>,
-    /// The marks of all internal and credential headers.
+    /// The marks of all internal and credential headers, and of the content type.
     marks: u64,
     pub(crate) challenge: Arc<Challenge>,
     pub(crate) cut_in_flight: bool,
@@ -85,7 +85,7 @@ impl IdentityLayer<()> {
         let settings = Settings {
             public: PublicRoutes::default(),
             internal: Vec::new(),
-            marks: 0,
+            marks: mark(&header::CONTENT_TYPE),
             challenge: Arc::default(),
             cut_in_flight: false,
             max_headers: 100,
@@ -194,41 +194,42 @@ fn mark(name: &HeaderName) -> u64 {
     1 << (name.len().wrapping_mul(7).wrapping_add(first.into()) % 64)
 }
 
+/// What one pass over the headers finds.
+pub(crate) struct Inspected {
+    pub(crate) protocol: Protocol,
+    /// The internal headers, taken off.
+    pub(crate) internal: Vec<(HeaderName, HeaderValue)>,
+}
+
 impl Settings {
-    /// Marks credentials as sensitive and takes the internal headers off, in their order. No
-    /// allocation when there are none.
-    pub(crate) fn take_internal(&self, headers: &mut HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+    /// One pass over the headers: marks credentials as sensitive, takes the internal headers off, in
+    /// their order, and sees which protocol it is. No allocation when there are no internal ones.
+    pub(crate) fn inspect(&self, headers: &mut HeaderMap) -> Inspected {
         let mut found: Vec<HeaderName> = Vec::new();
-        let mut secrets = false;
-        for name in headers.keys().filter(|name| self.marks & mark(name) != 0) {
-            secrets |= self.credentials.contains(name);
-            if self.internal.contains(name) {
+        let mut protocol = None;
+        for (name, value) in headers.iter_mut() {
+            if self.marks & mark(name) == 0 {
+                continue;
+            }
+            if *name == header::CONTENT_TYPE {
+                protocol.get_or_insert_with(|| Protocol::of_type(value));
+            } else if self.credentials.contains(name) {
+                value.set_sensitive(true);
+            }
+            if self.internal.contains(name) && found.last() != Some(name) {
                 found.push(name.clone());
             }
         }
-        if secrets {
-            self.hide(headers);
-        }
-        let mut taken = Vec::new();
+        let mut internal = Vec::new();
         for name in found {
-            taken.extend(
-                headers
-                    .get_all(&name)
-                    .iter()
-                    .map(|value| (name.clone(), value.clone())),
-            );
-            headers.remove(name);
-        }
-        taken
-    }
-
-    fn hide(&self, headers: &mut HeaderMap) {
-        for name in &self.credentials {
-            if let header::Entry::Occupied(mut values) = headers.entry(name) {
-                values
-                    .iter_mut()
-                    .for_each(|value| value.set_sensitive(true));
+            if let header::Entry::Occupied(entry) = headers.entry(name) {
+                let (name, values) = entry.remove_entry_mult();
+                internal.extend(values.map(|value| (name.clone(), value)));
             }
+        }
+        Inspected {
+            protocol: protocol.unwrap_or(Protocol::Http),
+            internal,
         }
     }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use http::{HeaderName, HeaderValue, Method, Request, Response};
+use http_body::Body;
 use tower_service::Service;
 
 use crate::{
@@ -14,8 +15,7 @@ use crate::{
     Rejection, RequestHead, TenantContext, Trail,
     context::Watch,
     future::ResponseFuture,
-    layer::{Settings, Shared},
-    scope::Current,
+    layer::{Inspected, Settings, Shared},
 };
 
 /// Admits a request, then calls the inner service with the proof in its extensions. See
@@ -31,19 +31,14 @@ impl<S, A> IdentityService<S, A> {
     }
 }
 
-/// What goes with a request once it is admitted: nothing on a public route.
-pub(crate) struct Admitted {
-    pub(crate) current: Option<Current>,
-    pub(crate) watch: Option<Watch>,
-}
-
-/// Compares the internal headers and puts the proof where handler, layers and audit find it.
+/// Compares the internal headers and puts the proof where handler, layers and audit find it. On a public
+/// route there is nothing to watch.
 pub(crate) fn admit<B>(
     request: &mut Request<B>,
     decision: Result<TenantContext, Rejection>,
     internal: &[(HeaderName, HeaderValue)],
     settings: &Settings,
-) -> Result<Admitted, Rejection> {
+) -> Result<Option<Watch>, Rejection> {
     let trail = Trail::of(request.extensions());
     let verified = match decision {
         Ok(tenant) => {
@@ -67,33 +62,27 @@ pub(crate) fn admit<B>(
     match verified {
         Ok(None) => {
             request.extensions_mut().insert(PublicRoute::declared());
-            Ok(Admitted {
-                current: None,
-                watch: None,
-            })
+            Ok(None)
         }
         Ok(Some(tenant)) => {
             settings.forward(request.headers_mut());
             request.extensions_mut().insert(tenant.clone());
-            let watch = Watch::new(tenant.clone());
-            Ok(Admitted {
-                current: Some(Current {
-                    context: tenant,
-                    trail,
-                }),
-                watch: Some(watch),
-            })
+            Ok(Some(Watch::new(tenant, trail)))
         }
         Err(rejection) => Err(rejection.with_default_challenge(&settings.challenge)),
     }
 }
 
-pub(crate) fn guard<B>(request: Request<B>, admitted: &Admitted) -> Request<GuardedBody<B>> {
+pub(crate) fn guard<B>(request: Request<B>, watch: Option<&Watch>) -> Request<GuardedBody<B>>
+where
+    B: Body,
+{
     request.map(|body| {
-        GuardedBody::request(
-            body,
-            admitted.watch.as_ref().map(|watch| watch.context().clone()),
-        )
+        // Without content there is nothing to cut.
+        let context = watch
+            .filter(|_| !body.is_end_stream())
+            .and_then(Watch::context);
+        GuardedBody::request(body, context.cloned())
     })
 }
 
@@ -101,6 +90,7 @@ impl<S, A, ReqBody, ResBody> Service<Request<ReqBody>> for IdentityService<S, A>
 where
     S: Service<Request<GuardedBody<ReqBody>>, Response = Response<ResBody>> + Clone,
     A: Authenticate,
+    ReqBody: Body,
 {
     type Response = Response<RefusalBody<GuardedBody<ResBody>>>;
     type Error = S::Error;
@@ -115,11 +105,11 @@ where
         let extensions = request.extensions_mut();
         extensions.remove::<TenantContext>();
         extensions.remove::<PublicRoute>();
-        let internal = settings.take_internal(request.headers_mut());
+        let Inspected { protocol, internal } = settings.inspect(request.headers_mut());
         if request.headers().len() > settings.max_headers {
             let rejection = Rejection::malformed("too_many_headers")
                 .with_default_challenge(&settings.challenge);
-            return self.refuse(&rejection, Protocol::of(request.headers()));
+            return self.refuse(&rejection, protocol);
         }
         if ClientAddress::malformed_in(request.extensions()) {
             let rejection = Rejection::malformed("forwarded_malformed")
@@ -128,16 +118,16 @@ where
         }
         // gRPC is POST, and tonic does not look: under another method, budgets and caches inside would take
         // the call for another.
-        if *request.method() != Method::POST && Protocol::of(request.headers()) == Protocol::Grpc {
+        if protocol == Protocol::Grpc && *request.method() != Method::POST {
             let rejection =
                 Rejection::malformed("grpc_method").with_default_challenge(&settings.challenge);
-            return self.refuse(&rejection, Protocol::Grpc);
+            return self.refuse(&rejection, protocol);
         }
         let head = RequestHead::of(&request, &internal);
         match TenantContext::admit(&self.shared.authenticate, &head) {
             Lookup::Ready(decision) => match admit(&mut request, decision, &internal, settings) {
-                Ok(admitted) => self.pass(request, admitted),
-                Err(rejection) => self.refuse(&rejection, Protocol::of(request.headers())),
+                Ok(watch) => self.pass(request, watch, protocol),
+                Err(rejection) => self.refuse(&rejection, protocol),
             },
             Lookup::Pending(deciding) => {
                 let fresh = self.inner.clone();
@@ -158,17 +148,15 @@ impl<S, A> IdentityService<S, A> {
     fn pass<ReqBody, ResBody>(
         &mut self,
         request: Request<ReqBody>,
-        admitted: Admitted,
+        watch: Option<Watch>,
+        protocol: Protocol,
     ) -> ResponseFuture<S, A, ReqBody>
     where
         S: Service<Request<GuardedBody<ReqBody>>, Response = Response<ResBody>>,
+        ReqBody: Body,
     {
-        let cut = self
-            .shared
-            .settings
-            .cut_in_flight
-            .then(|| Protocol::of(request.headers()));
-        ResponseFuture::calling(&mut self.inner, guard(request, &admitted), admitted, cut)
+        let cut = self.shared.settings.cut_in_flight.then_some(protocol);
+        ResponseFuture::calling(&mut self.inner, guard(request, watch.as_ref()), watch, cut)
     }
 
     fn refuse<ReqBody, ResBody>(

@@ -40,6 +40,7 @@ async fn answer(
     });
     let mut request = Request::new(Empty::new());
     if protocol == Protocol::Grpc {
+        *request.method_mut() = http::Method::POST;
         request.headers_mut().insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/grpc"),

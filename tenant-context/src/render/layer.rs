@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use pin_project::pin_project;
 use tower_layer::Layer;
@@ -108,7 +108,12 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let protocol = Protocol::of(request.headers());
+        // gRPC is POST; under another method the identity layer refuses it, and says it was gRPC.
+        let protocol = if *request.method() == Method::POST {
+            Protocol::of(request.headers())
+        } else {
+            Protocol::Http
+        };
         RenderFuture {
             inner: self.inner.call(request),
             protocol,
@@ -143,7 +148,11 @@ where
             Some(renderer) => &**renderer,
             None => &problem_json,
         };
-        Poll::Ready(Ok(render(response, *this.protocol, to_body)))
+        let protocol = match Protocol::of(response.headers()) {
+            Protocol::Grpc => Protocol::Grpc,
+            Protocol::Http => *this.protocol,
+        };
+        Poll::Ready(Ok(render(response, protocol, to_body)))
     }
 }
 

@@ -5,7 +5,7 @@ pub(crate) mod grpc;
 mod layer;
 mod problem;
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 
 pub use self::{
     body::{RefusalBody, RenderBody},
@@ -30,9 +30,12 @@ impl Protocol {
     /// gRPC if the content type is exactly `application/grpc` or begins with `application/grpc+` or
     /// `application/grpc;`; `application/grpc-web` is HTTP.
     pub fn of(headers: &HeaderMap) -> Self {
-        let Some(value) = headers.get(header::CONTENT_TYPE) else {
-            return Self::Http;
-        };
+        headers
+            .get(header::CONTENT_TYPE)
+            .map_or(Self::Http, Self::of_type)
+    }
+
+    pub(crate) fn of_type(value: &HeaderValue) -> Self {
         match value.as_bytes().strip_prefix(b"application/grpc") {
             Some([] | [b'+' | b';', ..]) => Self::Grpc,
             _ => Self::Http,
@@ -44,7 +47,6 @@ impl Protocol {
 #[cfg(not(loom))]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     #[test]
     fn grpc_is_told_from_grpc_web() {
