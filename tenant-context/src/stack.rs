@@ -148,98 +148,138 @@ impl<L, Stage> TenantStack<L, Stage> {
 }
 
 /// A stage that the request id may follow.
+#[diagnostic::on_unimplemented(
+    message = "the request id comes before audit and identity, and once",
+    note = "the order is: client_address, request_id, audit, identity, limits, authority, cache"
+)]
 pub trait BeforeRequestId {}
 impl BeforeRequestId for stage::Start {}
 impl BeforeRequestId for stage::Addressed {}
 
 /// A stage that an audit layer may follow.
+#[diagnostic::on_unimplemented(
+    message = "audit stands outside of identity, and once: it has to see every refusal",
+    note = "the order is: client_address, request_id, audit, identity, limits, authority, cache"
+)]
 pub trait BeforeAudit {}
 impl BeforeAudit for stage::Start {}
 impl BeforeAudit for stage::Addressed {}
 impl BeforeAudit for stage::Numbered {}
 
 /// A stage that the identity layer may follow.
+#[diagnostic::on_unimplemented(
+    message = "a stack has one identity layer",
+    note = "the order is: client_address, request_id, audit, identity, limits, authority, cache"
+)]
 pub trait BeforeIdentity {}
 impl BeforeIdentity for stage::Start {}
 impl BeforeIdentity for stage::Addressed {}
 impl BeforeIdentity for stage::Numbered {}
 impl BeforeIdentity for stage::Audited {}
 
+/// A stage that limits may follow.
+#[diagnostic::on_unimplemented(
+    message = "limits come right after identity: they count a verified tenant's requests",
+    note = "the order is: client_address, request_id, audit, identity, limits, authority, cache"
+)]
+pub trait BeforeLimits {}
+impl BeforeLimits for stage::Identified {}
+
 /// A stage that scopes and roles may follow.
+#[diagnostic::on_unimplemented(
+    message = "scopes and roles come after identity and limits, before the cache, and once",
+    note = "the order is: client_address, request_id, audit, identity, limits, authority, cache"
+)]
 pub trait BeforeAuthority {}
 impl BeforeAuthority for stage::Identified {}
 impl BeforeAuthority for stage::Limited {}
 
 /// A stage that the cache may follow.
+#[diagnostic::on_unimplemented(
+    message = "the cache comes last, after identity, and once",
+    note = "the order is: client_address, request_id, audit, identity, limits, authority, cache"
+)]
 pub trait BeforeCache {}
 impl BeforeCache for stage::Identified {}
 impl BeforeCache for stage::Limited {}
 impl BeforeCache for stage::Authorized {}
 
 /// A stage at which a stack is a layer: identity stands.
+#[diagnostic::on_unimplemented(
+    message = "this stack has no identity layer, so it is no layer yet",
+    note = "add `.identity(tenant_auth::layer(..).build()?)`"
+)]
 pub trait Complete {}
 impl Complete for stage::Identified {}
 impl Complete for stage::Limited {}
 impl Complete for stage::Authorized {}
 impl Complete for stage::Cached {}
 
-impl<L, Stage: BeforeRequestId> TenantStack<L, Stage> {
+impl<L, Stage> TenantStack<L, Stage> {
     /// Validates or makes `x-request-id`, echoes and records it.
     pub fn request_id(
         self,
         layer: RequestIdLayer,
-    ) -> TenantStack<Stack<RequestIdLayer, L>, stage::Numbered> {
+    ) -> TenantStack<Stack<RequestIdLayer, L>, stage::Numbered>
+    where
+        Stage: BeforeRequestId,
+    {
         self.push(layer)
     }
-}
 
-impl<L, Stage: BeforeAudit> TenantStack<L, Stage> {
     /// Records every request, refusals included.
     pub fn audit<A: StackPart<Place = place::Audit>>(
         self,
         layer: A,
-    ) -> TenantStack<Stack<A, L>, stage::Audited> {
+    ) -> TenantStack<Stack<A, L>, stage::Audited>
+    where
+        Stage: BeforeAudit,
+    {
         self.push(layer)
     }
-}
 
-impl<L, Stage: BeforeIdentity> TenantStack<L, Stage> {
     /// Verifies who is asking. The renderer stands directly outside of it.
     pub fn identity<A: Authenticate>(
         self,
         layer: IdentityLayer<A>,
-    ) -> TenantStack<Stack<IdentityLayer<A>, Stack<RenderLayer, L>>, stage::Identified> {
+    ) -> TenantStack<Stack<IdentityLayer<A>, Stack<RenderLayer, L>>, stage::Identified>
+    where
+        Stage: BeforeIdentity,
+    {
         let render = self.render.clone();
         self.push::<_, Stage>(render).push(layer)
     }
-}
 
-impl<L> TenantStack<L, stage::Identified> {
     /// Enforces budgets.
     pub fn limits<M: StackPart<Place = place::Limits>>(
         self,
         layer: M,
-    ) -> TenantStack<Stack<M, L>, stage::Limited> {
+    ) -> TenantStack<Stack<M, L>, stage::Limited>
+    where
+        Stage: BeforeLimits,
+    {
         self.push(layer)
     }
-}
 
-impl<L, Stage: BeforeAuthority> TenantStack<L, Stage> {
     /// Checks scopes and roles.
     pub fn authority<M: StackPart<Place = place::Authority>>(
         self,
         layer: M,
-    ) -> TenantStack<Stack<M, L>, stage::Authorized> {
+    ) -> TenantStack<Stack<M, L>, stage::Authorized>
+    where
+        Stage: BeforeAuthority,
+    {
         self.push(layer)
     }
-}
 
-impl<L, Stage: BeforeCache> TenantStack<L, Stage> {
     /// Keeps responses, per tenant.
     pub fn cache<C: StackPart<Place = place::Cache>>(
         self,
         layer: C,
-    ) -> TenantStack<Stack<C, L>, stage::Cached> {
+    ) -> TenantStack<Stack<C, L>, stage::Cached>
+    where
+        Stage: BeforeCache,
+    {
         self.push(layer)
     }
 }
