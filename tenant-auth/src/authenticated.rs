@@ -7,11 +7,12 @@ use tenant_context::{
 };
 
 use crate::{
-    MemoryApiKeys,
+    Issuers, MemoryApiKeys,
     api_key::Record,
     cache::CredentialCache,
     credential::{Credential, Presented, check_bytes},
-    jwt::Issuers,
+    jwt,
+    origin::Origin,
     reason::Malformed,
 };
 
@@ -36,6 +37,12 @@ pub(crate) struct Shared {
     pub(crate) resolver: Resolver,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) max_token_len: usize,
+}
+
+/// What vouches for a credential as long as it is cached.
+enum Voucher {
+    Token(Origin),
+    ApiKey(Arc<Record>),
 }
 
 type Answer = Lookup<Result<Arc<Identity>, Rejection>>;
@@ -68,42 +75,44 @@ impl Authenticated {
         let Some(key) = bounded.then(|| self.0.cache.key(&credential)).flatten() else {
             return refuse(Rejection::credential_invalid("too_long"));
         };
-        if let Some(identity) = self.0.cache.get(key) {
+        if let Some(identity) = self.0.cache.get(key, &*self.0.clock) {
             return Lookup::Ready(Ok(identity));
         }
-        let (claims, record) = match self.0.verify(credential) {
+        let (claims, voucher) = match self.0.verify(credential) {
             Ok(verified) => verified,
             Err(rejection) => return refuse(rejection),
         };
         let shared = Arc::clone(&self.0);
         self.0.resolver.resolve(claims).map(move |resolved| {
             let identity = resolved?;
-            if let Some(record) = record {
-                record.adopt(&identity)?;
-            }
-            shared.cache.insert(key, &identity);
+            let origin = match voucher {
+                Voucher::ApiKey(record) => {
+                    record.adopt(&identity)?;
+                    None
+                }
+                Voucher::Token(origin) => Some(origin),
+            };
+            shared.cache.insert(key, &identity, origin);
             Ok(identity)
         })
     }
 }
 
 impl Shared {
-    fn verify(
-        &self,
-        credential: Credential<'_>,
-    ) -> Result<(Claims, Option<Arc<Record>>), Rejection> {
+    fn verify(&self, credential: Credential<'_>) -> Result<(Claims, Voucher), Rejection> {
         let now = self.clock.unix();
         match (credential, &self.keys) {
             (Credential::Token(token), _) => {
                 check_bytes(token).map_err(Malformed::rejection)?;
-                let claims = self.issuers.verify(token, now);
-                Ok((claims.map_err(Rejection::credential_invalid)?, None))
+                let verified = jwt::verify(&self.issuers, token, now);
+                let verified = verified.map_err(Rejection::credential_invalid)?;
+                Ok((verified.claims, Voucher::Token(verified.origin)))
             }
             (Credential::ApiKey(key), Some(keys)) => {
                 check_bytes(key).map_err(Malformed::rejection)?;
                 let record = keys.verify(key, now);
                 let record = record.map_err(Rejection::credential_invalid)?;
-                Ok((record.claims(), Some(record)))
+                Ok((record.claims(), Voucher::ApiKey(record)))
             }
             (Credential::ApiKey(_), None) => {
                 Err(Rejection::credential_invalid("scheme_unsupported"))

@@ -10,12 +10,13 @@ use quick_cache::{
     UnitWeighter,
     sync::{Cache, DefaultLifecycle},
 };
-use tenant_context::Identity;
+use tenant_context::{Clock, Identity};
 
 use crate::{
     KeyError,
     credential::Credential,
     hash::{Digest, KeyedHash},
+    origin::Origin,
 };
 
 /// Identities by credential.
@@ -25,14 +26,19 @@ use crate::{
 /// over its choice (see [`KeyedHash`]). The kind of a credential is part of its entry's key.
 ///
 /// Revocation and suspension need no look here: they reach the shared identity itself, and the door
-/// asks it each time.
+/// asks it each time. Whether a token's issuer and key are trusted still is asked here, at each hit.
 pub(crate) struct CredentialCache {
     hash: KeyedHash,
     /// `None`: caching is off.
     entries: Option<Entries>,
 }
 
-type Entries = Cache<CacheKey, Arc<Identity>, UnitWeighter, PassThrough>;
+type Entries = Cache<CacheKey, Arc<Entry>, UnitWeighter, PassThrough>;
+
+struct Entry {
+    identity: Arc<Identity>,
+    origin: Option<Origin>,
+}
 
 /// What an entry is found by.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,13 +87,22 @@ impl CredentialCache {
         Some(CacheKey { kind, digest })
     }
 
-    pub(crate) fn get(&self, key: CacheKey) -> Option<Arc<Identity>> {
-        self.entries.as_ref()?.get(&key)
+    /// `None` too if what admitted it is not trusted any more: then it is to be verified anew.
+    pub(crate) fn get(&self, key: CacheKey, clock: &dyn Clock) -> Option<Arc<Identity>> {
+        let entries = self.entries.as_ref()?;
+        let entry = entries.get(&key)?;
+        let holds = |origin: &Origin| origin.holds(clock);
+        if entry.origin.as_ref().is_none_or(holds) {
+            return Some(Arc::clone(&entry.identity));
+        }
+        entries.remove(&key);
+        None
     }
 
-    pub(crate) fn insert(&self, key: CacheKey, identity: &Arc<Identity>) {
+    pub(crate) fn insert(&self, key: CacheKey, identity: &Arc<Identity>, origin: Option<Origin>) {
         if let Some(entries) = &self.entries {
-            entries.insert(key, Arc::clone(identity));
+            let identity = Arc::clone(identity);
+            entries.insert(key, Arc::new(Entry { identity, origin }));
         }
     }
 

@@ -278,7 +278,7 @@ impl Issuer {
             });
         }
         for (index, key) in self.keys.iter().enumerate() {
-            let kid = key.name().unwrap_or("without a kid");
+            let kid = key.name().map_or("without a kid", AsRef::as_ref);
             if let Err(error) = key.check() {
                 return Some(format!("key {kid:?}: {error}"));
             }
@@ -295,34 +295,8 @@ impl Issuer {
         None
     }
 
-    /// The one key a token may be verified with.
-    pub(crate) fn select(&self, header: &Header<'_>) -> Result<&VerifyingKey, Reason> {
-        let fits = |key: &&VerifyingKey| key.algorithm() == header.algorithm;
-        let Some(kid) = header.kid.as_deref() else {
-            let mut fitting = self.keys.iter().filter(fits);
-            return match (fitting.next(), fitting.next()) {
-                (Some(key), None) => Ok(key),
-                (Some(_), Some(_)) => Err("kid_missing"),
-                (None, _) => Err("algorithm"),
-            };
-        };
-        let mut named = self
-            .keys
-            .iter()
-            .filter(|key| key.name() == Some(kid))
-            .peekable();
-        if named.peek().is_some() {
-            return named.find(fits).ok_or("algorithm");
-        }
-        let mut unnamed = self
-            .keys
-            .iter()
-            .filter(|key| key.name().is_none())
-            .peekable();
-        if unnamed.peek().is_some() {
-            return unnamed.find(fits).ok_or("algorithm");
-        }
-        Err("kid")
+    pub(crate) fn take_keys(&mut self) -> Vec<VerifyingKey> {
+        std::mem::take(&mut self.keys)
     }
 
     pub(crate) fn accepts_type(&self, header: &Header<'_>) -> Result<(), Reason> {

@@ -30,7 +30,7 @@ use crate::{
 #[must_use = "a key verifies nothing until an issuer has it"]
 pub struct VerifyingKey {
     algorithm: Algorithm,
-    kid: Option<Box<str>>,
+    kid: Option<Arc<str>>,
     verifier: Result<Arc<Verifier>, KeyError>,
 }
 
@@ -71,7 +71,7 @@ impl VerifyingKey {
     /// Names the key: a token whose `kid` is this one is verified with it. A key without a name takes
     /// the tokens of its algorithm that no named key takes.
     pub fn kid(mut self, kid: impl Into<String>) -> Self {
-        self.kid = Some(kid.into().into_boxed_str());
+        self.kid = Some(kid.into().into());
         self
     }
 
@@ -100,8 +100,8 @@ impl VerifyingKey {
         self.algorithm
     }
 
-    pub(crate) fn name(&self) -> Option<&str> {
-        self.kid.as_deref()
+    pub(crate) const fn name(&self) -> Option<&Arc<str>> {
+        self.kid.as_ref()
     }
 
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {

@@ -8,8 +8,8 @@ use tenant_context::{
 };
 
 use crate::{
-    Authenticated, Issuer, MemoryApiKeys, authenticated::Shared, cache::CredentialCache,
-    credential::X_API_KEY, jwt::Issuers,
+    Authenticated, Issuer, Issuers, MemoryApiKeys, authenticated::Shared, cache::CredentialCache,
+    credential::X_API_KEY,
 };
 
 /// Begins an identity layer that verifies tokens and API keys of these tenants. See the
@@ -17,7 +17,8 @@ use crate::{
 pub fn layer(tenants: CachedRegistry) -> AuthLayerBuilder {
     AuthLayerBuilder {
         tenants,
-        issuers: Vec::new(),
+        jwt: Vec::new(),
+        issuers: None,
         keys: None,
         realm: "api".to_owned(),
         max_token_len: 8192,
@@ -30,7 +31,8 @@ pub fn layer(tenants: CachedRegistry) -> AuthLayerBuilder {
 #[must_use = "a builder does nothing until `build`"]
 pub struct AuthLayerBuilder {
     tenants: CachedRegistry,
-    issuers: Vec<Issuer>,
+    jwt: Vec<Issuer>,
+    issuers: Option<Issuers>,
     keys: Option<MemoryApiKeys>,
     realm: String,
     max_token_len: usize,
@@ -44,7 +46,14 @@ impl AuthLayerBuilder {
 
     /// Accepts this issuer's tokens, as `Authorization: Bearer <token>`. May be called for several.
     pub fn jwt(mut self, issuer: Issuer) -> Self {
-        self.issuers.push(issuer);
+        self.jwt.push(issuer);
+        self
+    }
+
+    /// Accepts the tokens of these issuers, which come and go while the layer serves. Those given to
+    /// [`jwt`](Self::jwt) are added to them when the layer is built. A second call replaces the first.
+    pub fn issuers(mut self, issuers: Issuers) -> Self {
+        self.issuers = Some(issuers);
         self
     }
 
@@ -132,8 +141,12 @@ impl AuthLayerBuilder {
                 Self::MAX_TOKEN_LEN
             )));
         }
-        let issuers = Issuers::new(self.issuers)?;
-        let challenge = match (issuers.is_empty(), &self.keys) {
+        let no_tokens = self.jwt.is_empty() && self.issuers.is_none();
+        let issuers = self.issuers.unwrap_or_default();
+        for issuer in self.jwt {
+            issuers.add(issuer)?;
+        }
+        let challenge = match (no_tokens, &self.keys) {
             (true, None) => {
                 return Err(ConfigError::new(
                     "tenant_auth: no way in; add `.jwt(Issuer::new(..).audience(..).key(..))` or `.api_keys(..)`",
@@ -162,6 +175,7 @@ impl AuthLayerBuilder {
 impl fmt::Debug for AuthLayerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuthLayerBuilder")
+            .field("jwt", &self.jwt)
             .field("issuers", &self.issuers)
             .field("keys", &self.keys)
             .finish_non_exhaustive()

@@ -72,8 +72,8 @@
 //! ```
 //!
 //! `iss`, `aud`, `exp`, `sub` and the tenant claim are required; `nbf`, `iat`, `act` (RFC 8693), `scope`, `scopes`,
-//! `scp`, `roles`, `resource_prefix` and `jti` are read; every one of them must have its JSON type. All other
-//! claims, and `iss`, are found with `ctx.claim::<T>("…")`. A token with `cnf` is bound to a key or a
+//! `scp`, `roles`, `resource_prefix`, `org_id` and `jti` are read; every one of them must have its JSON type. All other
+//! claims are found with `ctx.claim::<T>("…")`. A token with `cnf` is bound to a key or a
 //! certificate and is refused: it is no bearer token.
 //!
 //! ## API keys
@@ -144,7 +144,7 @@
 //! | what | where |
 //! |---|---|
 //! | the layer | [`layer()`], [`AuthLayerBuilder`], [`Authenticated`] |
-//! | tokens | [`Issuer`], [`VerifyingKey`], [`KeySet`], [`KindRule`] |
+//! | tokens | [`Issuer`], [`Issuers`], [`VerifyingKey`], [`KeySet`], [`KindRule`] |
 //! | API keys | [`MemoryApiKeys`], [`NewApiKey`], [`ApiKeySecret`] |
 //! | for examples and tests | [`TokenMinter`], [`NewToken`] |
 //!
@@ -166,19 +166,23 @@ mod crypto;
 mod error;
 mod hash;
 mod issuer;
+mod issuers;
 mod json;
 mod jwt;
 mod key;
 mod key_set;
 mod layer;
 mod mint;
+mod origin;
 mod reason;
+mod ring;
 
 pub use self::{
     api_key::{ApiKeySecret, MemoryApiKeys, NewApiKey},
     authenticated::Authenticated,
     error::{KeyError, KeyErrorKind},
     issuer::{Issuer, IssuerWithoutAudience, KindRule},
+    issuers::Issuers,
     key::VerifyingKey,
     key_set::{KeySet, SkippedKey},
     layer::{AuthLayerBuilder, layer},

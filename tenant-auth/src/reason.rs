@@ -41,6 +41,7 @@ impl Claim {
         ACT = "act",
         SCOPE = "scope",
         ROLES = "roles",
+        ORG_ID = "org_id",
         RESOURCE_PREFIX = "resource_prefix",
     }
 }

@@ -1,5 +1,7 @@
 //! What a credential said, once verified: plain data, which grants nothing.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use crate::{CredentialId, Principal, TenantId, UnixTime};
@@ -44,7 +46,11 @@ pub struct Claims {
     pub issued_at: Option<UnixTime>,
     /// Only resources whose path begins so may be touched.
     pub resource_prefix: Option<String>,
-    /// All other claims.
+    /// Who issued the credential: two issuers' subjects of one name are two callers.
+    pub issuer: Option<Arc<str>>,
+    /// The part of the tenant, or the group of tenants, that the credential names as its organization.
+    pub org_id: Option<String>,
+    /// Claims that were kept as they are.
     pub custom: Map<String, Value>,
 }
 
@@ -66,6 +72,8 @@ impl Claims {
             expires_at,
             issued_at: None,
             resource_prefix: None,
+            issuer: None,
+            org_id: None,
             custom: Map::new(),
         }
     }

@@ -29,6 +29,8 @@ pub struct Identity {
     expires_at: UnixTime,
     issued_at: Option<UnixTime>,
     resource_prefix: Option<Box<str>>,
+    issuer: Option<Arc<str>>,
+    org_id: Option<Box<str>>,
     custom: Map<String, Value>,
     authority: OnceLock<Box<[u8]>>,
     checked: Checked,
@@ -87,9 +89,9 @@ fn length(bytes: &mut Vec<u8>, length: usize) {
     bytes.extend_from_slice(&u64::try_from(length).unwrap_or(u64::MAX).to_be_bytes());
 }
 
-fn texts(bytes: &mut Vec<u8>, list: &[Box<str>]) {
+fn texts<T: AsRef<str>>(bytes: &mut Vec<u8>, list: &[T]) {
     length(bytes, list.len());
-    for text in list {
+    for text in list.iter().map(AsRef::as_ref) {
         length(bytes, text.len());
         bytes.extend_from_slice(text.as_bytes());
     }
@@ -122,6 +124,8 @@ impl Identity {
             expires_at: claims.expires_at,
             issued_at: claims.issued_at,
             resource_prefix: claims.resource_prefix.map(String::into_boxed_str),
+            issuer: claims.issuer,
+            org_id: claims.org_id.map(String::into_boxed_str),
             custom: claims.custom,
             authority: OnceLock::new(),
             checked: Checked::never(),
@@ -195,13 +199,24 @@ impl Identity {
         self.resource_prefix.as_deref()
     }
 
-    /// A claim of the credential's own, read as `T`: `None` if it is missing or of another type.
+    /// Who issued the credential: a token's `iss`. `None` for what has no issuer, such as an API key.
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
+    /// The organization that the credential names, if it names one (`org_id`). It tells nothing of the
+    /// tenant, which is [`tenant`](Self::tenant).
+    pub fn org_id(&self) -> Option<&str> {
+        self.org_id.as_deref()
+    }
+
+    /// A claim of the credential's own that was kept, read as `T`: `None` if it is missing or of another type.
     pub fn claim<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         T::deserialize(self.custom.get(name)?).ok()
     }
 
     /// All that decides what this identity may see, as injective bytes: principal, actors, scopes,
-    /// roles and resource prefix, each length-prefixed. What is computed under one authority may be
+    /// roles, resource prefix, issuer and organization, each length-prefixed. What is computed under one authority may be
     /// served again to an equal one of the same tenant, and to no other.
     pub fn authority(&self) -> &[u8] {
         self.authority.get_or_init(|| {
@@ -211,6 +226,8 @@ impl Identity {
             texts(&mut bytes, &self.scopes);
             texts(&mut bytes, &self.roles);
             texts(&mut bytes, self.resource_prefix.as_slice());
+            texts(&mut bytes, self.issuer.as_slice());
+            texts(&mut bytes, self.org_id.as_slice());
             // Custom claims may decide too: a handler can read them. They come last, so that they
             // need no length.
             if !self.custom.is_empty() {

@@ -14,6 +14,8 @@ struct Parts {
     scopes: Vec<String>,
     roles: Vec<String>,
     prefix: Option<String>,
+    issuer: Option<String>,
+    org_id: Option<String>,
     custom: Option<(String, u8)>,
 }
 
@@ -32,16 +34,22 @@ fn parts() -> impl Strategy<Value = Parts> {
         vec(text(), 0..3),
         vec(text(), 0..3),
         option::of(text()),
+        option::of(text()),
+        option::of(text()),
         option::of((text(), 0..3_u8)),
     )
-        .prop_map(|(principal, actors, scopes, roles, prefix, custom)| Parts {
-            principal,
-            actors,
-            scopes,
-            roles,
-            prefix,
-            custom,
-        })
+        .prop_map(
+            |(principal, actors, scopes, roles, prefix, issuer, org_id, custom)| Parts {
+                principal,
+                actors,
+                scopes,
+                roles,
+                prefix,
+                issuer,
+                org_id,
+                custom,
+            },
+        )
 }
 
 fn actor((kind, id): &(u8, String)) -> Principal {
@@ -60,6 +68,8 @@ fn authority(parts: &Parts) -> Vec<u8> {
         .roles(parts.roles.clone());
     claims.actors = parts.actors.iter().map(actor).collect();
     claims.resource_prefix.clone_from(&parts.prefix);
+    claims.issuer = parts.issuer.as_deref().map(Into::into);
+    claims.org_id.clone_from(&parts.org_id);
     if let Some((name, value)) = &parts.custom {
         claims.custom.insert(name.clone(), (*value).into());
     }

@@ -41,6 +41,7 @@ struct Read<'a> {
     scopes: Vec<String>,
     roles: Vec<String>,
     resource_prefix: Option<String>,
+    org_id: Option<String>,
     custom: Map<String, serde_json::Value>,
 }
 
@@ -76,6 +77,7 @@ pub(super) fn read(
     claims.credential = read.credential.or_else(|| digest(signed));
     claims.issued_at = read.issued_at;
     claims.resource_prefix = read.resource_prefix;
+    claims.org_id = read.org_id;
     claims.custom = read.custom;
     Ok(claims)
 }
@@ -120,7 +122,11 @@ impl<'a> Read<'a> {
                 self.tenant = Some(text(value, Claim::TENANT)?);
             }
             name if Some(name) == issuer.kinds.claim_name() => self.kind = Some(kind(value)?),
-            // The issuer stays: two issuers' subjects of one name are two callers.
+            // It is kept as a field: two issuers' subjects of one name are two callers.
+            "iss" => {}
+            "org_id" if *issuer.tenant_claim != *"org_id" => {
+                self.org_id = Some(text(value, Claim::ORG_ID)?.into_owned());
+            }
             _ => {
                 self.custom.insert(name.into_owned(), value.into_value());
             }

@@ -3,66 +3,45 @@
 mod claims;
 mod token;
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
-use tenant_context::{Claims, ConfigError, UnixTime};
+use tenant_context::{Claims, UnixTime};
 
 pub(crate) use self::token::Header;
 use self::token::Parts;
-use crate::{
-    Issuer,
-    json::Object,
-    reason::{Claim, Reason},
-};
+use crate::{Issuers, json::Object, origin::Origin, reason::Reason};
 
-/// The issuers that are trusted, by name.
-#[derive(Debug, Default)]
-pub(crate) struct Issuers(HashMap<Box<str>, Issuer>);
+/// A token that verified: what it says, and who was trusted with it.
+pub(crate) struct Verified {
+    pub(crate) claims: Claims,
+    pub(crate) origin: Origin,
+}
 
-impl Issuers {
-    pub(crate) fn new(issuers: Vec<Issuer>) -> Result<Self, ConfigError> {
-        let mut known = HashMap::with_capacity(issuers.len());
-        for issuer in issuers {
-            issuer.check()?;
-            if let Some(twice) = known.insert(issuer.name.clone(), issuer) {
-                return Err(ConfigError::new(format!(
-                    "issuer {:?} is given twice; give one issuer all audiences and keys",
-                    twice.name
-                )));
-            }
-        }
-        Ok(Self(known))
+/// Verifies a token. What costs little comes first, so that most bad tokens cost no signature:
+/// form, header, algorithm, issuer, key, type, expiry; then the signature; then all claims.
+pub(crate) fn verify(issuers: &Issuers, token: &[u8], now: UnixTime) -> Result<Verified, Reason> {
+    let parts = Parts::split(token)?;
+    let mut buffer = Vec::with_capacity(token.len());
+    let (header, claims) = parts.decode(&mut buffer)?;
+    let header = Header::parse(header)?;
+    let claims = Object::parse(claims)?;
+    let table = issuers.table();
+    let trusted = table.select(&claims)?;
+    let issuer = &trusted.issuer;
+    let entry = trusted.keys.select(&header)?;
+    issuer.accepts_type(&header)?;
+    claims::check_expiry(&claims, issuer, now)?;
+    let signature = parts.signature()?;
+    if !entry.key.verifies(parts.signed, signature.as_slice()) {
+        return Err("signature");
     }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Verifies a token. What costs little comes first, so that most bad tokens cost no signature:
-    /// form, header, algorithm, issuer, key, type, expiry; then the signature; then all claims.
-    pub(crate) fn verify(&self, token: &[u8], now: UnixTime) -> Result<Claims, Reason> {
-        let parts = Parts::split(token)?;
-        let mut buffer = Vec::with_capacity(token.len());
-        let (header, claims) = parts.decode(&mut buffer)?;
-        let header = Header::parse(header)?;
-        let claims = Object::parse(claims)?;
-        let issuer = self.select(&claims)?;
-        let key = issuer.select(&header)?;
-        issuer.accepts_type(&header)?;
-        claims::check_expiry(&claims, issuer, now)?;
-        let signature = parts.signature()?;
-        if !key.verifies(parts.signed, signature.as_slice()) {
-            return Err("signature");
-        }
-        let claims = claims::read(claims, issuer, now, parts.signed)?;
-        issuer.speaks_for(&claims.tenant)?;
-        Ok(claims)
-    }
-
-    /// The issuer that a token names. It is not verified yet: it only selects.
-    fn select(&self, claims: &Object<'_>) -> Result<&Issuer, Reason> {
-        let name = claims.get("iss").ok_or(Claim::ISS.missing)?;
-        let name = name.as_text().ok_or(Claim::ISS.wrong_type)?;
-        self.0.get(name).ok_or("issuer")
-    }
+    let mut claims = claims::read(claims, issuer, now, parts.signed)?;
+    issuer.speaks_for(&claims.tenant)?;
+    claims.issuer = Some(Arc::clone(&trusted.name));
+    let origin = Origin {
+        issuer: Arc::clone(&trusted.seal),
+        key: Arc::clone(&entry.seal),
+        kid: entry.key.name().cloned(),
+    };
+    Ok(Verified { claims, origin })
 }

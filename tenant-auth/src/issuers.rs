@@ -1,0 +1,173 @@
+//! The issuers that are trusted: added and removed while requests are served.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tenant_context::ConfigError;
+
+use crate::{
+    Issuer,
+    json::Object,
+    origin::Seal,
+    reason::{Claim, Reason},
+    ring::Ring,
+};
+
+/// The issuers that a layer trusts, as a handle: they are added and removed while it serves, hundreds
+/// of them, without a restart. Clones are the same set.
+///
+/// A change holds for the next request before the call returns, also for credentials that are
+/// cached. Requests that have been admitted go on.
+///
+/// ```
+/// use tenant_auth::{Issuer, Issuers, VerifyingKey};
+///
+/// let issuers = Issuers::new();
+/// # let tenants = tenant_auth::CachedRegistry::builder(tenant_auth::MemoryRegistry::new()).build()?;
+/// let layer = tenant_auth::layer(tenants).issuers(issuers.clone()).build()?;
+///
+/// let issuer = Issuer::new("https://id.customer.example").audience("api");
+/// issuers.add(issuer.key(VerifyingKey::hs256([7; 32])))?;       // a customer brings its own
+/// assert!(issuers.remove("https://id.customer.example"));       // and leaves
+/// # Ok::<(), tenant_auth::ConfigError>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct Issuers(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    table: ArcSwap<Table>,
+    /// One change at a time; readers never wait.
+    changing: Mutex<()>,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Table(HashMap<Box<str>, Arc<Trusted>>);
+
+/// An issuer that is trusted, or was.
+pub(crate) struct Trusted {
+    pub(crate) name: Arc<str>,
+    pub(crate) issuer: Issuer,
+    pub(crate) keys: Ring,
+    pub(crate) seal: Arc<Seal>,
+}
+
+impl Issuers {
+    /// The most issuers of one handle.
+    pub const MAX: usize = 10_000;
+
+    /// No issuer yet: no token is accepted.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Trusts an issuer.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if the issuer or one of its keys cannot be used, if there is one of this name
+    /// already ([`replace`](Self::replace) it), or if there are [`MAX`](Self::MAX).
+    pub fn add(&self, issuer: Issuer) -> Result<(), ConfigError> {
+        self.change(issuer, |known, name| {
+            if known {
+                return Err(ConfigError::new(format!(
+                    "issuer {name:?} is given twice; give one issuer all audiences and keys"
+                )));
+            }
+            Ok(())
+        })
+    }
+
+    /// Trusts an issuer in place of the one of its name, if there is one. What that one had admitted is
+    /// verified anew, by what is said now.
+    ///
+    /// # Errors
+    ///
+    /// As [`add`](Self::add); then the old one stays.
+    pub fn replace(&self, issuer: Issuer) -> Result<(), ConfigError> {
+        self.change(issuer, |_, _| Ok(()))
+    }
+
+    /// Trusts this issuer no longer, nor what it has admitted. False if there was none of this name.
+    pub fn remove(&self, name: &str) -> bool {
+        let changing = self.0.changing.lock();
+        let mut table = Table::clone(&self.0.table.load());
+        let removed = table.0.remove(name);
+        if let Some(removed) = &removed {
+            self.0.table.store(Arc::new(table));
+            removed.seal.break_for_good();
+        }
+        drop(changing);
+        removed.is_some()
+    }
+
+    /// How many issuers are trusted.
+    pub fn len(&self) -> usize {
+        self.0.table.load().0.len()
+    }
+
+    /// Whether no issuer is trusted.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn change(
+        &self,
+        issuer: Issuer,
+        allow: impl FnOnce(bool, &str) -> Result<(), ConfigError>,
+    ) -> Result<(), ConfigError> {
+        issuer.check()?;
+        let trusted = Arc::new(Trusted::new(issuer));
+        let changing = self.0.changing.lock();
+        let mut table = Table::clone(&self.0.table.load());
+        let name = &trusted.name;
+        allow(table.0.contains_key(&**name), name)?;
+        let old = table.0.insert(Box::from(&**name), Arc::clone(&trusted));
+        if table.0.len() > Self::MAX {
+            return Err(ConfigError::new(format!(
+                "there are {} issuers already; remove those that are not used",
+                Self::MAX
+            )));
+        }
+        self.0.table.store(Arc::new(table));
+        // After the table: whoever still finds the old one has a seal that will be broken.
+        if let Some(old) = old {
+            old.seal.break_for_good();
+        }
+        drop(changing);
+        Ok(())
+    }
+
+    pub(crate) fn table(&self) -> arc_swap::Guard<Arc<Table>> {
+        self.0.table.load()
+    }
+}
+
+impl Table {
+    /// The issuer that a token names. It is not verified yet: it only selects.
+    pub(crate) fn select(&self, claims: &Object<'_>) -> Result<&Trusted, Reason> {
+        let name = claims.get("iss").ok_or(Claim::ISS.missing)?;
+        let name = name.as_text().ok_or(Claim::ISS.wrong_type)?;
+        self.0.get(name).map(Arc::as_ref).ok_or("issuer")
+    }
+}
+
+impl Trusted {
+    fn new(mut issuer: Issuer) -> Self {
+        Self {
+            name: issuer.name.clone().into(),
+            keys: Ring::lasting(issuer.take_keys()),
+            issuer,
+            seal: Seal::lasting(),
+        }
+    }
+}
+
+impl fmt::Debug for Issuers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Issuers")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
