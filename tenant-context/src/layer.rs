@@ -53,6 +53,8 @@ pub(crate) struct Shared<A> {
 pub(crate) struct Settings {
     pub(crate) public: PublicRoutes,
     internal: Vec<HeaderName>,
+    /// Internal headers that name no tenant.
+    asserted: Vec<HeaderName>,
     /// The marks of all internal and credential headers, and of the content type.
     marks: u64,
     pub(crate) challenge: Arc<Challenge>,
@@ -85,6 +87,7 @@ impl IdentityLayer<()> {
         let settings = Settings {
             public: PublicRoutes::default(),
             internal: Vec::new(),
+            asserted: Vec::new(),
             marks: mark(&header::CONTENT_TYPE),
             challenge: Arc::default(),
             cut_in_flight: false,
@@ -106,10 +109,20 @@ impl IdentityLayer<()> {
 
 impl IdentityLayerBuilder {
     /// Declares a route that is served without a credential, by method and template (axum's syntax:
-    /// `/docs/{*path}`). GET includes HEAD.
+    /// `/docs/{*path}`), as the router has it, names of parameters included. GET includes HEAD.
     /// A credential that is presented on it is still verified.
     pub fn public(mut self, method: Method, template: &str) -> Self {
         if let Err(error) = self.settings.public.declare(method, template) {
+            self.error.get_or_insert(error);
+        }
+        self
+    }
+
+    /// Declares a route that is not public although the template of a public one matches it: `/users/me`
+    /// beside a public `/users/{id}`. Inside of an axum `Router` that says which route it chose (its feature
+    /// `matched-path` and our feature `axum`) this is known without it.
+    pub fn not_public(mut self, method: Method, template: &str) -> Self {
+        if let Err(error) = self.settings.public.except(method, template) {
             self.error.get_or_insert(error);
         }
         self
@@ -122,6 +135,17 @@ impl IdentityLayerBuilder {
         settings.marks |= mark(&name);
         if !settings.internal.contains(&name) {
             settings.internal.push(name);
+        }
+        self
+    }
+
+    /// Adds a header in which your network says something else than a tenant (who the user is, say): it
+    /// is taken off every request and set apart for the [`Authenticate`], and is not compared.
+    pub fn asserted_header(mut self, name: HeaderName) -> Self {
+        let settings = &mut self.settings;
+        settings.marks |= mark(&name);
+        if !settings.asserted.contains(&name) {
+            settings.asserted.push(name);
         }
         self
     }
@@ -216,7 +240,8 @@ impl Settings {
             } else if self.credentials.contains(name) {
                 value.set_sensitive(true);
             }
-            if self.internal.contains(name) && found.last() != Some(name) {
+            let internal = self.internal.contains(name) || self.asserted.contains(name);
+            if internal && found.last() != Some(name) {
                 found.push(name.clone());
             }
         }
@@ -242,13 +267,15 @@ impl Settings {
         }
     }
 
-    /// Every internal header names the verified tenant, byte for byte.
+    /// Every internal header that names a tenant names the verified one, byte for byte.
     pub(crate) fn compare(
+        &self,
         tenant: &TenantContext,
         internal: &[(HeaderName, HeaderValue)],
     ) -> Result<(), Rejection> {
         if internal
             .iter()
+            .filter(|(name, _)| !self.asserted.contains(name) || self.internal.contains(name))
             .all(|(_, value)| value.as_bytes() == tenant.tenant_id().as_str().as_bytes())
         {
             Ok(())

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::{
     Challenge, Identity,
-    answer::{Answer, INVALID_TOKEN},
+    answer::Answer,
     render::{Protocol, grpc},
 };
 
@@ -224,7 +224,9 @@ impl Rejection {
         self
     }
 
-    pub(crate) fn with_identity(mut self, identity: Arc<Identity>) -> Self {
+    /// Names whose verified credential was refused, for the audit: the record goes to its tenant's
+    /// chain.
+    pub fn with_identity(mut self, identity: Arc<Identity>) -> Self {
         self.0.identity = Some(identity);
         self
     }
@@ -278,38 +280,7 @@ impl Rejection {
     fn challenges(&self) -> Vec<String> {
         let default = Challenge::default();
         let challenge = self.0.challenge.as_deref().unwrap_or(&default);
-        let error = match self.0.kind {
-            RejectionKind::CredentialMissing => String::new(),
-            RejectionKind::Malformed => r#", error="invalid_request""#.to_owned(),
-            RejectionKind::CredentialInvalid => {
-                format!(r#", error="invalid_token", error_description="{INVALID_TOKEN}""#)
-            }
-            RejectionKind::InsufficientScope => {
-                format!(
-                    r#", error="insufficient_scope", scope="{}""#,
-                    self.0.required_scopes.join(" ")
-                )
-            }
-            _ => return Vec::new(),
-        };
-        let realm = &challenge.realm;
-        let mut lines = Vec::with_capacity(2);
-        if challenge.bearer || self.0.kind == RejectionKind::InsufficientScope {
-            let metadata = challenge
-                .resource_metadata
-                .as_ref()
-                .map(|url| format!(r#", resource_metadata="{url}""#))
-                .unwrap_or_default();
-            lines.push(format!(r#"Bearer realm="{realm}"{error}{metadata}"#));
-        }
-        let asks = matches!(
-            self.0.kind,
-            RejectionKind::CredentialMissing | RejectionKind::CredentialInvalid
-        );
-        if challenge.api_key && asks {
-            lines.push(format!(r#"ApiKey realm="{realm}""#));
-        }
-        lines
+        challenge.lines(self.0.kind, &self.0.required_scopes)
     }
 
     /// The answer's status and headers, without a body: complete for gRPC (a trailers-only answer),
@@ -323,7 +294,6 @@ impl Rejection {
                 let headers = response.headers_mut();
                 headers.extend(self.0.headers.clone());
                 for line in self.challenges() {
-                    // Scopes come from the application's code: one that is no header text is left out.
                     if let Ok(value) = HeaderValue::try_from(line) {
                         headers.append(header::WWW_AUTHENTICATE, value);
                     }

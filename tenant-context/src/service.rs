@@ -43,13 +43,15 @@ pub(crate) fn admit<B>(
     let verified = match decision {
         Ok(tenant) => {
             trail.with(|facts| facts.identity = Some(Arc::clone(tenant.identity())));
-            Settings::compare(&tenant, internal).map(|()| Some(tenant))
+            settings.compare(&tenant, internal).map(|()| Some(tenant))
         }
         Err(rejection)
             if rejection.kind() == crate::RejectionKind::CredentialMissing
-                && settings
-                    .public
-                    .allows(request.method(), request.uri().path()) =>
+                && settings.public.allows(
+                    request.method(),
+                    request.uri().path(),
+                    request.extensions(),
+                ) =>
         {
             Ok(None)
         }
