@@ -104,6 +104,12 @@ impl TenantState {
         self.revision.load(Ordering::Acquire)
     }
 
+    /// How often the tenant has ceased to be active, by suspension or closure: what was kept for it under
+    /// another count may be somebody else's by now. One atomic load.
+    pub fn ends(&self) -> u64 {
+        self.live.read().epoch
+    }
+
     pub(crate) fn read(&self) -> Reading {
         self.live.read()
     }
