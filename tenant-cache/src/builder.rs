@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
-use tenant_context::{Clock, ConfigError, SystemClock};
+use tenant_context::{Clock, ConfigError, SystemClock, TenantState};
 
-use crate::{TenantCache, directory::Directory, store::Store};
+use crate::{
+    TenantCache,
+    bounds::{Bounds, Plan},
+    directory::Directory,
+    pool::Pool,
+};
 
 /// Builds a [`TenantCache`].
 #[derive(Clone, Debug)]
@@ -12,6 +17,8 @@ use crate::{TenantCache, directory::Directory, store::Store};
 pub struct TenantCacheBuilder {
     max_bytes: u64,
     max_bytes_per_tenant: Option<u64>,
+    floor: u64,
+    plan: Option<Plan>,
     max_tenants: usize,
     clock: Arc<dyn Clock>,
 }
@@ -21,6 +28,8 @@ impl Default for TenantCacheBuilder {
         Self {
             max_bytes: 64 << 20,
             max_bytes_per_tenant: None,
+            floor: 0,
+            plan: None,
             max_tenants: 100_000,
             clock: Arc::new(SystemClock::new()),
         }
@@ -38,6 +47,22 @@ impl TenantCacheBuilder {
     /// 4 KiB.
     pub fn max_bytes_per_tenant(mut self, bytes: u64) -> Self {
         self.max_bytes_per_tenant = Some(bytes);
+        self
+    }
+
+    /// The bytes that each tenant has for sure: while it holds no more, no neighbour's load takes anything of it away. Default 0.
+    ///
+    /// Floors are promised out of [`max_bytes`](Self::max_bytes), to tenants that have a partition now; when they
+    /// add up to it, a further tenant's floor is what is left, and the log says so.
+    pub fn guaranteed_bytes_per_tenant(mut self, bytes: u64) -> Self {
+        self.floor = bytes;
+        self
+    }
+
+    /// Floor and ceiling by a tenant's plan, in place of the same for all. Asked again when the tenant's record changes; it runs on the
+    /// request's way: keep it short.
+    pub fn bounds(mut self, plan: impl Fn(&TenantState) -> Bounds + Send + Sync + 'static) -> Self {
+        self.plan = Some(Plan::By(Arc::new(plan)));
         self
     }
 
@@ -78,14 +103,22 @@ impl TenantCacheBuilder {
                 self.max_bytes
             )));
         }
+        if self.floor > ceiling {
+            return Err(ConfigError::new(format!(
+                "TenantCache: `guaranteed_bytes_per_tenant` is {}, above `max_bytes_per_tenant`, which is {ceiling}; lower it",
+                self.floor
+            )));
+        }
         if self.max_tenants == 0 {
             return Err(ConfigError::new(
                 "TenantCache: `max_tenants` is 0; set it to the number of tenants you expect",
             ));
         }
+        let same = Bounds::ceiling(ceiling).floor(self.floor);
         Ok(TenantCache::new(
-            Store::new(self.max_bytes, ceiling),
-            Directory::new(self.max_tenants),
+            Pool::new(self.max_bytes),
+            Directory::new(self.max_tenants, self.plan.unwrap_or(Plan::Same(same))),
+            same,
             self.clock,
         ))
     }

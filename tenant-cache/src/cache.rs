@@ -2,61 +2,73 @@
 
 use std::{
     any::{TypeId, type_name},
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     fmt,
+    hash::BuildHasher,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
+use hashbrown::DefaultHashBuilder;
 use parking_lot::Mutex;
 use tenant_context::{
-    Clock, ConfigError, Monotonic, Rejection, SystemContext, TenantContext, TenantId,
+    Clock, ConfigError, Monotonic, Rejection, SystemContext, TenantContext, TenantId, TenantState,
 };
 
 use crate::{
-    Namespace, TenantCacheBuilder,
+    Namespace, Scope, TenantCacheBuilder,
+    bounds::{Bounds, Plan},
     directory::{Directory, Found},
+    entry::{Entry, Life},
     key::KeyWriter,
-    partition::{Partition, Seat},
-    store::{Place, Store},
+    marks::Tag,
+    partition::{Partition, Place, Seat},
+    pool::Pool,
+    stats::{CacheStats, StoredKey},
 };
 
 /// A cache with a partition for each tenant. Clones share it.
 ///
 /// What holds:
 /// - Whatever is read or written goes through a [`TenantContext`], and only to its own tenant's
-///   partition. Keys begin with the partition's number, which no other tenant ever has.
-/// - All partitions together stay within [`max_bytes`](crate::TenantCacheBuilder::max_bytes), apart from
-///   what the engine has yet to evict (it settles in batches of some hundred entries).
-/// - A partition that reaches [`max_bytes_per_tenant`](crate::TenantCacheBuilder::max_bytes_per_tenant) gives
-///   up entries of its own: those that are dead, then the oldest. So no tenant fills the whole cache.
-/// - [`purge`](Self::purge) is one atomic step and holds for the next read when it returns.
+///   partition, which is a map of its own. No look-up touches another's, so its time tells nothing about a neighbour.
+/// - All partitions together stay within [`max_bytes`](crate::TenantCacheBuilder::max_bytes): an insertion finds room before it
+///   stores.
+/// - A partition that reaches its ceiling gives up entries of its own: those that are dead, then those that were not
+///   read of late. One that holds no more than its floor loses nothing to others.
+/// - [`purge`](Self::purge) is one step and holds for the next read when it returns.
+/// - A tenant that is suspended or closed and comes back, also as somebody else under the same id, finds nothing of what was
+///   stored before.
 /// - Entries expire by the [`Clock`] that was given.
 ///
-/// What does not hold: there is no floor. While the whole cache is full, tenants compete for it (by
-/// moka's `TinyLFU`: what was asked for once does not displace what is asked for often), and several busy tenants can
-/// evict a quiet one's entries.
+/// Memory that purged and expired entries held goes back as anything is inserted, some entries with each; spawn
+/// [`maintenance`](Self::maintenance) for a bound in time.
 ///
 /// ```
 /// use tenant_cache::TenantCache;
 ///
-/// let cache = TenantCache::builder().max_bytes(64 << 20).max_bytes_per_tenant(8 << 20).build()?;
+/// let cache = TenantCache::builder()
+///     .max_bytes(64 << 20)
+///     .max_bytes_per_tenant(8 << 20)
+///     .guaranteed_bytes_per_tenant(64 << 10)
+///     .build()?;
 /// # Ok::<(), tenant_cache::ConfigError>(())
 /// ```
 #[derive(Clone)]
-pub struct TenantCache(Arc<Inner>);
+pub struct TenantCache(pub(crate) Arc<Inner>);
 
-struct Inner {
-    store: Store,
+pub(crate) struct Inner {
+    pool: Pool,
     directory: Directory,
+    /// What serves all tenants alike.
+    system: Arc<Partition>,
+    hasher: DefaultHashBuilder,
     clock: Arc<dyn Clock>,
     namespaces: Mutex<HashMap<String, Registered>>,
     layers: AtomicU64,
     authorities: AtomicU64,
-    purged: Mutex<VecDeque<Arc<Partition>>>,
-    purged_len: AtomicUsize,
 }
 
 struct Registered {
@@ -73,24 +85,11 @@ const FIRST_NAMESPACE: u32 = 2;
 /// The most namespaces of one cache: names are the application's, never a client's.
 const MAX_NAMESPACES: usize = 1024;
 
-/// How many entries of purged partitions one insertion drops on its way.
-const RECLAIM: usize = 8;
-
 /// Longer authorities get a number of their own, unshared.
 const MAX_AUTHORITY: usize = 16 << 10;
 
-/// Counters of one tenant's partition.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CacheStats {
-    /// Reads that found a value, values and responses together.
-    pub hits: u64,
-    /// Reads that found none.
-    pub misses: u64,
-    /// Bytes held, overhead included; what was purged or has expired counts until its memory was
-    /// given back.
-    pub bytes: u64,
-}
+/// How many slots an insertion looks through for dead entries, of whichever partition's turn it is.
+const LOOKED_THROUGH: usize = 16;
 
 impl TenantCache {
     /// A cache of 64 MiB, 8 MiB for each tenant, on the system's clock.
@@ -98,24 +97,28 @@ impl TenantCache {
         TenantCacheBuilder::default()
     }
 
-    pub(crate) fn new(store: Store, directory: Directory, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        pool: Pool,
+        directory: Directory,
+        system_bounds: Bounds,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let system = Arc::new(Partition::new());
+        pool.plan(&system, system_bounds);
         Self(Arc::new(Inner {
-            store,
+            pool,
             directory,
+            system,
+            hasher: DefaultHashBuilder::default(),
             clock,
             namespaces: Mutex::default(),
             layers: AtomicU64::new(1),
             authorities: AtomicU64::new(1),
-            purged: Mutex::default(),
-            purged_len: AtomicUsize::new(0),
         }))
     }
 
     /// A namespace for values of type `V`. Call it once and keep the handle; the same name gives the
     /// same namespace again.
-    ///
-    /// A value counts for the bytes of `V` itself. What it holds on the heap is not seen: give such
-    /// values a weight with [`namespace_weighed`](Self::namespace_weighed), or the bounds count too little.
     ///
     /// # Errors
     ///
@@ -125,30 +128,8 @@ impl TenantCache {
     where
         V: Clone + Send + Sync + 'static,
     {
-        self.namespace_weighed(name, |_| size_of::<V>())
-    }
-
-    /// A namespace whose values say how many bytes they take, heap included.
-    ///
-    /// ```
-    /// # let cache = tenant_cache::TenantCache::builder().build()?;
-    /// let reports = cache.namespace_weighed::<String>("report", |report| size_of::<String>() + report.capacity())?;
-    /// # Ok::<(), tenant_cache::ConfigError>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`namespace`](Self::namespace).
-    pub fn namespace_weighed<V>(
-        &self,
-        name: &str,
-        weigh: impl Fn(&V) -> usize + Send + Sync + 'static,
-    ) -> Result<Namespace<V>, ConfigError>
-    where
-        V: Clone + Send + Sync + 'static,
-    {
         let number = self.register(name, TypeId::of::<V>(), type_name::<V>())?;
-        Ok(Namespace::new(self.clone(), number, Arc::new(weigh)))
+        Ok(Namespace::new(self.clone(), number))
     }
 
     fn register(
@@ -195,51 +176,100 @@ impl TenantCache {
     }
 
     /// Forgets all that is stored for the context's tenant, values and responses: no read that begins
-    /// after this returns finds any of it, and no response that was being made meanwhile is stored. One
-    /// atomic step; the memory comes back as further values are inserted, by whatever tenant.
+    /// after this returns finds any of it, and nothing that was being loaded or answered meanwhile is stored. One step,
+    /// however much there is; the memory goes back in portions.
     ///
     /// # Errors
     ///
     /// The purge is done in any case; the error says that the context has ended.
-    pub fn purge(&self, tenant: &TenantContext) -> Result<(), Rejection> {
-        self.purge_tenant_id(tenant.tenant_id());
-        tenant.check()
+    pub fn purge(&self, scope: &impl Scope) -> Result<(), Rejection> {
+        if let Some(room) = scope.partition(self) {
+            self.0.pool.discard(room.partition().purge());
+        }
+        scope.holds()
     }
 
     /// [`purge`](Self::purge) for work that belongs to no tenant, such as its offboarding.
     pub fn purge_tenant(&self, system: &SystemContext, tenant: &TenantId) {
         tracing::info!(task = system.task(), %tenant, "a tenant's cache is purged");
-        self.purge_tenant_id(tenant);
+        // None there, nothing stored.
+        if let Some(partition) = self.0.directory.known(tenant) {
+            self.0.pool.discard(partition.purge());
+        }
     }
 
-    /// The counters of the context's tenant.
+    /// Forgets the tenant's values and responses that carry this tag ([`Keep::tag`](crate::Keep::tag); a response's
+    /// [`surrogate_key`](crate::ResponseCacheLayerBuilder::surrogate_key)), and those that are being made now: no read that begins after this
+    /// returns finds any. One step, however many there are.
+    ///
+    /// Tags are kept as hashes in 256 cells: an entry with another tag of the same cell may be forgotten too.
+    ///
+    /// # Errors
+    ///
+    /// It is done in any case; the error says that the context has ended.
+    pub fn invalidate_tag(&self, scope: &impl Scope, tag: &str) -> Result<(), Rejection> {
+        if let Some(room) = scope.partition(self) {
+            room.partition().marks.mark(self.tag(tag));
+        }
+        scope.holds()
+    }
+
+    /// The counters of the context's tenant, and of it alone.
     ///
     /// # Errors
     ///
     /// The rejection to answer with if the context has ended.
-    pub fn stats(&self, tenant: &TenantContext) -> Result<CacheStats, Rejection> {
-        tenant.check()?;
-        let Some(partition) = self.0.directory.known(tenant.tenant_id()) else {
-            return Ok(CacheStats::default());
-        };
-        Ok(CacheStats {
-            hits: partition.hits.load(Ordering::Relaxed),
-            misses: partition.misses.load(Ordering::Relaxed),
-            bytes: partition.bytes(),
-        })
+    pub fn stats(&self, scope: &impl Scope) -> Result<CacheStats, Rejection> {
+        scope.holds()?;
+        Ok(scope
+            .partition(self)
+            .map_or_else(CacheStats::default, |room| CacheStats::of(room.partition())))
     }
 
-    fn purge_tenant_id(&self, tenant: &TenantId) {
-        // Entries and identities keep their partition in the directory: none there, nothing stored.
-        let Some(partition) = self.0.directory.known(tenant) else {
-            return;
+    /// The keys that are stored for the context's tenant, with the namespace and the size of each: for a customer's
+    /// question what is kept of it. At most as many as the tenant's ceiling holds.
+    ///
+    /// # Errors
+    ///
+    /// The rejection to answer with if the context has ended.
+    pub fn export_keys(&self, scope: &impl Scope) -> Result<Vec<StoredKey>, Rejection> {
+        scope.holds()?;
+        let names: HashMap<u32, String> = {
+            let known = self.0.namespaces.lock();
+            let named = known.iter().map(|(name, it)| (it.number, name.clone()));
+            named.collect()
         };
-        partition.purge();
-        if partition.enqueue() {
-            let mut purged = self.0.purged.lock();
-            purged.push_back(partition);
-            self.0.purged_len.store(purged.len(), Ordering::Release);
-        }
+        let Some(room) = scope.partition(self) else {
+            return Ok(Vec::new());
+        };
+        let partition = room.partition();
+        Ok(StoredKey::all(partition, &names, self.now()))
+    }
+
+    /// Other bounds, from now on: each tenant's are asked anew with its next request.
+    pub fn set_bounds(&self, plan: impl Fn(&TenantState) -> Bounds + Send + Sync + 'static) {
+        self.0.directory.set_plan(Plan::By(Arc::new(plan)));
+    }
+
+    /// Bytes of all tenants together, purged memory that has not yet gone back included.
+    pub fn total_bytes(&self) -> u64 {
+        self.0.pool.total()
+    }
+
+    /// How many of the context's tenant's keys are being loaded now.
+    ///
+    /// # Errors
+    ///
+    /// The rejection to answer with if the context has ended.
+    pub fn loads(&self, scope: &impl Scope) -> Result<usize, Rejection> {
+        scope.holds()?;
+        let room = scope.partition(self);
+        Ok(room.map_or(0, |room| room.partition().flights.lock().len()))
+    }
+
+    /// How many tenants have a partition now.
+    pub fn tenants(&self) -> usize {
+        self.0.directory.len()
     }
 
     pub(crate) fn now(&self) -> Monotonic {
@@ -250,12 +280,30 @@ impl TenantCache {
         &*self.0.clock
     }
 
-    pub(crate) fn store(&self) -> &Store {
-        &self.0.store
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.0.pool
+    }
+
+    pub(crate) fn system(&self) -> &Arc<Partition> {
+        &self.0.system
+    }
+
+    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
+        self.0.hasher.hash_one(key)
+    }
+
+    /// An application's tag.
+    pub(crate) fn tag(&self, tag: &str) -> Tag {
+        self.0.hasher.hash_one((0_u8, tag))
+    }
+
+    /// What invalidates the responses to one target of one layer.
+    pub(crate) fn target_tag(&self, layer: u64, target: &[u8]) -> Tag {
+        self.0.hasher.hash_one((1_u8, layer, target))
     }
 
     pub(crate) fn seat<'c>(&self, tenant: &'c TenantContext) -> Option<Found<'c>> {
-        self.0.directory.seat(tenant, || self.now())
+        self.0.directory.seat(tenant, &self.0.pool, || self.now())
     }
 
     /// A number that no other layer of this cache has.
@@ -263,39 +311,10 @@ impl TenantCache {
         self.0.layers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Stores a value, dropping a few entries of purged partitions on the way.
-    pub(crate) fn insert<T: Send + Sync + 'static>(
-        &self,
-        place: Place<'_>,
-        value: T,
-        weight: u64,
-        now: Monotonic,
-    ) -> bool {
-        if self.0.purged_len.load(Ordering::Acquire) != 0 {
-            self.reclaim();
-        }
-        self.0.store.insert(place, value, weight, now)
-    }
-
-    fn reclaim(&self) {
-        let next = {
-            let mut purged = self.0.purged.lock();
-            let next = purged.pop_front();
-            self.0.purged_len.store(purged.len(), Ordering::Release);
-            next
-        };
-        let Some(partition) = next else { return };
-        // Before the look, so that a purge from here on queues the partition again.
-        partition.dequeue();
-        let (keys, more) = partition.take_dead(RECLAIM);
-        for key in keys {
-            self.0.store.remove(&key);
-        }
-        if more && partition.enqueue() {
-            let mut purged = self.0.purged.lock();
-            purged.push_back(partition);
-            self.0.purged_len.store(purged.len(), Ordering::Release);
-        }
+    /// A little of the work that nobody waits for.
+    pub(crate) fn tidy(&self) {
+        let now = self.now();
+        self.0.directory.visit(&self.0.pool, LOOKED_THROUGH, now);
     }
 
     /// The number that stands for an identity's authority in keys, and for no other authority.
@@ -307,28 +326,40 @@ impl TenantCache {
             .get_or_init(|| self.intern(&seat.partition, tenant.authority()))
     }
 
-    fn intern(&self, partition: &Partition, authority: &[u8]) -> u64 {
+    fn intern(&self, partition: &Arc<Partition>, authority: &[u8]) -> u64 {
         let fresh = || self.0.authorities.fetch_add(1, Ordering::Relaxed);
         if authority.len() > MAX_AUTHORITY {
             return fresh();
         }
-        let epoch = partition.epoch();
-        let mut key = KeyWriter::begin(partition.number(), epoch.generation, AUTHORITIES);
+        let generation = partition.epoch().generation;
+        let mut key = KeyWriter::begin(AUTHORITIES, 0);
         key.bytes(authority);
-        let now = self.now();
-        let known = self.0.store.get(key.as_bytes(), now);
+        let (hash, now) = (self.hash(key.as_bytes()), self.now());
+        let known = partition.find(hash, key.as_bytes(), now);
         if let Some(number) = known.as_ref().and_then(|entry| entry.value::<u64>()) {
             return *number;
         }
         let number = fresh();
         let place = Place {
-            partition,
-            epoch,
+            hash,
             key: key.as_bytes(),
-            expires_at: Monotonic::MAX,
+            generation,
         };
-        self.insert(place, number, 8, now);
+        let entry = Arc::new(Entry::new(Life::default(), number));
+        self.0.pool.insert(partition, place, entry, 8, now);
         number
+    }
+}
+
+impl Inner {
+    /// A round of maintenance: every partition is looked through once.
+    pub(crate) fn maintain(&self) {
+        let now = self.clock.coarse_monotonic();
+        self.pool.sweep(&self.system, usize::MAX, now);
+        for _ in 0..self.directory.len() {
+            self.directory.visit(&self.pool, usize::MAX, now);
+        }
+        while self.pool.unload(usize::MAX) {}
     }
 }
 
@@ -339,40 +370,10 @@ impl fmt::Debug for TenantCache {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
-    use std::time::Duration;
     use tenant_testkit::{ManualClock, claims, context, context_with, tenants};
-
-    const MINUTE: Duration = Duration::from_secs(60);
-
-    #[test]
-    fn i6_all_tenants_together_stay_within_the_bound() {
-        let names: Vec<String> = (0..40).map(|n| format!("tenant-{n}")).collect();
-        let ids: Vec<&str> = names.iter().map(String::as_str).collect();
-        let clock = ManualClock::new();
-        let tenants = tenants(&ids, &clock);
-        let cache = TenantCache::builder()
-            .clock(clock)
-            .max_bytes(256 << 10)
-            .max_bytes_per_tenant(64 << 10)
-            .build()
-            .unwrap();
-        let values = cache.namespace_weighed::<Vec<u8>>("n", Vec::len).unwrap();
-        let callers: Vec<_> = ids.iter().map(|id| context(&tenants, id, "ada")).collect();
-        for n in 0..50_u32 {
-            for caller in &callers {
-                values.insert(caller, &n, vec![0; 1000], MINUTE).unwrap();
-            }
-        }
-        let held = cache.store().settle();
-        assert!(held <= 256 << 10, "{held}");
-        let charged: u64 = callers
-            .iter()
-            .map(|caller| cache.stats(caller).unwrap().bytes)
-            .sum();
-        assert_eq!(charged, held, "what the engine evicts is given back");
-    }
 
     #[test]
     fn equal_authorities_have_one_number_and_others_another() {

@@ -1,6 +1,7 @@
 //! All partitions, found by tenant.
 
 use std::{
+    collections::VecDeque,
     ops::Deref,
     sync::{
         Arc,
@@ -9,17 +10,26 @@ use std::{
 };
 
 use dashmap::{DashMap, Entry};
-use tenant_context::{InstanceId, Monotonic, TenantContext, TenantId};
+use parking_lot::{Mutex, RwLock};
+use tenant_context::{InstanceId, Monotonic, TenantContext, TenantId, TenantState, TenantStatus};
 
-use crate::partition::{Partition, Seat};
+use crate::{
+    bounds::{Bounds, Plan},
+    partition::{Partition, Seat},
+    pool::Pool,
+};
 
 /// The partitions of one cache. A partition is never made twice while anything refers to it or it
-/// holds an entry; at capacity, those that nothing refers to are dropped.
+/// holds an entry; one that is empty and that nothing refers to is dropped.
 pub(crate) struct Directory {
     instance: InstanceId,
     partitions: DashMap<TenantId, Arc<Partition>>,
+    /// All of them in rotation, for the search for dead entries.
+    round: Mutex<VecDeque<TenantId>>,
     capacity: usize,
-    next: AtomicU64,
+    plan: RwLock<Plan>,
+    /// Counts plans; part of what a partition calls its revision.
+    plans: AtomicU64,
     /// Monotonic nanoseconds before which a full directory is not searched again.
     next_search: AtomicU64,
     warned: AtomicBool,
@@ -27,6 +37,9 @@ pub(crate) struct Directory {
 
 /// Nanoseconds between two searches of a full directory.
 const SEARCH_INTERVAL: u64 = 1_000_000_000;
+
+/// A change of plans moves the revision further than a tenant's records ever do.
+const PLAN_STEP: u64 = 1 << 40;
 
 /// An identity's seat: attached to it, or made for this call.
 pub(crate) enum Found<'a> {
@@ -46,12 +59,14 @@ impl Deref for Found<'_> {
 }
 
 impl Directory {
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize, plan: Plan) -> Self {
         Self {
             instance: InstanceId::new(),
             partitions: DashMap::new(),
+            round: Mutex::default(),
             capacity,
-            next: AtomicU64::new(1),
+            plan: RwLock::new(plan),
+            plans: AtomicU64::new(0),
             next_search: AtomicU64::new(0),
             warned: AtomicBool::new(false),
         }
@@ -62,13 +77,21 @@ impl Directory {
     pub(crate) fn seat<'c>(
         &self,
         tenant: &'c TenantContext,
+        pool: &Pool,
         now: impl FnOnce() -> Monotonic,
     ) -> Option<Found<'c>> {
-        let attachments = tenant.attachments();
+        let (state, attachments) = (tenant.tenant(), tenant.attachments());
+        let revision = self.revision(state);
         if let Some(seat) = attachments.get::<Seat>(self.instance, 0) {
+            if !seat.partition.is_current(state, revision) {
+                self.take_over(&seat.partition, state, revision, pool);
+            }
             return Some(Found::Attached(seat));
         }
-        let partition = self.partition(tenant.tenant_id(), now)?;
+        let partition = self.partition(tenant.tenant_id(), pool, now)?;
+        if !partition.is_current(state, revision) {
+            self.take_over(&partition, state, revision, pool);
+        }
         let seat = Arc::new(Seat::new(partition));
         attachments.attach(self.instance, 0, Arc::clone(&seat));
         // Another thread may have been first: then its seat is the identity's.
@@ -86,11 +109,86 @@ impl Directory {
             .map(|partition| Arc::clone(&partition))
     }
 
-    fn partition(&self, id: &TenantId, now: impl FnOnce() -> Monotonic) -> Option<Arc<Partition>> {
+    pub(crate) fn len(&self) -> usize {
+        self.partitions.len()
+    }
+
+    pub(crate) fn set_plan(&self, plan: Plan) {
+        let mut place = self.plan.write();
+        *place = plan;
+        self.plans.fetch_add(PLAN_STEP, Ordering::AcqRel);
+    }
+
+    /// Looks for dead entries among the next `most` slots of the partition whose turn it is, and drops it if nobody
+    /// needs it.
+    pub(crate) fn visit(&self, pool: &Pool, most: usize, now: Monotonic) {
+        let Some(mut round) = self.round.try_lock() else {
+            return;
+        };
+        let Some(id) = round.pop_front() else { return };
+        if let Some(partition) = self.known(&id) {
+            drop(round);
+            pool.sweep(&partition, most, now);
+            drop(partition);
+            round = self.round.lock();
+        }
+        // New references come from the map only, and its shard is locked.
+        let gone = self
+            .partitions
+            .remove_if(&id, |_, partition| is_free(partition));
+        match gone {
+            Some((_, partition)) => pool.release_floor(&partition),
+            None if self.partitions.contains_key(&id) => round.push_back(id),
+            None => {}
+        }
+    }
+
+    fn revision(&self, state: &TenantState) -> u64 {
+        self.plans
+            .load(Ordering::Acquire)
+            .wrapping_add(state.revision())
+    }
+
+    fn take_over(
+        &self,
+        partition: &Partition,
+        state: &Arc<TenantState>,
+        revision: u64,
+        pool: &Pool,
+    ) {
+        // Nothing is served to a tenant that may not act; what it had goes when it comes back.
+        if state.status() != TenantStatus::Active {
+            return;
+        }
+        // The application's code runs before any lock is held.
+        let plan = self.plan.read().clone();
+        let bounds = plan.of(state);
+        partition.take_over(
+            state,
+            revision,
+            |room| pool.discard(room),
+            || self.apply(partition, bounds, pool),
+        );
+    }
+
+    fn apply(&self, partition: &Partition, bounds: Bounds, pool: &Pool) {
+        if !pool.plan(partition, bounds) && !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "the tenants' floors add up to more than `max_bytes`: a tenant got what was left; raise the one or lower the other"
+            );
+        }
+    }
+
+    fn partition(
+        &self,
+        id: &TenantId,
+        pool: &Pool,
+        now: impl FnOnce() -> Monotonic,
+    ) -> Option<Arc<Partition>> {
         if let Some(partition) = self.known(id) {
             return Some(partition);
         }
-        if self.partitions.len() >= self.capacity && !self.make_room(now()) {
+        if self.partitions.len() >= self.capacity && !self.make_room(pool, now()) {
             if !self.warned.swap(true, Ordering::Relaxed) {
                 tracing::warn!(
                     capacity = self.capacity,
@@ -99,16 +197,17 @@ impl Directory {
             }
             return None;
         }
+        let mut round = self.round.lock();
         Some(match self.partitions.entry(id.clone()) {
             Entry::Occupied(found) => Arc::clone(found.get()),
             Entry::Vacant(place) => {
-                let number = self.next.fetch_add(1, Ordering::Relaxed);
-                Arc::clone(place.insert(Arc::new(Partition::new(number))).value())
+                round.push_back(id.clone());
+                Arc::clone(place.insert(Arc::new(Partition::new())).value())
             }
         })
     }
 
-    fn make_room(&self, now: Monotonic) -> bool {
+    fn make_room(&self, pool: &Pool, now: Monotonic) -> bool {
         let now = now.as_nanos();
         let due = self.next_search.load(Ordering::Acquire);
         let next = now.saturating_add(SEARCH_INTERVAL);
@@ -118,10 +217,21 @@ impl Directory {
                 .compare_exchange(due, next, Ordering::AcqRel, Ordering::Acquire)
                 .is_ok()
         {
-            // New references come from the map only, and its shard is locked.
-            self.partitions
-                .retain(|_, partition| Arc::strong_count(partition) > 1 || !partition.is_empty());
+            let mut round = self.round.lock();
+            self.partitions.retain(|_, partition| {
+                let free = is_free(partition);
+                if free {
+                    pool.release_floor(partition);
+                }
+                !free
+            });
+            round.retain(|id| self.partitions.contains_key(id));
         }
         self.partitions.len() < self.capacity
     }
+}
+
+/// Whether nothing but the directory knows it, and it holds nothing.
+fn is_free(partition: &Arc<Partition>) -> bool {
+    Arc::strong_count(partition) == 1 && partition.is_empty()
 }

@@ -1,6 +1,6 @@
 //! Keys: injective bytes, whose first part is always the tenant's.
 
-use std::fmt;
+use std::{convert::Infallible, fmt};
 
 use smallvec::SmallVec;
 
@@ -8,9 +8,11 @@ use smallvec::SmallVec;
 ///
 /// The encoding is injective over all types here taken together: `7_u32`, `7_u64` and `"7"` are three
 /// keys, and so are `("a:b", "c")` and `("a", "b:c")`. A key never names its tenant, and cannot:
-/// the partition, its generation and the namespace are written before it, at fixed width.
+/// each tenant's entries are in a map of their own, and the namespace and its version are
+/// written before the key, at fixed width.
 ///
-/// A type of your own writes its parts as one tuple:
+/// A type that serde can serialise is a key as [`Serialized`](crate::Serialized). A type of your own writes its parts as one
+/// tuple:
 ///
 /// ```
 /// use tenant_cache::{CacheKey, KeyWriter};
@@ -55,13 +57,19 @@ mod tag {
 }
 
 impl KeyWriter {
-    /// Begins a key: three numbers at fixed width.
-    pub(crate) fn begin(partition: u64, generation: u64, namespace: u32) -> Self {
+    /// Begins a key: two numbers at fixed width.
+    pub(crate) fn begin(namespace: u32, version: u32) -> Self {
         let mut bytes = SmallVec::new();
-        bytes.extend_from_slice(&partition.to_be_bytes());
-        bytes.extend_from_slice(&generation.to_be_bytes());
         bytes.extend_from_slice(&namespace.to_be_bytes());
+        bytes.extend_from_slice(&version.to_be_bytes());
         Self(bytes)
+    }
+
+    /// The namespace that a key of [`begin`](Self::begin) was begun with.
+    pub(crate) fn namespace_of(key: &[u8]) -> Option<(u32, &[u8])> {
+        let (namespace, rest) = key.split_first_chunk::<4>()?;
+        let (_version, rest) = rest.split_first_chunk::<4>()?;
+        Some((u32::from_be_bytes(*namespace), rest))
     }
 
     /// Adds bytes.
@@ -81,6 +89,31 @@ impl KeyWriter {
         for part in parts {
             self.enclosed(*part);
         }
+        self
+    }
+
+    /// Adds parts that `write` adds, enclosed as one.
+    pub(crate) fn enclosing<E>(
+        &mut self,
+        write: impl FnOnce(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let at = self.0.len();
+        self.length(0);
+        let begin = self.0.len();
+        write(self)?;
+        let written = self.0.len().saturating_sub(begin);
+        let written = u64::try_from(written).unwrap_or(u64::MAX).to_be_bytes();
+        if let Some(place) = self.0.get_mut(at..begin)
+            && place.len() == LENGTH
+        {
+            place.copy_from_slice(&written);
+        }
+        Ok(())
+    }
+
+    /// Adds one byte that says what follows.
+    pub(crate) fn tag(&mut self, tag: u8) -> &mut Self {
+        self.0.push(tag);
         self
     }
 
@@ -104,17 +137,11 @@ impl KeyWriter {
     /// The length is written once it is known: a part cannot run into its neighbour, whatever its
     /// own encoding is.
     fn enclosed(&mut self, part: &dyn CacheKey) {
-        let at = self.0.len();
-        self.length(0);
-        let begin = self.0.len();
-        part.encode(self);
-        let written = self.0.len().saturating_sub(begin);
-        let written = u64::try_from(written).unwrap_or(u64::MAX).to_be_bytes();
-        if let Some(place) = self.0.get_mut(at..begin)
-            && place.len() == LENGTH
-        {
-            place.copy_from_slice(&written);
-        }
+        let written: Result<(), Infallible> = self.enclosing(|key| {
+            part.encode(key);
+            Ok(())
+        });
+        written.ok();
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
@@ -233,7 +260,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn encode(key: &(impl CacheKey + ?Sized)) -> Vec<u8> {
-        let mut writer = KeyWriter::begin(1, 2, 3);
+        let mut writer = KeyWriter::begin(1, 2);
         key.encode(&mut writer);
         writer.as_bytes().to_vec()
     }
@@ -351,18 +378,17 @@ mod tests {
 
     #[test]
     fn i2_the_prefix_is_not_the_keys_to_write() {
-        let prefix = |partition, generation, namespace| {
-            let mut writer = KeyWriter::begin(partition, generation, namespace);
+        let prefix = |namespace, version| {
+            let mut writer = KeyWriter::begin(namespace, version);
             writer.text("key");
             writer.as_bytes().to_vec()
         };
         let all = [
-            prefix(1, 1, 1),
-            prefix(2, 1, 1),
-            prefix(1, 2, 1),
-            prefix(1, 1, 2),
-            prefix(1, 256, 1),
-            prefix(256, 1, 1),
+            prefix(1, 1),
+            prefix(2, 1),
+            prefix(1, 2),
+            prefix(256, 1),
+            prefix(1, 256),
         ];
         for (n, one) in all.iter().enumerate() {
             for other in all.iter().skip(n + 1) {

@@ -10,7 +10,7 @@ use crate::{
     ResponseCache, TenantCache,
     cache::RESPONSES,
     key::KeyWriter,
-    partition::{Epoch, Partition},
+    marks::Tag,
     plan::{Forward, Plan},
     target::Target,
 };
@@ -210,17 +210,15 @@ impl Shared {
             .is_some_and(|routes| routes.at(path).is_ok())
     }
 
+    /// What invalidates all of a tenant's responses.
+    pub(crate) fn all_responses(&self) -> Tag {
+        self.cache.target_tag(0, b"")
+    }
+
     /// The key of a response: `authority` is `None` on a shared route.
-    pub(crate) fn key(
-        &self,
-        partition: &Partition,
-        epoch: Epoch,
-        authority: Option<u64>,
-        target: &Target,
-    ) -> KeyWriter {
-        let mut key = KeyWriter::begin(partition.number(), epoch.generation, RESPONSES);
-        key.bytes(&epoch.responses.unwrap_or_default().to_be_bytes())
-            .bytes(&self.number.to_be_bytes());
+    pub(crate) fn key(&self, authority: Option<u64>, target: &Target) -> KeyWriter {
+        let mut key = KeyWriter::begin(RESPONSES, 0);
+        key.bytes(&self.number.to_be_bytes());
         match authority {
             None => key.bytes(&[]),
             Some(number) => key.bytes(&number.to_be_bytes()),

@@ -1,8 +1,8 @@
 //! A cache with a partition for each tenant, and an HTTP response cache on it.
 //!
 //! Nothing here can be read or written without the proof of who is asking
-//! ([`TenantContext`]), and no key can name another tenant: the tenant's partition is
-//! written into every key before the caller's part, which is encoded injectively.
+//! ([`TenantContext`]), and no key can name another tenant: each tenant's entries are in a map of their own, under keys
+//! that are encoded injectively.
 //!
 //! # Values
 //!
@@ -17,11 +17,11 @@
 //!     .max_bytes_per_tenant(8 << 20)
 //!     .clock(clock.clone())
 //!     .build()?;
-//! let rates = cache.namespace::<u64>("rate")?;
+//! let rates = cache.namespace::<u64>("rate")?.ttl(Duration::from_secs(60));
 //!
 //! let tenants = tenants(&["acme", "globex"], &clock);
 //! let (acme, globex) = (context(&tenants, "acme", "ada"), context(&tenants, "globex", "eve"));
-//! rates.insert(&acme, &("EUR", "USD"), 108, Duration::from_secs(60))?;
+//! rates.insert(&acme, &("EUR", "USD"), 108)?;
 //! assert_eq!(rates.get(&acme, &("EUR", "USD"))?, Some(108));
 //! assert_eq!(rates.get(&globex, &("EUR", "USD"))?, None);
 //!
@@ -55,41 +55,59 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | the cache, its bounds, purging | [`TenantCache`], [`TenantCacheBuilder`], [`CacheStats`] |
-//! | values | [`Namespace`] |
-//! | keys | [`CacheKey`], [`KeyWriter`] |
+//! | the cache, its bounds, purging | [`TenantCache`], [`TenantCacheBuilder`], [`Bounds`], [`CacheStats`], [`StoredKey`] |
+//! | values | [`Namespace`], [`Keep`], [`Scope`] |
+//! | keys | [`CacheKey`], [`KeyWriter`], [`Serialized`] |
 //! | responses | [`layer`], [`ResponseCacheLayer`], [`ResponseCacheLayerBuilder`] |
 //! | the layer's service, future and body | [`ResponseCache`], [`ResponseFuture`], [`CacheBody`] |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
+mod bounds;
 mod builder;
 mod cache;
 mod cache_control;
 mod directory;
+mod entry;
+mod flight;
 mod future;
+mod keep;
 mod key;
 mod layer;
+mod load;
+mod maintenance;
+mod marks;
 mod namespace;
 mod partition;
 mod plan;
 mod policy;
+mod pool;
+mod room;
+mod scope;
+mod serialized;
 mod service;
+mod stats;
 mod status;
-mod store;
 mod stored;
 mod target;
 
-pub use tenant_context::{ConfigError, Rejection, SystemContext, TenantContext, TenantId};
+pub use tenant_context::{
+    ConfigError, Rejection, SystemContext, TenantContext, TenantId, TenantState,
+};
 
 pub use self::{
     body::CacheBody,
+    bounds::Bounds,
     builder::TenantCacheBuilder,
-    cache::{CacheStats, TenantCache},
+    cache::TenantCache,
     future::ResponseFuture,
+    keep::Keep,
     key::{CacheKey, KeyWriter},
     layer::{ResponseCacheLayer, ResponseCacheLayerBuilder, layer},
     namespace::Namespace,
+    scope::Scope,
+    serialized::Serialized,
     service::ResponseCache,
+    stats::{CacheStats, StoredKey},
 };

@@ -2,133 +2,367 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tenant_context::{Rejection, TenantContext};
+use tenant_context::{Monotonic, Rejection};
 
-use crate::{CacheKey, TenantCache, key::KeyWriter, store::Place};
+use crate::{
+    CacheKey, Keep, Scope, TenantCache,
+    entry::{AnyEntry, Entry, Life},
+    key::KeyWriter,
+    load::Slot,
+    partition::{Epoch, Partition, Place},
+};
 
 type Weigh<V> = Arc<dyn Fn(&V) -> usize + Send + Sync>;
+type KeepBy<V> = Arc<dyn Fn(&V) -> Keep + Send + Sync>;
 
 /// Values of one type under one name, apart for each tenant. Made by [`TenantCache::namespace`];
 /// clones are the same namespace.
 ///
 /// Every call takes the proof of who is asking, and only that tenant's values can be met. A key is any
-/// [`CacheKey`]; there is no call that takes a whole key.
+/// [`CacheKey`], or any serialisable type as [`Serialized`](crate::Serialized); there is no call that takes a whole key.
 ///
 /// ```
 /// use std::time::Duration;
-/// use tenant_cache::{Namespace, Rejection, TenantContext};
+/// use tenant_cache::{ConfigError, Namespace, Rejection, TenantCache, TenantContext};
 ///
 /// #[derive(Clone)]
 /// struct Invoice { cents: u64 }
 ///
-/// fn total(invoices: &Namespace<Invoice>, tenant: &TenantContext, id: u64) -> Result<u64, Rejection> {
-///     if let Some(invoice) = invoices.get(tenant, &id)? {
-///         return Ok(invoice.cents);
-///     }
-///     let invoice = Invoice { cents: 1200 };                 // from the database
-///     invoices.insert(tenant, &id, invoice.clone(), Duration::from_secs(60))?;
-///     Ok(invoice.cents)
+/// fn open(cache: &TenantCache) -> Result<Namespace<Invoice>, ConfigError> {
+///     Ok(cache.namespace::<Invoice>("invoice")?.ttl(Duration::from_secs(60)))
+/// }
+///
+/// async fn total(invoices: &Namespace<Invoice>, tenant: &TenantContext, id: u64) -> Result<u64, Rejection> {
+///     let load = async { Ok::<_, Rejection>(Invoice { cents: 1200 }) };     // from the database
+///     Ok(invoices.get_or_try_insert_with(tenant, &id, load).await?.cents)
 /// }
 /// ```
 pub struct Namespace<V> {
-    cache: TenantCache,
+    pub(crate) cache: TenantCache,
     number: u32,
+    version: u32,
+    pub(crate) ttl: Duration,
+    pub(crate) negative_ttl: Option<Duration>,
+    idle: Option<Duration>,
+    stale: Duration,
     weigh: Weigh<V>,
+    keep: Option<KeepBy<V>>,
+}
+
+/// Where a key is: its bytes and their hash.
+pub(crate) struct At {
+    pub(crate) key: KeyWriter,
+    pub(crate) hash: u64,
+}
+
+impl At {
+    pub(crate) fn key(&self) -> &[u8] {
+        self.key.as_bytes()
+    }
 }
 
 impl<V: Clone + Send + Sync + 'static> Namespace<V> {
-    pub(crate) fn new(cache: TenantCache, number: u32, weigh: Weigh<V>) -> Self {
+    pub(crate) fn new(cache: TenantCache, number: u32) -> Self {
         Self {
             cache,
             number,
-            weigh,
+            version: 0,
+            ttl: Duration::from_secs(60),
+            negative_ttl: None,
+            idle: None,
+            stale: Duration::ZERO,
+            weigh: Arc::new(|_| size_of::<V>()),
+            keep: None,
         }
     }
 
-    /// The tenant's value for this key, if it has one that has not expired.
+    /// How long a value is fresh. Default one minute; a [`Keep`] may say otherwise.
+    #[must_use]
+    pub const fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// After how long without a read a value is forgotten. Default: not before its `ttl`.
+    #[must_use]
+    pub const fn idle(mut self, idle: Duration) -> Self {
+        self.idle = Some(idle);
+        self
+    }
+
+    /// How long it is remembered that there is no value, for
+    /// [`get_or_try_find_with`](Self::get_or_try_find_with). Default: not at all.
+    #[must_use]
+    pub const fn negative_ttl(mut self, ttl: Duration) -> Self {
+        self.negative_ttl = Some(ttl);
+        self
+    }
+
+    /// How long after its `ttl` a value may still be served while it is loaded anew: the first caller who finds it stale
+    /// loads it and waits, all others meanwhile get the stale one. Default: not at all.
+    #[must_use]
+    pub const fn stale_while_revalidate(mut self, stale: Duration) -> Self {
+        self.stale = stale;
+        self
+    }
+
+    /// The version of what the values mean. Default 0. Values of another version are not found: raise it when a
+    /// deployment reads the same type in another way.
+    #[must_use]
+    pub const fn version(mut self, version: u32) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// How many bytes a value takes, heap included. Default: the bytes of `V` itself; what it holds on the heap is not
+    /// seen then, and the bounds count too little.
     ///
-    /// Allocates nothing for keys that encode in some 230 bytes, apart from what cloning the value does.
+    /// ```
+    /// # let cache = tenant_cache::TenantCache::builder().build()?;
+    /// let reports = cache.namespace::<String>("report")?.weigh(|report| size_of::<String>() + report.capacity());
+    /// # Ok::<(), tenant_cache::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn weigh(mut self, weigh: impl Fn(&V) -> usize + Send + Sync + 'static) -> Self {
+        self.weigh = Arc::new(weigh);
+        self
+    }
+
+    /// How a value that was loaded or inserted without a [`Keep`] of its own is kept: its time to live and its tags, from the
+    /// value itself.
+    ///
+    /// An error is cached by asking for it: a `Namespace<Result<V, E>>` whose errors are kept for seconds.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tenant_cache::Keep;
+    /// # let cache = tenant_cache::TenantCache::builder().build()?;
+    /// #[derive(Clone)]
+    /// struct Invoice { customer: u64, paid: bool }
+    ///
+    /// let invoices = cache.namespace::<Invoice>("invoice")?.keep(|invoice| {
+    ///     let ttl = Duration::from_secs(if invoice.paid { 3600 } else { 60 });
+    ///     Keep::new().ttl(ttl).tag(format!("customer:{}", invoice.customer))
+    /// });
+    /// # Ok::<(), tenant_cache::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn keep(mut self, keep: impl Fn(&V) -> Keep + Send + Sync + 'static) -> Self {
+        self.keep = Some(Arc::new(keep));
+        self
+    }
+
+    /// The value for this key, if there is one that is fresh.
+    ///
+    /// Allocates nothing for keys that encode in some 240 bytes, apart from what cloning the value does.
     ///
     /// # Errors
     ///
     /// The rejection to answer with if the context has ended.
     pub fn get<K: CacheKey + ?Sized>(
         &self,
-        tenant: &TenantContext,
+        scope: &impl Scope,
         key: &K,
     ) -> Result<Option<V>, Rejection> {
-        tenant.check()?;
-        let Some(seat) = self.cache.seat(tenant) else {
+        scope.holds()?;
+        let Some(room) = scope.partition(&self.cache) else {
             return Ok(None);
         };
-        let partition = &*seat.partition;
-        let key = self.key(partition.number(), partition.epoch().generation, key);
-        let found = self.cache.store().get(key.as_bytes(), self.cache.now());
-        let value = found.as_ref().and_then(|entry| entry.value::<V>()).cloned();
-        partition.count(value.is_some());
-        Ok(value)
+        Ok(self.look(room.partition(), key))
     }
 
-    /// Keeps a value for `ttl`, in place of what the key had. A `ttl` of zero and a value above the
+    /// The values for these keys, in their order: the context is looked at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn get_many<'k, K: CacheKey + ?Sized + 'k>(
+        &self,
+        scope: &impl Scope,
+        keys: impl IntoIterator<Item = &'k K>,
+    ) -> Result<Vec<Option<V>>, Rejection> {
+        scope.holds()?;
+        let room = scope.partition(&self.cache);
+        let look = |key| {
+            let partition = room.as_ref()?.partition();
+            self.look(partition, key)
+        };
+        Ok(keys.into_iter().map(look).collect())
+    }
+
+    /// Keeps a value as the namespace says, in place of what the key had. A `ttl` of zero and a value above the
     /// tenant's ceiling keep nothing: then the key has no value.
     ///
-    /// A purge that begins after this call began takes the value with it. A value that was loaded before
-    /// a purge and is inserted after it stays: purge after the data has changed, and give values a
-    /// `ttl` that bounds how long an overtaken load may be seen.
+    /// A purge that begins after this call began takes the value with it, and a load of the key that is under way is not
+    /// stored. A value that was read from the database before a purge and is inserted after it stays: insert what was
+    /// *written*, load what is *read* with [`get_or_try_insert_with`](Self::get_or_try_insert_with).
     ///
     /// # Errors
     ///
     /// The rejection to answer with if the context has ended; nothing is stored then.
     pub fn insert<K: CacheKey + ?Sized>(
         &self,
-        tenant: &TenantContext,
+        scope: &impl Scope,
         key: &K,
         value: V,
-        ttl: Duration,
     ) -> Result<(), Rejection> {
-        tenant.check()?;
-        let Some(seat) = self.cache.seat(tenant) else {
+        let keep = self.keep_of(&value);
+        self.insert_with(scope, key, value, &keep)
+    }
+
+    /// [`insert`](Self::insert), with a time to live and tags of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`insert`](Self::insert).
+    pub fn insert_with<K: CacheKey + ?Sized>(
+        &self,
+        scope: &impl Scope,
+        key: &K,
+        value: V,
+        keep: &Keep,
+    ) -> Result<(), Rejection> {
+        scope.holds()?;
+        let Some(room) = scope.partition(&self.cache) else {
             return Ok(());
         };
-        let partition = &*seat.partition;
-        // Before anything else: a purge from here on makes the key unreachable.
+        let partition = room.partition();
+        // Before anything else: a purge from here on keeps the value out.
         let epoch = partition.epoch();
-        let key = self.key(partition.number(), epoch.generation, key);
-        let weight = u64::try_from((self.weigh)(&value)).unwrap_or(u64::MAX);
-        let now = self.cache.now();
-        let place = Place {
-            partition,
-            epoch,
-            key: key.as_bytes(),
-            expires_at: now.saturating_add(ttl),
-        };
-        self.cache.insert(place, value, weight, now);
+        let at = self.at(key);
+        let prepared = self.prepare(epoch, Slot::Value(value), keep);
+        let mut flights = partition.flights.lock();
+        let overtaken = flights.remove(at.key());
+        self.commit(partition, &at, epoch, prepared);
+        drop(flights);
+        drop(overtaken);
+        self.cache.tidy();
         Ok(())
     }
 
-    /// Removes the key's value: no read that begins after this returns finds it.
+    /// Removes the key's value: no read that begins after this returns finds it, and a load of it that is under way is not
+    /// stored.
     ///
     /// # Errors
     ///
     /// The value is removed in any case; the error says that the context has ended.
     pub fn remove<K: CacheKey + ?Sized>(
         &self,
-        tenant: &TenantContext,
+        scope: &impl Scope,
         key: &K,
     ) -> Result<(), Rejection> {
-        if let Some(seat) = self.cache.seat(tenant) {
-            let partition = &*seat.partition;
-            let key = self.key(partition.number(), partition.epoch().generation, key);
-            self.cache.store().remove(key.as_bytes());
+        if let Some(room) = scope.partition(&self.cache) {
+            let (partition, at) = (room.partition(), self.at(key));
+            let mut flights = partition.flights.lock();
+            let overtaken = flights.remove(at.key());
+            self.cache.pool().remove(partition, at.hash, at.key());
+            drop(flights);
+            drop(overtaken);
         }
-        tenant.check()
+        scope.holds()
     }
 
-    fn key<K: CacheKey + ?Sized>(&self, partition: u64, generation: u64, key: &K) -> KeyWriter {
-        let mut writer = KeyWriter::begin(partition, generation, self.number);
+    pub(crate) fn at<K: CacheKey + ?Sized>(&self, key: &K) -> At {
+        let mut writer = KeyWriter::begin(self.number, self.version);
         key.encode(&mut writer);
-        writer
+        let hash = self.cache.hash(writer.as_bytes());
+        At { key: writer, hash }
     }
+
+    fn look<K: CacheKey + ?Sized>(&self, partition: &Partition, key: &K) -> Option<V> {
+        let mut value = None;
+        if !partition.is_empty() {
+            let (at, now) = (self.at(key), self.cache.now());
+            let found = partition.find(at.hash, at.key(), now);
+            if let Some(entry) = found
+                && entry.life().is_fresh(now)
+            {
+                value = value_of(&entry).and_then(Slot::value).cloned();
+            }
+        }
+        partition.count(value.is_some());
+        value
+    }
+
+    pub(crate) fn keep_of(&self, value: &V) -> Keep {
+        self.keep
+            .as_ref()
+            .map_or_else(Keep::default, |keep| keep(value))
+    }
+
+    /// What is stored of a value that was begun in `epoch`; `None` if it is not to be stored.
+    pub(crate) fn prepare(&self, epoch: Epoch, slot: Slot<V>, keep: &Keep) -> Option<Prepared> {
+        if keep.tags.len() > Keep::MAX_TAGS {
+            tracing::warn!(
+                tags = keep.tags.len(),
+                most = Keep::MAX_TAGS,
+                "a value with too many tags is not cached: give it fewer"
+            );
+            return None;
+        }
+        let now = self.cache.now();
+        let (ttl, stale) = match &slot {
+            Slot::Value(_) => (
+                keep.ttl.unwrap_or(self.ttl),
+                keep.stale.unwrap_or(self.stale),
+            ),
+            Slot::Absent => (self.negative_ttl.unwrap_or(Duration::ZERO), Duration::ZERO),
+        };
+        if ttl.is_zero() {
+            return None;
+        }
+        let fresh_until = now.saturating_add(ttl);
+        let mut life = Life {
+            fresh_until,
+            begun: epoch.marks,
+            tags: keep.tags.iter().map(|tag| self.cache.tag(tag)).collect(),
+            ..Life::until(fresh_until.saturating_add(stale))
+        };
+        if let Some(idle) = keep.idle.or(self.idle) {
+            life.idle_after(idle, now);
+        }
+        let weight = match &slot {
+            Slot::Value(value) => (self.weigh)(value),
+            Slot::Absent => 0,
+        };
+        let weight = weight.saturating_add(size_of_val(&*life.tags));
+        Some(Prepared {
+            entry: Arc::new(Entry::new(life, slot)),
+            weight,
+            now,
+        })
+    }
+
+    /// Puts it in place of what the key had.
+    pub(crate) fn commit(
+        &self,
+        partition: &Arc<Partition>,
+        at: &At,
+        epoch: Epoch,
+        prepared: Option<Prepared>,
+    ) {
+        let pool = self.cache.pool();
+        let Some(Prepared { entry, weight, now }) = prepared else {
+            return pool.remove(partition, at.hash, at.key());
+        };
+        let place = Place {
+            hash: at.hash,
+            key: at.key(),
+            generation: epoch.generation,
+        };
+        pool.insert(partition, place, entry, weight, now);
+    }
+}
+
+/// A value on its way into the cache.
+pub(crate) struct Prepared {
+    entry: Arc<AnyEntry>,
+    weight: usize,
+    now: Monotonic,
+}
+
+pub(crate) fn value_of<V: Send + Sync + 'static>(entry: &AnyEntry) -> Option<&Slot<V>> {
+    entry.value::<Slot<V>>()
 }
 
 impl<V> Clone for Namespace<V> {
@@ -136,7 +370,13 @@ impl<V> Clone for Namespace<V> {
         Self {
             cache: self.cache.clone(),
             number: self.number,
+            version: self.version,
+            ttl: self.ttl,
+            negative_ttl: self.negative_ttl,
+            idle: self.idle,
+            stale: self.stale,
             weigh: Arc::clone(&self.weigh),
+            keep: self.keep.clone(),
         }
     }
 }
@@ -145,6 +385,7 @@ impl<V> fmt::Debug for Namespace<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Namespace")
             .field("number", &self.number)
+            .field("version", &self.version)
             .finish_non_exhaustive()
     }
 }

@@ -1,152 +1,304 @@
-//! One tenant's part of the cache: its number, its generation, what it holds.
+//! One tenant's part of the cache: its entries, its generation, its bounds.
 
 use std::{
-    collections::VecDeque,
+    any::Any,
+    collections::HashMap,
     sync::{
-        Arc, OnceLock,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
-use parking_lot::Mutex;
-use tenant_context::Monotonic;
+use parking_lot::{Mutex, RwLock};
+use tenant_context::{Monotonic, TenantState};
 
-/// A tenant's partition.
+use crate::{
+    bounds::Bounds,
+    entry::AnyEntry,
+    marks::Marks,
+    room::{Held, Room},
+};
+
+/// A tenant's partition. Its entries are in a map of its own: no key can reach another's.
 ///
-/// Its number is never given to another tenant, and its generation is part of every key: raising it
-/// makes everything stored before unreachable at once.
+/// The generation changes under the room's write lock and nowhere else, and what is stored names the generation
+/// under which it was begun: what began before a purge is not stored after it.
 pub(crate) struct Partition {
-    number: u64,
+    room: RwLock<Room>,
     generation: AtomicU64,
-    /// The generation of stored responses, within [`generation`](Self::generation).
-    responses: AtomicU64,
-    usage: Arc<Usage>,
-    ring: Mutex<Ring>,
+    pub(crate) marks: Marks,
+    /// What the room holds, readable without its lock.
+    bytes: AtomicU64,
+    entries: AtomicUsize,
+    /// Whether a response was stored since the last purge.
+    responses: AtomicBool,
+    floor: AtomicU64,
+    ceiling: AtomicU64,
+    /// Whether it stands among those above their floor.
+    listed: AtomicBool,
     pub(crate) hits: AtomicU64,
     pub(crate) misses: AtomicU64,
-    queued: AtomicBool,
+    evictions: AtomicU64,
     /// Responses in a row that could not be stored, up to [`IDLE`].
     unstorable: AtomicU32,
+    /// Whose it is: the address of the state, and its count of ends.
+    owner: Mutex<Weak<TenantState>>,
+    owner_at: AtomicUsize,
+    ends: AtomicU64,
+    revision: AtomicU64,
+    /// What is being loaded, by key.
+    pub(crate) flights: Mutex<Flights>,
 }
+
+/// Loads under way; their types are their namespaces'.
+pub(crate) type Flights = HashMap<Box<[u8]>, Arc<dyn Any + Send + Sync>>;
 
 /// After so many responses in a row that could not be stored, requests are not remembered until one can.
 const IDLE: u32 = 256;
 
-/// What a partition holds.
-#[derive(Debug, Default)]
-struct Usage {
-    bytes: AtomicU64,
-    entries: AtomicUsize,
-    responses: AtomicUsize,
-}
-
-/// The charges of a partition, oldest first.
-#[derive(Default)]
-struct Ring {
-    charges: VecDeque<Arc<Charge>>,
-    since_sweep: usize,
-}
-
-/// When something was stored, as its key says: what is older than its partition is unreachable.
+/// When something began to be made: it is stored and found only if nothing was invalidated since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Epoch {
     pub(crate) generation: u64,
-    /// `None` for what is no response.
-    pub(crate) responses: Option<u64>,
+    pub(crate) marks: u64,
 }
 
-/// What one entry costs its partition, given back exactly once.
-pub(crate) struct Charge {
-    pub(crate) key: Arc<[u8]>,
-    pub(crate) bytes: u64,
-    pub(crate) epoch: Epoch,
-    pub(crate) expires_at: Monotonic,
-    usage: Arc<Usage>,
-    released: AtomicBool,
-}
-
-impl Charge {
-    /// Gives the bytes back, and says whether this call did.
-    pub(crate) fn release(&self) -> bool {
-        if self.released.swap(true, Ordering::AcqRel) {
-            return false;
-        }
-        self.usage.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
-        self.usage.entries.fetch_sub(1, Ordering::AcqRel);
-        if self.epoch.responses.is_some() {
-            self.usage.responses.fetch_sub(1, Ordering::AcqRel);
-        }
-        true
-    }
-
-    pub(crate) fn is_released(&self) -> bool {
-        self.released.load(Ordering::Acquire)
-    }
+/// Where a value goes.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) hash: u64,
+    pub(crate) key: &'a [u8],
+    pub(crate) generation: u64,
 }
 
 impl Partition {
-    pub(crate) fn new(number: u64) -> Self {
+    /// A partition without an owner and without room.
+    pub(crate) fn new() -> Self {
         Self {
-            number,
+            room: RwLock::default(),
             generation: AtomicU64::new(0),
-            responses: AtomicU64::new(0),
-            usage: Arc::default(),
-            ring: Mutex::default(),
+            marks: Marks::default(),
+            bytes: AtomicU64::new(0),
+            entries: AtomicUsize::new(0),
+            responses: AtomicBool::new(false),
+            floor: AtomicU64::new(0),
+            ceiling: AtomicU64::new(0),
+            listed: AtomicBool::new(false),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
-            queued: AtomicBool::new(false),
+            evictions: AtomicU64::new(0),
             unstorable: AtomicU32::new(0),
+            owner: Mutex::new(Weak::new()),
+            owner_at: AtomicUsize::new(0),
+            ends: AtomicU64::new(0),
+            revision: AtomicU64::new(0),
+            flights: Mutex::default(),
         }
     }
 
-    pub(crate) const fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// The generation that keys of plain values carry now.
+    /// What begins now. Read before the data is.
     pub(crate) fn epoch(&self) -> Epoch {
         Epoch {
             generation: self.generation.load(Ordering::Acquire),
-            responses: None,
+            marks: self.marks.count(),
         }
     }
 
-    /// The generations that keys of responses carry now.
-    pub(crate) fn response_epoch(&self) -> Epoch {
-        Epoch {
-            generation: self.generation.load(Ordering::Acquire),
-            responses: Some(self.responses.load(Ordering::Acquire)),
+    /// The key's entry, if it may be found. One shared lock, no allocation.
+    pub(crate) fn find(&self, hash: u64, key: &[u8], now: Monotonic) -> Option<Arc<AnyEntry>> {
+        let found = self.room.read().get(hash, key).map(Arc::clone)?;
+        if found.life().is_over(now, &self.marks) {
+            return None;
+        }
+        found.life().touch(now);
+        Some(found)
+    }
+
+    /// Stores an entry of `bytes` in place of what its key had, unless a purge came in between; evicts its own
+    /// beyond the ceiling. The second value is how many bytes left.
+    pub(crate) fn put(
+        &self,
+        place: Place<'_>,
+        entry: Arc<AnyEntry>,
+        bytes: u64,
+        now: Monotonic,
+    ) -> (bool, u64) {
+        // Dropped after the lock.
+        let mut gone = Vec::new();
+        let mut room = self.room.write();
+        if self.generation.load(Ordering::Relaxed) != place.generation {
+            return (false, 0);
+        }
+        let before = room.bytes();
+        gone.extend(room.remove(place.hash, place.key));
+        let ceiling = self.ceiling.load(Ordering::Relaxed);
+        self.make_way(&mut room, ceiling.saturating_sub(bytes), now, &mut gone);
+        room.insert(place.hash, place.key, entry, bytes);
+        let left = before.saturating_add(bytes).saturating_sub(room.bytes());
+        self.report(&room);
+        (true, left)
+    }
+
+    /// Evicts until at most `most` bytes are left, and says how many left.
+    pub(crate) fn evict_down_to(&self, most: u64, now: Monotonic) -> u64 {
+        let mut gone = Vec::new();
+        let mut room = self.room.write();
+        let before = room.bytes();
+        self.make_way(&mut room, most, now, &mut gone);
+        let left = before.saturating_sub(room.bytes());
+        self.report(&room);
+        left
+    }
+
+    fn make_way(&self, room: &mut Room, most: u64, now: Monotonic, gone: &mut Vec<Held>) {
+        let mut evicted = 0_u64;
+        while room.bytes() > most
+            && let Some(held) = room.evict(|entry| entry.life().is_over(now, &self.marks))
+        {
+            gone.push(held);
+            evicted = evicted.saturating_add(1);
+        }
+        if evicted != 0 {
+            self.evictions.fetch_add(evicted, Ordering::Relaxed);
         }
     }
 
-    /// Whether what was stored in this epoch can still be found.
-    pub(crate) fn is_current(&self, epoch: Epoch) -> bool {
-        epoch.generation == self.generation.load(Ordering::Acquire)
-            && epoch
-                .responses
-                .is_none_or(|responses| responses == self.responses.load(Ordering::Acquire))
+    pub(crate) fn remove(&self, hash: u64, key: &[u8]) -> u64 {
+        let mut room = self.room.write();
+        let gone = room.remove(hash, key);
+        self.report(&room);
+        drop(room);
+        gone.map_or(0, |held| held.bytes())
     }
 
-    /// Makes everything unreachable.
-    pub(crate) fn purge(&self) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
+    /// Gives back what is dead among the next `most` slots.
+    pub(crate) fn sweep(&self, most: usize, now: Monotonic) -> u64 {
+        if self.is_empty() {
+            return 0;
+        }
+        let mut gone = Vec::new();
+        let mut room = self.room.write();
+        room.sweep(
+            most,
+            |entry| entry.life().is_over(now, &self.marks),
+            &mut gone,
+        );
+        self.report(&room);
+        drop(room);
+        gone.iter().map(Held::bytes).fold(0, u64::saturating_add)
     }
 
-    /// Makes all responses unreachable, and those that are being made now.
-    pub(crate) fn forget_responses(&self) {
-        self.responses.fetch_add(1, Ordering::AcqRel);
+    /// Takes everything out in one step, whatever there is; what is being made is not stored any more.
+    #[must_use = "the room's memory is still counted"]
+    pub(crate) fn purge(&self) -> Room {
+        let room = {
+            let mut room = self.room.write();
+            self.generation.fetch_add(1, Ordering::AcqRel);
+            let old = std::mem::take(&mut *room);
+            self.report(&room);
+            self.responses.store(false, Ordering::Release);
+            old
+        };
+        let flights = std::mem::take(&mut *self.flights.lock());
+        drop(flights);
+        room
+    }
+
+    fn report(&self, room: &Room) {
+        self.bytes.store(room.bytes(), Ordering::Release);
+        self.entries.store(room.len(), Ordering::Release);
+    }
+
+    pub(crate) fn read<R>(&self, look: impl FnOnce(&Room) -> R) -> R {
+        look(&self.room.read())
     }
 
     pub(crate) fn bytes(&self) -> u64 {
-        self.usage.bytes.load(Ordering::Acquire)
+        self.bytes.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.usage.entries.load(Ordering::Acquire) == 0
+        self.len() == 0
+    }
+
+    pub(crate) fn evictions(&self) -> u64 {
+        self.evictions.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds::ceiling(self.ceiling.load(Ordering::Acquire))
+            .floor(self.floor.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_bounds(&self, bounds: Bounds) {
+        self.floor.store(bounds.floor_bytes(), Ordering::Release);
+        self.ceiling
+            .store(bounds.ceiling_bytes(), Ordering::Release);
+    }
+
+    /// How much of it a neighbour's load may take away.
+    pub(crate) fn excess(&self) -> u64 {
+        self.bytes()
+            .saturating_sub(self.floor.load(Ordering::Acquire))
+    }
+
+    /// Claims the place among those above their floor: true for one caller at a time.
+    pub(crate) fn list(&self) -> bool {
+        !self.listed.load(Ordering::Acquire) && !self.listed.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn unlist(&self) {
+        self.listed.store(false, Ordering::Release);
+    }
+
+    /// Whether it belongs to this tenant, under this record, and the tenant has been active ever since.
+    pub(crate) fn is_current(&self, tenant: &Arc<TenantState>, revision: u64) -> bool {
+        self.owner_at.load(Ordering::Acquire) == Arc::as_ptr(tenant).addr()
+            && self.ends.load(Ordering::Acquire) == tenant.ends()
+            && self.revision.load(Ordering::Acquire) == revision
+    }
+
+    /// Makes it this tenant's. `emptied` is called if it was another's, or the tenant's before it left: then nothing of
+    /// what it holds may be found again.
+    pub(crate) fn take_over(
+        &self,
+        tenant: &Arc<TenantState>,
+        revision: u64,
+        emptied: impl FnOnce(Room),
+        planned: impl FnOnce(),
+    ) {
+        let mut owner = self.owner.lock();
+        let ends = tenant.ends();
+        let same = std::ptr::eq(owner.as_ptr(), Arc::as_ptr(tenant));
+        if !same || self.ends.load(Ordering::Acquire) != ends {
+            emptied(self.purge());
+            // The address stays taken as long as this is held: no other state gets it.
+            *owner = Arc::downgrade(tenant);
+            self.ends.store(ends, Ordering::Release);
+        }
+        planned();
+        self.revision.store(revision, Ordering::Release);
+        self.owner_at
+            .store(Arc::as_ptr(tenant).addr(), Ordering::Release);
     }
 
     pub(crate) fn has_responses(&self) -> bool {
-        self.usage.responses.load(Ordering::Acquire) != 0
+        self.responses.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn note_response(&self) {
+        if !self.responses.load(Ordering::Acquire) {
+            self.responses.store(true, Ordering::Release);
+        }
+    }
+
+    pub(crate) fn count(&self, hit: bool) {
+        let counter = if hit { &self.hits } else { &self.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether to remember a request for the sake of its answer.
@@ -167,112 +319,7 @@ impl Partition {
             self.unstorable.store(now, Ordering::Relaxed);
         }
     }
-
-    pub(crate) fn count(&self, hit: bool) {
-        let counter = if hit { &self.hits } else { &self.misses };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Charges the partition for an entry of at most `ceiling` bytes. The keys that come back have
-    /// to leave the cache: what is dead first, then the oldest, until the ceiling is kept.
-    pub(crate) fn admit(
-        &self,
-        key: Arc<[u8]>,
-        bytes: u64,
-        epoch: Epoch,
-        expires_at: Monotonic,
-        ceiling: u64,
-        now: Monotonic,
-    ) -> (Arc<Charge>, Vec<Arc<[u8]>>) {
-        let charge = Arc::new(Charge {
-            key,
-            bytes,
-            epoch,
-            expires_at,
-            usage: Arc::clone(&self.usage),
-            released: AtomicBool::new(false),
-        });
-        let mut victims = Vec::new();
-        let mut ring = self.ring.lock();
-        self.usage.bytes.fetch_add(bytes, Ordering::AcqRel);
-        self.usage.entries.fetch_add(1, Ordering::AcqRel);
-        if epoch.responses.is_some() {
-            self.usage.responses.fetch_add(1, Ordering::AcqRel);
-        }
-        let full = |usage: &Usage| usage.bytes.load(Ordering::Acquire) > ceiling;
-        ring.since_sweep = ring.since_sweep.saturating_add(1);
-        let due = ring.since_sweep > ring.charges.len() / 2;
-        let sparse = ring.charges.len() / 2
-            > self
-                .usage
-                .entries
-                .load(Ordering::Acquire)
-                .saturating_add(SLACK);
-        if due && (sparse || full(&self.usage)) {
-            self.sweep(&mut ring, now, &mut victims);
-        }
-        while full(&self.usage) {
-            let Some(oldest) = ring.charges.pop_front() else {
-                break;
-            };
-            if oldest.release() {
-                victims.push(Arc::clone(&oldest.key));
-            }
-        }
-        ring.charges.push_back(Arc::clone(&charge));
-        (charge, victims)
-    }
-
-    /// Forgets charges that were given back, and gives back those of entries nobody can find.
-    fn sweep(&self, ring: &mut Ring, now: Monotonic, victims: &mut Vec<Arc<[u8]>>) {
-        ring.charges.retain(|charge| {
-            if charge.is_released() {
-                return false;
-            }
-            if now < charge.expires_at && self.is_current(charge.epoch) {
-                return true;
-            }
-            if charge.release() {
-                victims.push(Arc::clone(&charge.key));
-            }
-            false
-        });
-        ring.since_sweep = 0;
-        let len = ring.charges.len();
-        ring.charges.shrink_to(len.saturating_mul(2));
-    }
-
-    /// Takes up to `most` unreachable entries off the oldest end. The second value says whether there
-    /// may be more.
-    pub(crate) fn take_dead(&self, most: usize) -> (Vec<Arc<[u8]>>, bool) {
-        let mut keys = Vec::new();
-        let mut ring = self.ring.lock();
-        for _ in 0..most {
-            match ring.charges.front() {
-                Some(charge) if charge.is_released() || !self.is_current(charge.epoch) => {}
-                _ => return (keys, false),
-            }
-            if let Some(charge) = ring.charges.pop_front()
-                && charge.release()
-            {
-                keys.push(Arc::clone(&charge.key));
-            }
-        }
-        (keys, true)
-    }
-
-    /// Claims the place in the queue of purged partitions: true for one caller at a time.
-    pub(crate) fn enqueue(&self) -> bool {
-        !self.queued.swap(true, Ordering::AcqRel)
-    }
-
-    pub(crate) fn dequeue(&self) {
-        self.queued.store(false, Ordering::Release);
-    }
 }
-
-/// How many charges may have been given back before a ring is swept for them.
-const SLACK: usize = 32;
 
 /// What an identity keeps of the cache, so that its next request needs no look-up.
 pub(crate) struct Seat {
@@ -288,78 +335,5 @@ impl Seat {
             partition,
             authority: OnceLock::new(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn admit(partition: &Partition, name: u8, bytes: u64, ceiling: u64) -> Vec<u8> {
-        let (_, victims) = partition.admit(
-            Arc::from([name].as_slice()),
-            bytes,
-            partition.epoch(),
-            Monotonic::MAX,
-            ceiling,
-            Monotonic::from_secs(1),
-        );
-        victims.iter().map(|key| key[0]).collect()
-    }
-
-    #[test]
-    fn i6_a_full_partition_gives_up_its_own_oldest() {
-        let partition = Partition::new(1);
-        assert!(admit(&partition, 1, 40, 100).is_empty());
-        assert!(admit(&partition, 2, 40, 100).is_empty());
-        assert_eq!(admit(&partition, 3, 40, 100), [1]);
-        assert_eq!(admit(&partition, 4, 100, 100), [2, 3]);
-        assert_eq!(partition.bytes(), 100);
-    }
-
-    #[test]
-    fn the_dead_go_before_the_oldest() {
-        let partition = Partition::new(1);
-        assert!(admit(&partition, 1, 30, 100).is_empty());
-        assert!(admit(&partition, 2, 30, 100).is_empty());
-        partition.purge();
-        assert!(admit(&partition, 3, 30, 100).is_empty());
-        assert_eq!(admit(&partition, 4, 30, 100), [1, 2]);
-        assert_eq!(partition.bytes(), 60);
-    }
-
-    #[test]
-    fn i6_rings_do_not_grow_with_entries_that_left() {
-        let partition = Partition::new(1);
-        for _ in 0..10_000 {
-            let (charge, _) = partition.admit(
-                Arc::from([1].as_slice()),
-                1,
-                partition.epoch(),
-                Monotonic::MAX,
-                u64::MAX,
-                Monotonic::default(),
-            );
-            assert!(charge.release());
-            assert!(!charge.release(), "given back once");
-        }
-        assert!(partition.ring.lock().charges.len() < 4 * SLACK);
-        assert!(partition.is_empty());
-        assert_eq!(partition.bytes(), 0);
-    }
-
-    #[test]
-    fn purged_entries_are_handed_out_in_portions() {
-        let partition = Partition::new(1);
-        for name in 0..5 {
-            admit(&partition, name, 10, 1000);
-        }
-        assert_eq!(partition.take_dead(2), (vec![], false));
-        partition.purge();
-        let (keys, more) = partition.take_dead(2);
-        assert_eq!((keys.len(), more), (2, true));
-        let (keys, more) = partition.take_dead(9);
-        assert_eq!((keys.len(), more), (3, false));
-        assert!(partition.is_empty());
     }
 }

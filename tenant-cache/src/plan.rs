@@ -9,10 +9,11 @@ use tenant_context::{Monotonic, Rejection, Trail};
 
 use crate::{
     body::{CacheBody, Tee},
+    entry::{Entry, Life},
     layer::Shared,
-    partition::{Epoch, Partition},
+    marks::Tag,
+    partition::{Epoch, Partition, Place},
     policy, status,
-    store::Place,
     stored::{Deed, Head, StoredResponse, Variants},
     target::Target,
 };
@@ -42,13 +43,13 @@ pub(crate) enum Forward {
 
 /// A request that may have written: on drop, all of its tenant's responses are forgotten.
 pub(crate) struct Invalidation {
-    partition: Option<Arc<Partition>>,
+    partition: Option<(Arc<Partition>, Tag)>,
 }
 
 impl Invalidation {
-    pub(crate) const fn new(partition: Arc<Partition>) -> Self {
+    pub(crate) const fn new(partition: Arc<Partition>, all: Tag) -> Self {
         Self {
-            partition: Some(partition),
+            partition: Some((partition, all)),
         }
     }
 
@@ -64,8 +65,8 @@ impl Invalidation {
 
 impl Drop for Invalidation {
     fn drop(&mut self) {
-        if let Some(partition) = &self.partition {
-            partition.forget_responses();
+        if let Some((partition, all)) = &self.partition {
+            partition.marks.mark(*all);
         }
     }
 }
@@ -148,7 +149,7 @@ impl Recording {
     /// Stores a response that came to its end.
     pub(crate) fn store(&self, mut head: Head, body: Vec<u8>) {
         // What was purged meanwhile could not be found again: not worth the memory.
-        if !self.partition.is_current(self.epoch) {
+        if self.partition.epoch().generation != self.epoch.generation {
             return;
         }
         if head.status != StatusCode::NO_CONTENT {
@@ -161,29 +162,40 @@ impl Recording {
         };
         let cache = &self.shared.cache;
         let now = cache.now();
-        let key = self
-            .shared
-            .key(&self.partition, self.epoch, self.authority, &self.target);
-        let known = cache.store().get(key.as_bytes(), now);
+        let key = self.shared.key(self.authority, &self.target);
+        let hash = cache.hash(key.as_bytes());
+        let known = self.partition.find(hash, key.as_bytes(), now);
         let variants = known
             .as_ref()
             .and_then(|entry| entry.value::<Variants>())
             .unwrap_or(&Variants::default())
             .with(response, self.shared.max_variants, now);
         let place = Place {
-            partition: &self.partition,
-            epoch: self.epoch,
+            hash,
             key: key.as_bytes(),
-            expires_at: variants.expires_at(),
+            generation: self.epoch.generation,
+        };
+        let life = Life {
+            begun: self.epoch.marks,
+            tags: Box::new([self.shared.all_responses()]),
+            ..Life::until(variants.expires_at().saturating_add(STALE_FOR))
         };
         let weight = variants.weight();
-        cache.insert(place, variants, weight, now);
+        let entry = Arc::new(Entry::new(life, variants));
+        cache
+            .pool()
+            .insert(&self.partition, place, entry, weight, now);
+        self.partition.note_response();
+        cache.tidy();
     }
 
     pub(crate) fn max_body(&self) -> usize {
         self.shared.max_body
     }
 }
+
+/// How long a response is kept beyond its freshness.
+const STALE_FOR: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// What is known of a body's length before it comes.
 enum Length {

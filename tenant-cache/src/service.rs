@@ -86,7 +86,10 @@ fn decide<B: Body>(shared: &Arc<Shared>, request: &Request<B>) -> Decision {
         Method::GET | Method::HEAD if !content => read(shared, tenant, request),
         ref method if method.is_safe() && !content => Decision::Pass(Plan::Nothing),
         _ => Decision::Pass(match shared.cache.seat(tenant) {
-            Some(seat) => Plan::Invalidate(Invalidation::new(Arc::clone(&seat.partition))),
+            Some(seat) => Plan::Invalidate(Invalidation::new(
+                Arc::clone(&seat.partition),
+                shared.all_responses(),
+            )),
             None => Plan::Nothing,
         }),
     }
@@ -114,7 +117,7 @@ fn read<B: Body>(shared: &Arc<Shared>, tenant: &TenantContext, request: &Request
     };
     let trail = Trail::of(request.extensions());
     // Before the look-up and the handler: whatever is purged from here on takes the answer with it.
-    let epoch = partition.response_epoch();
+    let epoch = partition.epoch();
     let now = shared.cache.now();
     let authority =
         (!shared.is_shared(request.uri().path())).then(|| shared.cache.authority(&seat, tenant));
@@ -122,8 +125,9 @@ fn read<B: Body>(shared: &Arc<Shared>, tenant: &TenantContext, request: &Request
     let only_if_cached = match usage {
         Use::LookUp(limits) => {
             if partition.has_responses() {
-                let key = shared.key(partition, epoch, authority, &target);
-                let found = shared.cache.store().find(key.as_bytes());
+                let key = shared.key(authority, &target);
+                let hash = shared.cache.hash(key.as_bytes());
+                let found = partition.find(hash, key.as_bytes(), now);
                 let variants = found.as_ref().and_then(|entry| entry.value::<Variants>());
                 match variants.map_or(Choice::None, |known| {
                     known.choose(request.headers(), limits, now)

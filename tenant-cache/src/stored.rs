@@ -244,17 +244,15 @@ impl Variants {
             .unwrap_or_default()
     }
 
-    pub(crate) fn weight(&self) -> u64 {
-        let bytes = self
-            .0
+    pub(crate) fn weight(&self) -> usize {
+        self.0
             .iter()
             .map(|stored| {
                 size_of::<StoredResponse>()
                     .saturating_add(stored.body.len())
                     .saturating_add(stored.head.weight())
             })
-            .fold(0, usize::saturating_add);
-        u64::try_from(bytes).unwrap_or(u64::MAX)
+            .fold(0, usize::saturating_add)
     }
 }
 

@@ -64,7 +64,7 @@ mod tests {
             headers.insert(header::HOST, HeaderValue::from_str(host).unwrap());
         }
         let target = Target::of(&uri.parse().unwrap(), &headers).unwrap();
-        let mut writer = KeyWriter::begin(1, 1, 1);
+        let mut writer = KeyWriter::begin(1, 1);
         target.write(&mut writer);
         writer.as_bytes().to_vec()
     }

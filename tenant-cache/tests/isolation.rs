@@ -13,8 +13,6 @@
 
 mod support;
 
-use std::time::Duration;
-
 use http::Method;
 use proptest::prelude::*;
 use support::{House, Origin, counted, get, request, response, send};
@@ -216,18 +214,12 @@ async fn isolation_an_ended_context_is_answered_nothing_from_the_cache() {
     let service = house.around(&origin);
     let ada = house.of("acme", "ada");
     let values = house.cache.namespace::<u32>("n").unwrap();
-    values
-        .insert(&ada, "a", 1, Duration::from_secs(60))
-        .unwrap();
+    values.insert(&ada, "a", 1).unwrap();
     assert!(send(&service, get(&ada, "/a")).await.is_stored());
     house.tenants.suspend(ada.tenant_id());
     assert_eq!(send(&service, get(&ada, "/a")).await.status, 403);
     assert_eq!(values.get(&ada, "a").unwrap_err().status(), 403);
-    assert!(
-        values
-            .insert(&ada, "b", 1, Duration::from_secs(60))
-            .is_err()
-    );
+    assert!(values.insert(&ada, "b", 1).is_err());
     assert!(house.cache.stats(&ada).is_err());
     // What removes is done whatever became of the caller.
     assert!(values.remove(&ada, "a").is_err());
@@ -241,9 +233,7 @@ fn isolation_the_cache_of_one_tenant_is_purged_alone() {
     let values = house.cache.namespace::<u32>("n").unwrap();
     let (acme, globex) = (house.of("acme", "ada"), house.of("globex", "eve"));
     for (tenant, value) in [(&acme, 1), (&globex, 2)] {
-        values
-            .insert(tenant, "key", value, Duration::from_secs(60))
-            .unwrap();
+        values.insert(tenant, "key", value).unwrap();
     }
     house
         .cache
@@ -266,9 +256,7 @@ fn isolation_tenant_ids_that_differ_in_case_are_two_tenants() {
         context(&tenants, "Acme", "ada"),
         context(&tenants, "acme", "ada"),
     );
-    values
-        .insert(&upper, "key", 1, Duration::from_secs(60))
-        .unwrap();
+    values.insert(&upper, "key", 1).unwrap();
     assert_eq!(values.get(&lower, "key").unwrap(), None);
 }
 
@@ -277,9 +265,7 @@ fn isolation_a_neighbours_stats_are_its_own() {
     let house = House::new();
     let values = house.cache.namespace::<u32>("n").unwrap();
     let (acme, globex) = (house.of("acme", "ada"), house.of("globex", "eve"));
-    values
-        .insert(&acme, "key", 1, Duration::from_secs(60))
-        .unwrap();
+    values.insert(&acme, "key", 1).unwrap();
     values.get(&acme, "key").unwrap();
     values.get(&acme, "other").unwrap();
     let stats = house.cache.stats(&acme).unwrap();
@@ -310,7 +296,7 @@ proptest! {
         for caller in &callers {
             prop_assert_eq!(values.get(caller, &key).unwrap(), None);
             let own = caller.tenant_id().to_string();
-            values.insert(caller, &key, own, Duration::from_secs(60)).unwrap();
+            values.insert(caller, &key, own).unwrap();
         }
         for caller in &callers {
             prop_assert_eq!(values.get(caller, &key).unwrap(), Some(caller.tenant_id().to_string()));

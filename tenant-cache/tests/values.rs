@@ -22,22 +22,21 @@ use std::{
 };
 
 use support::House;
-use tenant_cache::{Namespace, TenantCache, TenantContext};
+use tenant_cache::{Keep, Namespace, TenantCache, TenantContext};
 use tenant_testkit::{ManualClock, context, tenants};
-
-const MINUTE: Duration = Duration::from_secs(60);
 
 #[test]
 fn values_expire_by_the_given_clock() {
     let house = House::new();
     let ada = house.of("acme", "ada");
     let values = house.cache.namespace::<u32>("n").unwrap();
-    values.insert(&ada, "key", 1, MINUTE).unwrap();
+    values.insert(&ada, "key", 1).unwrap();
     house.clock.advance(Duration::from_nanos(59_999_999_999));
     assert_eq!(values.get(&ada, "key").unwrap(), Some(1));
     house.clock.advance(Duration::from_nanos(1));
     assert_eq!(values.get(&ada, "key").unwrap(), None);
-    values.insert(&ada, "key", 2, Duration::MAX).unwrap();
+    let forever = Keep::new().ttl(Duration::MAX);
+    values.insert_with(&ada, "key", 2, &forever).unwrap();
     house.clock.advance(Duration::from_secs(1 << 30));
     assert_eq!(values.get(&ada, "key").unwrap(), Some(2));
 }
@@ -47,12 +46,13 @@ fn a_value_replaces_and_a_time_of_zero_removes() {
     let house = House::new();
     let ada = house.of("acme", "ada");
     let values = house.cache.namespace::<u32>("n").unwrap();
-    values.insert(&ada, "key", 1, MINUTE).unwrap();
-    values.insert(&ada, "key", 2, MINUTE).unwrap();
+    values.insert(&ada, "key", 1).unwrap();
+    values.insert(&ada, "key", 2).unwrap();
     assert_eq!(values.get(&ada, "key").unwrap(), Some(2));
-    values.insert(&ada, "key", 3, Duration::ZERO).unwrap();
+    let never = Keep::new().ttl(Duration::ZERO);
+    values.insert_with(&ada, "key", 3, &never).unwrap();
     assert_eq!(values.get(&ada, "key").unwrap(), None);
-    values.insert(&ada, "key", 4, MINUTE).unwrap();
+    values.insert(&ada, "key", 4).unwrap();
     values.remove(&ada, "key").unwrap();
     assert_eq!(values.get(&ada, "key").unwrap(), None);
 }
@@ -63,7 +63,7 @@ fn namespaces_keep_apart_and_have_one_type() {
     let ada = house.of("acme", "ada");
     let one = house.cache.namespace::<u32>("one").unwrap();
     let two = house.cache.namespace::<u32>("two").unwrap();
-    one.insert(&ada, "key", 1, MINUTE).unwrap();
+    one.insert(&ada, "key", 1).unwrap();
     assert_eq!(two.get(&ada, "key").unwrap(), None);
     let again: Namespace<u32> = house.cache.clone().namespace("one").unwrap();
     assert_eq!(again.get(&ada, "key").unwrap(), Some(1));
@@ -79,13 +79,13 @@ fn keys_of_every_type_and_length_find_their_value() {
     let ada = house.of("acme", "ada");
     let values = house.cache.namespace::<u32>("n").unwrap();
     let long = "x".repeat(10_000);
-    values.insert(&ada, &7_u32, 1, MINUTE).unwrap();
-    values.insert(&ada, &7_u64, 2, MINUTE).unwrap();
-    values.insert(&ada, "7", 3, MINUTE).unwrap();
-    values.insert(&ada, &[7_u8; 16], 4, MINUTE).unwrap();
-    values.insert(&ada, &("a:b", "c"), 5, MINUTE).unwrap();
-    values.insert(&ada, &("a", "b:c"), 6, MINUTE).unwrap();
-    values.insert(&ada, &long, 7, MINUTE).unwrap();
+    values.insert(&ada, &7_u32, 1).unwrap();
+    values.insert(&ada, &7_u64, 2).unwrap();
+    values.insert(&ada, "7", 3).unwrap();
+    values.insert(&ada, &[7_u8; 16], 4).unwrap();
+    values.insert(&ada, &("a:b", "c"), 5).unwrap();
+    values.insert(&ada, &("a", "b:c"), 6).unwrap();
+    values.insert(&ada, &long, 7).unwrap();
     assert_eq!(values.get(&ada, &7_u32).unwrap(), Some(1));
     assert_eq!(values.get(&ada, &7_u64).unwrap(), Some(2));
     assert_eq!(values.get(&ada, "7").unwrap(), Some(3));
@@ -102,19 +102,16 @@ fn a_purge_that_races_with_an_insertion_takes_the_value_with_it() {
     let ada = house.of("acme", "ada");
     let armed = Arc::new(AtomicBool::new(true));
     let (cache, caller, once) = (house.cache.clone(), ada.clone(), Arc::clone(&armed));
-    let values = house
-        .cache
-        .namespace_weighed::<u32>("n", move |_| {
-            if once.swap(false, Ordering::SeqCst) {
-                cache.purge(&caller).unwrap();
-            }
-            4
-        })
-        .unwrap();
-    values.insert(&ada, "key", 1, MINUTE).unwrap();
+    let values = house.cache.namespace::<u32>("n").unwrap().weigh(move |_| {
+        if once.swap(false, Ordering::SeqCst) {
+            cache.purge(&caller).unwrap();
+        }
+        4
+    });
+    values.insert(&ada, "key", 1).unwrap();
     assert!(!armed.load(Ordering::SeqCst));
     assert_eq!(values.get(&ada, "key").unwrap(), None);
-    values.insert(&ada, "key", 2, MINUTE).unwrap();
+    values.insert(&ada, "key", 2).unwrap();
     assert_eq!(values.get(&ada, "key").unwrap(), Some(2));
 }
 
@@ -128,7 +125,7 @@ fn a_purge_holds_for_the_next_read_whatever_other_threads_do() {
             let (values, cache, ada) = (&values, &house.cache, &ada);
             scope.spawn(move || {
                 for round in 0..1_000 {
-                    values.insert(ada, &key, round, MINUTE).unwrap();
+                    values.insert(ada, &key, round).unwrap();
                     cache.purge(ada).unwrap();
                     assert_eq!(values.get(ada, &key).unwrap(), None);
                 }
@@ -153,14 +150,10 @@ fn small() -> (TenantCache, Vec<TenantContext>) {
 #[test]
 fn i6_a_tenant_at_its_ceiling_evicts_its_own_oldest_and_nobody_elses() {
     let (cache, callers) = small();
-    let values = cache.namespace_weighed::<Vec<u8>>("n", Vec::len).unwrap();
-    values
-        .insert(&callers[1], "quiet", vec![0; 100], MINUTE)
-        .unwrap();
+    let values = cache.namespace::<Vec<u8>>("n").unwrap().weigh(Vec::len);
+    values.insert(&callers[1], "quiet", vec![0; 100]).unwrap();
     for n in 0..10_000_u32 {
-        values
-            .insert(&callers[0], &n, vec![0; 1000], MINUTE)
-            .unwrap();
+        values.insert(&callers[0], &n, vec![0; 1000]).unwrap();
         assert!(cache.stats(&callers[0]).unwrap().bytes <= 64 << 10);
     }
     assert!(cache.stats(&callers[0]).unwrap().bytes > 56 << 10);
@@ -178,12 +171,10 @@ fn i6_a_tenant_at_its_ceiling_evicts_its_own_oldest_and_nobody_elses() {
 #[test]
 fn i6_a_value_above_the_ceiling_is_not_stored_and_leaves_no_older_one() {
     let (cache, callers) = small();
-    let values = cache.namespace_weighed::<Vec<u8>>("n", Vec::len).unwrap();
+    let values = cache.namespace::<Vec<u8>>("n").unwrap().weigh(Vec::len);
+    values.insert(&callers[0], "key", vec![0; 10]).unwrap();
     values
-        .insert(&callers[0], "key", vec![0; 10], MINUTE)
-        .unwrap();
-    values
-        .insert(&callers[0], "key", vec![0; 64 << 10], MINUTE)
+        .insert(&callers[0], "key", vec![0; 64 << 10])
         .unwrap();
     assert_eq!(values.get(&callers[0], "key").unwrap(), None);
     assert_eq!(cache.stats(&callers[0]).unwrap().bytes, 0);
@@ -192,17 +183,13 @@ fn i6_a_value_above_the_ceiling_is_not_stored_and_leaves_no_older_one() {
 #[test]
 fn a_partition_full_of_dead_entries_takes_new_ones() {
     let (cache, callers) = small();
-    let values = cache.namespace_weighed::<Vec<u8>>("n", Vec::len).unwrap();
+    let values = cache.namespace::<Vec<u8>>("n").unwrap().weigh(Vec::len);
     for round in 0..3 {
         for n in 0..100_u32 {
-            values
-                .insert(&callers[0], &n, vec![0; 1000], MINUTE)
-                .unwrap();
+            values.insert(&callers[0], &n, vec![0; 1000]).unwrap();
         }
         cache.purge(&callers[0]).unwrap();
-        values
-            .insert(&callers[0], "new", vec![round], MINUTE)
-            .unwrap();
+        values.insert(&callers[0], "new", vec![round]).unwrap();
         assert_eq!(values.get(&callers[0], "new").unwrap(), Some(vec![round]));
     }
 }
@@ -210,18 +197,17 @@ fn a_partition_full_of_dead_entries_takes_new_ones() {
 #[test]
 fn purged_memory_comes_back_as_others_insert() {
     let (cache, callers) = small();
-    let values = cache.namespace_weighed::<Vec<u8>>("n", Vec::len).unwrap();
+    let values = cache.namespace::<Vec<u8>>("n").unwrap().weigh(Vec::len);
     for n in 0..40_u32 {
-        values
-            .insert(&callers[0], &n, vec![0; 1000], MINUTE)
-            .unwrap();
+        values.insert(&callers[0], &n, vec![0; 1000]).unwrap();
     }
     cache.purge(&callers[0]).unwrap();
-    assert!(cache.stats(&callers[0]).unwrap().bytes > 40_000);
-    for n in 0..10_u32 {
-        values.insert(&callers[1], &n, vec![0; 10], MINUTE).unwrap();
-    }
     assert_eq!(cache.stats(&callers[0]).unwrap().bytes, 0);
+    assert!(cache.total_bytes() > 40_000);
+    for n in 0..10_u32 {
+        values.insert(&callers[1], &n, vec![0; 10]).unwrap();
+    }
+    assert_eq!(cache.total_bytes(), cache.stats(&callers[1]).unwrap().bytes);
 }
 
 #[test]
@@ -238,16 +224,16 @@ fn i6_tenants_beyond_the_bound_go_uncached_and_idle_ones_make_room() {
     let values = cache.namespace::<u32>("n").unwrap();
     let callers: Vec<_> = ids.iter().map(|id| context(&tenants, id, "ada")).collect();
     for caller in &callers {
-        values.insert(caller, "key", 1, MINUTE).unwrap();
+        values.insert(caller, "key", 1).unwrap();
     }
-    let cached = |caller| values.get(caller, "key").unwrap().is_some();
+    let cached = |caller: &TenantContext| values.get(caller, "key").unwrap().is_some();
     assert_eq!(callers.iter().filter(|caller| cached(caller)).count(), 2);
     values.remove(&callers[0], "key").unwrap();
     drop(callers);
     clock.advance(Duration::from_secs(2));
     // The first tenant holds nothing and nobody refers to it; the second holds a value.
     let late = context(&tenants, "t5", "bob");
-    values.insert(&late, "key", 5, MINUTE).unwrap();
+    values.insert(&late, "key", 5).unwrap();
     assert_eq!(values.get(&late, "key").unwrap(), Some(5));
     assert_eq!(
         values.get(&context(&tenants, "t1", "ada"), "key").unwrap(),

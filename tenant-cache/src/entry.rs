@@ -1,0 +1,103 @@
+//! What is stored of a value beside itself: until when it may be read, and what makes it invalid.
+
+use std::{
+    any::Any,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use tenant_context::Monotonic;
+
+use crate::marks::{Marks, Tag};
+
+/// A stored value.
+pub(crate) struct Entry<T: ?Sized> {
+    life: Life,
+    value: T,
+}
+
+pub(crate) type AnyEntry = Entry<dyn Any + Send + Sync>;
+
+/// How long an entry lives. Times are readings of the cache's clock.
+#[derive(Debug)]
+pub(crate) struct Life {
+    /// Until then it is fresh.
+    pub(crate) fresh_until: Monotonic,
+    /// Until then it may be found at all.
+    pub(crate) expires_at: Monotonic,
+    /// Nanoseconds without a read after which it is over.
+    pub(crate) idle: u64,
+    pub(crate) used_at: AtomicU64,
+    /// The count of marks when it began to be made.
+    pub(crate) begun: u64,
+    pub(crate) tags: Box<[Tag]>,
+}
+
+impl Default for Life {
+    fn default() -> Self {
+        Self {
+            fresh_until: Monotonic::MAX,
+            expires_at: Monotonic::MAX,
+            idle: u64::MAX,
+            used_at: AtomicU64::new(0),
+            begun: 0,
+            tags: Box::default(),
+        }
+    }
+}
+
+impl Life {
+    pub(crate) fn until(expires_at: Monotonic) -> Self {
+        Self {
+            fresh_until: expires_at,
+            expires_at,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn idle_after(&mut self, idle: Duration, now: Monotonic) {
+        self.idle = u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX);
+        self.used_at = AtomicU64::new(now.as_nanos());
+    }
+
+    /// Whether it may no longer be found: expired, unused for too long, or invalidated.
+    pub(crate) fn is_over(&self, now: Monotonic, marks: &Marks) -> bool {
+        now >= self.expires_at || self.is_idle(now) || marks.hit(self.begun, &self.tags)
+    }
+
+    fn is_idle(&self, now: Monotonic) -> bool {
+        self.idle != u64::MAX
+            && now
+                .as_nanos()
+                .saturating_sub(self.used_at.load(Ordering::Relaxed))
+                >= self.idle
+    }
+
+    pub(crate) fn touch(&self, now: Monotonic) {
+        if self.idle != u64::MAX {
+            self.used_at.fetch_max(now.as_nanos(), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn is_fresh(&self, now: Monotonic) -> bool {
+        now < self.fresh_until
+    }
+}
+
+impl<T> Entry<T> {
+    pub(crate) const fn new(life: Life, value: T) -> Self {
+        Self { life, value }
+    }
+}
+
+impl<T: ?Sized> Entry<T> {
+    pub(crate) const fn life(&self) -> &Life {
+        &self.life
+    }
+}
+
+impl AnyEntry {
+    pub(crate) fn value<T: Any>(&self) -> Option<&T> {
+        self.value.downcast_ref()
+    }
+}

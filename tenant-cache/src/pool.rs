@@ -1,0 +1,254 @@
+//! The bytes that all partitions share: the total bound, and who has to give when it is reached.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use tenant_context::Monotonic;
+
+use crate::{
+    bounds::Bounds,
+    entry::AnyEntry,
+    partition::{Partition, Place},
+    room::{Held, Room},
+};
+
+/// All partitions together. An insertion reserves its bytes first, and takes them from whoever is above its floor: so
+/// the total is never exceeded, and a floor is never touched by a neighbour.
+pub(crate) struct Pool {
+    max_bytes: u64,
+    /// Bytes that are held, those of purged rooms and of insertions under way included.
+    total: AtomicU64,
+    /// The sum of all floors, at most `max_bytes`.
+    floors: AtomicU64,
+    /// Partitions above their floor, in rotation.
+    above: Mutex<Above>,
+    /// Purged rooms, whose memory goes back in portions.
+    purged: Mutex<VecDeque<Room>>,
+    purged_len: AtomicUsize,
+}
+
+/// The partitions above their floor. A list does not keep a partition alive that is empty by now.
+#[derive(Default)]
+struct Above {
+    partitions: VecDeque<Weak<Partition>>,
+    /// How long the list may get before those that are gone are looked for.
+    tidy_at: usize,
+}
+
+/// What an entry costs beside its value and key: its slot in a vector that doubles, its place in the table, the
+/// reference counts and the allocator's own, measured.
+const OVERHEAD: u64 = 256;
+
+/// How many entries of a purged room one insertion drops.
+const PORTION: usize = 32;
+
+/// How many slots are looked through under one lock.
+const STEP: usize = 512;
+
+/// Whose excess is largest is asked among so many.
+const COMPARED: usize = 8;
+
+/// The least that is taken from one partition at once.
+const LEAST: u64 = 4096;
+
+impl Pool {
+    pub(crate) fn new(max_bytes: u64) -> Self {
+        Self {
+            max_bytes,
+            total: AtomicU64::new(0),
+            floors: AtomicU64::new(0),
+            above: Mutex::default(),
+            purged: Mutex::default(),
+            purged_len: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.total.load(Ordering::Acquire)
+    }
+
+    /// Gives a partition its bounds. The floor is what is left for floors, if that is less.
+    pub(crate) fn plan(&self, partition: &Partition, bounds: Bounds) -> bool {
+        let bounds = bounds.within(self.max_bytes);
+        self.release_floor(partition);
+        let mut granted = 0;
+        let asked = bounds.floor_bytes();
+        // The closure always answers: there is no error to see.
+        self.floors
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |floors| {
+                granted = asked.min(self.max_bytes.saturating_sub(floors));
+                Some(floors.saturating_add(granted))
+            })
+            .ok();
+        partition.set_bounds(Bounds::ceiling(bounds.ceiling_bytes()).floor(granted));
+        granted == asked
+    }
+
+    /// A partition's floor is nobody's any more.
+    pub(crate) fn release_floor(&self, partition: &Partition) {
+        let bounds = partition.bounds();
+        partition.set_bounds(Bounds::ceiling(bounds.ceiling_bytes()));
+        self.floors
+            .fetch_sub(bounds.floor_bytes(), Ordering::AcqRel);
+    }
+
+    /// Stores an entry of `weight` bytes, its key not counted. A value that alone is above the ceiling, and one
+    /// that nobody has to make room for, is not stored; its key has none then.
+    pub(crate) fn insert(
+        &self,
+        partition: &Arc<Partition>,
+        place: Place<'_>,
+        entry: Arc<AnyEntry>,
+        weight: usize,
+        now: Monotonic,
+    ) -> bool {
+        self.unload(PORTION);
+        let bytes = u64::try_from(weight.saturating_add(place.key.len()))
+            .unwrap_or(u64::MAX)
+            .saturating_add(OVERHEAD);
+        if bytes > partition.bounds().ceiling_bytes() || now >= entry.life().expires_at {
+            self.remove(partition, place.hash, place.key);
+            return false;
+        }
+        self.total.fetch_add(bytes, Ordering::AcqRel);
+        while self.total() > self.max_bytes {
+            if !self.make_room(partition, now) {
+                self.give_back(bytes);
+                self.remove(partition, place.hash, place.key);
+                return false;
+            }
+        }
+        let (stored, left) = partition.put(place, entry, bytes, now);
+        self.give_back(if stored { left } else { bytes });
+        self.list(partition);
+        stored
+    }
+
+    pub(crate) fn remove(&self, partition: &Partition, hash: u64, key: &[u8]) {
+        self.give_back(partition.remove(hash, key));
+    }
+
+    /// Looks through `most` slots for dead entries, some at a time: readers wait for one portion only.
+    pub(crate) fn sweep(&self, partition: &Partition, most: usize, now: Monotonic) {
+        // A room has no more slots than four for each entry, and some.
+        let mut left = most.min(partition.len().saturating_mul(4).saturating_add(STEP));
+        while left != 0 && !partition.is_empty() {
+            self.give_back(partition.sweep(left.min(STEP), now));
+            left = left.saturating_sub(STEP);
+        }
+    }
+
+    /// Takes a purged room in: it counts until its memory has gone back.
+    pub(crate) fn discard(&self, room: Room) {
+        if room.bytes() == 0 {
+            return;
+        }
+        let mut purged = self.purged.lock();
+        purged.push_back(room);
+        self.purged_len.store(purged.len(), Ordering::Release);
+    }
+
+    /// Drops some entries of purged rooms; false if there are none.
+    pub(crate) fn unload(&self, most: usize) -> bool {
+        if self.purged_len.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        // Dropped after the lock.
+        let (gone, empty) = {
+            let mut purged = self.purged.lock();
+            let Some(room) = purged.front_mut() else {
+                return false;
+            };
+            let gone = room.unload(most);
+            let empty = if room.is_unloaded() {
+                purged.pop_front()
+            } else {
+                None
+            };
+            self.purged_len.store(purged.len(), Ordering::Release);
+            (gone, empty)
+        };
+        self.give_back(gone.iter().map(Held::bytes).fold(0, u64::saturating_add));
+        drop((gone, empty));
+        true
+    }
+
+    fn give_back(&self, bytes: u64) {
+        if bytes != 0 {
+            self.total.fetch_sub(bytes, Ordering::AcqRel);
+        }
+    }
+
+    fn list(&self, partition: &Arc<Partition>) {
+        if partition.excess() != 0 && partition.list() {
+            let mut above = self.above.lock();
+            above.partitions.push_back(Arc::downgrade(partition));
+            let length = above.partitions.len();
+            if length > above.tidy_at.max(COMPARED) {
+                above.partitions.retain(|it| it.strong_count() != 0);
+                above.tidy_at = above.partitions.len().saturating_mul(2);
+            }
+        }
+    }
+
+    /// Takes bytes from purged rooms, from whoever is furthest above its floor, or else from `own`; false if there are
+    /// none to take.
+    fn make_room(&self, own: &Arc<Partition>, now: Monotonic) -> bool {
+        if self.unload(PORTION) {
+            return true;
+        }
+        let needed = self.total().saturating_sub(self.max_bytes).max(LEAST);
+        loop {
+            let Some(victim) = self.furthest_above() else {
+                let most = own.bytes().saturating_sub(needed);
+                let left = own.evict_down_to(most, now);
+                self.give_back(left);
+                return left != 0;
+            };
+            let floor = victim.bounds().floor_bytes();
+            let most = victim.bytes().saturating_sub(needed).max(floor);
+            let left = victim.evict_down_to(most, now);
+            self.give_back(left);
+            victim.unlist();
+            self.list(&victim);
+            if left != 0 {
+                return true;
+            }
+        }
+    }
+
+    /// Takes a partition out of the rotation: the one with the largest excess among the next few.
+    fn furthest_above(&self) -> Option<Arc<Partition>> {
+        let mut above = self.above.lock();
+        let mut best: Option<Arc<Partition>> = None;
+        for _ in 0..COMPARED {
+            let Some(next) = above.partitions.pop_front() else {
+                break;
+            };
+            let Some(next) = next.upgrade() else { continue };
+            if next.excess() == 0 {
+                next.unlist();
+                // It may have grown since: whoever made it grow could not list it.
+                if next.excess() == 0 || !next.list() {
+                    continue;
+                }
+            }
+            match &best {
+                Some(known) if known.excess() >= next.excess() => {
+                    above.partitions.push_back(Arc::downgrade(&next));
+                }
+                _ => {
+                    let other = best.replace(next);
+                    above.partitions.extend(other.as_ref().map(Arc::downgrade));
+                }
+            }
+        }
+        best
+    }
+}
