@@ -107,7 +107,7 @@ impl TenantState {
     /// How often the tenant has ceased to be active, by suspension or closure: what was kept for it under
     /// another count may be somebody else's by now. One atomic load.
     pub fn ends(&self) -> u64 {
-        self.live.read().epoch
+        self.live.read().epoch.into()
     }
 
     pub(crate) fn read(&self) -> Reading {
