@@ -14,6 +14,7 @@ use crate::{
     jwt,
     origin::Origin,
     reason::Malformed,
+    signals::Signals,
 };
 
 /// Verifies the credentials of requests: what [`layer`](crate::layer()) puts behind the identity layer.
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) resolver: Resolver,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) max_token_len: usize,
+    pub(crate) signals: Signals,
 }
 
 /// What vouches for a credential as long as it is cached.
@@ -49,6 +51,20 @@ type Answer = Lookup<Result<Arc<Identity>, Rejection>>;
 
 impl Authenticate for Authenticated {
     fn authenticate(&self, head: &RequestHead<'_>) -> Answer {
+        let Shared {
+            signals, resolver, ..
+        } = &*self.0;
+        signals.agree(head, resolver, || self.credentials(head))
+    }
+}
+
+impl Authenticated {
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+
+    /// What the request's own credentials say.
+    fn credentials(&self, head: &RequestHead<'_>) -> Answer {
         match Presented::read(head, self.0.keys.as_ref()) {
             Ok(Presented::One(credential)) => self.identify(credential),
             Ok(Presented::Nothing) => refuse(Rejection::credential_missing()),
@@ -61,12 +77,6 @@ impl Authenticate for Authenticated {
             ),
             Err(malformed) => refuse(malformed.rejection()),
         }
-    }
-}
-
-impl Authenticated {
-    pub(crate) fn new(shared: Shared) -> Self {
-        Self(Arc::new(shared))
     }
 
     fn identify(&self, credential: Credential<'_>) -> Answer {

@@ -1,6 +1,6 @@
 //! The layer's builder.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use http::{HeaderName, Method};
 use tenant_context::{
@@ -8,8 +8,8 @@ use tenant_context::{
 };
 
 use crate::{
-    Authenticated, Issuer, Issuers, MemoryApiKeys, authenticated::Shared, cache::CredentialCache,
-    credential::X_API_KEY,
+    Authenticated, Ingress, Issuer, Issuers, MemoryApiKeys, Subdomain, authenticated::Shared,
+    cache::CredentialCache, credential::X_API_KEY, signals::Signals,
 };
 
 /// Begins an identity layer that verifies tokens and API keys of these tenants. See the
@@ -20,7 +20,9 @@ pub fn layer(tenants: CachedRegistry) -> AuthLayerBuilder {
         jwt: Vec::new(),
         issuers: None,
         keys: None,
-        realm: "api".to_owned(),
+        ingress: None,
+        subdomain: None,
+        challenge: ChallengeText::default(),
         max_token_len: 8192,
         cache_capacity: 100_000,
         identity: IdentityLayer::builder(),
@@ -34,7 +36,9 @@ pub struct AuthLayerBuilder {
     jwt: Vec<Issuer>,
     issuers: Option<Issuers>,
     keys: Option<MemoryApiKeys>,
-    realm: String,
+    ingress: Option<Ingress>,
+    subdomain: Option<Subdomain>,
+    challenge: ChallengeText,
     max_token_len: usize,
     cache_capacity: usize,
     identity: IdentityLayerBuilder,
@@ -64,10 +68,29 @@ impl AuthLayerBuilder {
         self
     }
 
+    /// Believes a gateway that says in headers who is calling. See [`Ingress`].
+    pub fn ingress(mut self, ingress: Ingress) -> Self {
+        self.ingress = Some(ingress);
+        self
+    }
+
+    /// Compares the host with the credential's tenant. See [`Subdomain`].
+    pub fn subdomain(mut self, subdomain: Subdomain) -> Self {
+        self.subdomain = Some(subdomain);
+        self
+    }
+
     /// Declares a route that is served without a credential, by method and template (axum's syntax).
     /// A credential that is presented on it is still verified.
     pub fn public(mut self, method: Method, template: &str) -> Self {
         self.identity = self.identity.public(method, template);
+        self
+    }
+
+    /// Declares a route that is not public although a public template matches it: `/users/me` beside a
+    /// public `/users/{id}`.
+    pub fn not_public(mut self, method: Method, template: &str) -> Self {
+        self.identity = self.identity.not_public(method, template);
         self
     }
 
@@ -80,7 +103,25 @@ impl AuthLayerBuilder {
 
     /// The realm that challenges name. Default `api`.
     pub fn realm(mut self, realm: &str) -> Self {
-        realm.clone_into(&mut self.realm);
+        realm.clone_into(&mut self.challenge.realm);
+        self
+    }
+
+    /// The URL of the protected resource's metadata, which challenges name (RFC 9728 §5.1): clients, MCP's
+    /// among them, learn there who issues tokens for this service.
+    pub fn resource_metadata(mut self, url: &str) -> Self {
+        self.challenge.resource_metadata = Some(url.to_owned());
+        self
+    }
+
+    /// The scopes that challenges tell a client to ask for (RFC 6750 §3).
+    pub fn challenge_scopes<S: Into<String>>(
+        mut self,
+        scopes: impl IntoIterator<Item = S>,
+    ) -> Self {
+        self.challenge
+            .scopes
+            .extend(scopes.into_iter().map(Into::into));
         self
     }
 
@@ -146,20 +187,30 @@ impl AuthLayerBuilder {
         for issuer in self.jwt {
             issuers.add(issuer)?;
         }
-        let challenge = match (no_tokens, &self.keys) {
-            (true, None) => {
-                return Err(ConfigError::new(
-                    "tenant_auth: no way in; add `.jwt(Issuer::new(..).audience(..).key(..))` or `.api_keys(..)`",
-                ));
-            }
-            (true, Some(_)) => Challenge::api_key(self.realm)?,
-            (false, None) => Challenge::bearer(self.realm)?,
-            (false, Some(_)) => Challenge::bearer(self.realm)?.and_api_key(),
-        };
+        if no_tokens && self.keys.is_none() && self.ingress.is_none() {
+            return Err(ConfigError::new(
+                "tenant_auth: no way in; add `.jwt(Issuer::new(..).audience(..).key(..))`, `.api_keys(..)` or `.ingress(..)`",
+            ));
+        }
+        let challenge = self.challenge.build(no_tokens, self.keys.is_some())?;
         let mut identity = self.identity.challenge(challenge);
         if self.keys.is_some() {
             identity = identity.credential_header(X_API_KEY);
         }
+        if let Some(ingress) = &self.ingress {
+            identity = identity.internal_header(ingress.tenant_header().clone());
+            if let Some(name) = ingress.asserted_header() {
+                identity = identity.asserted_header(name.clone());
+            }
+        }
+        let signals = Signals {
+            ingress: self.ingress.map(Ingress::build).transpose()?.map(Arc::new),
+            hosts: self
+                .subdomain
+                .map(Subdomain::build)
+                .transpose()?
+                .map(Arc::new),
+        };
         let authenticated = Authenticated::new(Shared {
             issuers,
             keys: self.keys,
@@ -167,8 +218,40 @@ impl AuthLayerBuilder {
             clock: self.tenants.clock(),
             resolver: Resolver::new(self.tenants),
             max_token_len: self.max_token_len,
+            signals,
         });
         Ok((authenticated, identity))
+    }
+}
+
+/// What challenges say, until it is checked.
+struct ChallengeText {
+    realm: String,
+    resource_metadata: Option<String>,
+    scopes: Vec<String>,
+}
+
+impl Default for ChallengeText {
+    fn default() -> Self {
+        Self {
+            realm: "api".to_owned(),
+            resource_metadata: None,
+            scopes: Vec::new(),
+        }
+    }
+}
+
+impl ChallengeText {
+    fn build(self, no_tokens: bool, keys: bool) -> Result<Challenge, ConfigError> {
+        let mut challenge = match (no_tokens, keys) {
+            (true, true) => Challenge::api_key(self.realm)?,
+            (_, false) => Challenge::bearer(self.realm)?,
+            (false, true) => Challenge::bearer(self.realm)?.and_api_key(),
+        };
+        if let Some(url) = self.resource_metadata {
+            challenge = challenge.resource_metadata(url)?;
+        }
+        challenge.scope(&self.scopes)
     }
 }
 

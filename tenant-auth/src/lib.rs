@@ -41,6 +41,8 @@
 //! |---|---|
 //! | `Authorization: Bearer <token>` | a token of an [`Issuer`] |
 //! | `X-API-Key: <key>`, `Authorization: ApiKey <key>`, `Authorization: Bearer <key>` | a key of [`MemoryApiKeys`] |
+//! | `X-Tenant-ID: <tenant>` from a trusted peer | a gateway's word: [`Ingress`] |
+//! | `Host` or `:authority` below your domain | no way in, a second signal: [`Subdomain`] |
 //!
 //! A credential that is presented and fails is refused, whatever else the request presents. A token
 //! **and** an API key must both verify and name the same tenant (else 403 `tenant_mismatch`) and the
@@ -91,6 +93,30 @@
 //! # }
 //! ```
 //!
+//! ## Behind a gateway, and at a tenant's host
+//!
+//! ```
+//! # use tenant_auth::{CachedRegistry, MemoryRegistry};
+//! use http::HeaderName;
+//! use tenant_auth::{Ingress, PrincipalKind, Subdomain};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let tenants = CachedRegistry::builder(MemoryRegistry::new()).build()?;
+//! let identity = tenant_auth::layer(tenants)
+//!     .ingress(
+//!         Ingress::header(HeaderName::from_static("x-tenant-id"))
+//!             .from_peer("spiffe://mesh.example/ns/edge/sa/gateway")      // a certificate that the server verified
+//!             .principal_header(HeaderName::from_static("x-user-id"), PrincipalKind::Human),
+//!     )
+//!     .subdomain(Subdomain::of("saas.example.com"))                       // acme.saas.example.com is for acme
+//!     .build()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! From anybody else the header counts for nothing, and one that names another tenant than the credential is a
+//! forgery: 403. All signals that a request has must name one tenant.
+//!
 //! ## Work that is no request
 //!
 //! A job presents its metadata as a head, to the same [`Authenticated`]:
@@ -126,7 +152,10 @@
 //! | `cnf`, `act_depth`, `cross_tenant_chain` | bound to a key; too many actors; an actor of another tenant |
 //! | `claims_too_long`, `tenant_unknown` | too many scopes or roles; no such tenant |
 //! | `api_key_format`, `api_key_checksum`, `api_key_unknown`, `revoked` | the API key |
-//! | `tenant_mismatch` | token, key or internal header name two tenants (403) |
+//! | `tenant_mismatch` | token, key, host or internal header name two tenants (403) |
+//! | `host_malformed`, `host_conflict` | what is no host, or stands twice; `Host` is not the authority (400) |
+//! | `ingress_header_missing` | a trusted ingress names no tenant (401; 400 beside a good credential) |
+//! | `ingress_malformed`, `ingress_principal` | a trusted ingress' headers are no ids, or name another principal than the credential (400) |
 //!
 //! # Bounds
 //!
@@ -146,6 +175,7 @@
 //! | the layer | [`layer()`], [`AuthLayerBuilder`], [`Authenticated`] |
 //! | tokens | [`Issuer`], [`Issuers`], [`VerifyingKey`], [`KeySet`], [`KindRule`] |
 //! | API keys | [`MemoryApiKeys`], [`NewApiKey`], [`ApiKeySecret`] |
+//! | other signals | [`Ingress`], [`PeerIdentity`], [`Subdomain`], [`OutsideHosts`] |
 //! | for examples and tests | [`TokenMinter`], [`NewToken`] |
 //!
 //! # Features
@@ -165,6 +195,8 @@ mod credential;
 mod crypto;
 mod error;
 mod hash;
+mod host;
+mod ingress;
 mod issuer;
 mod issuers;
 mod json;
@@ -176,11 +208,14 @@ mod mint;
 mod origin;
 mod reason;
 mod ring;
+mod signals;
 
 pub use self::{
     api_key::{ApiKeySecret, MemoryApiKeys, NewApiKey},
     authenticated::Authenticated,
     error::{KeyError, KeyErrorKind},
+    host::{OutsideHosts, Subdomain},
+    ingress::{Ingress, PeerIdentity},
     issuer::{Issuer, IssuerWithoutAudience, KindRule},
     issuers::Issuers,
     key::VerifyingKey,
