@@ -215,6 +215,27 @@ impl Identity {
         T::deserialize(self.custom.get(name)?).ok()
     }
 
+    /// What the credential said, as plain data, which grants nothing: for whoever carries an identity on, into
+    /// a job or a narrower token. Scopes and roles are sorted and without duplicates.
+    pub fn to_claims(&self) -> Claims {
+        let texts = |list: &[Box<str>]| list.iter().map(|text| text.as_ref().to_owned()).collect();
+        let mut claims = Claims::new(
+            self.tenant.id().clone(),
+            self.principal.clone(),
+            self.expires_at,
+        );
+        claims.actors = self.actors.to_vec();
+        claims.scopes = texts(&self.scopes);
+        claims.roles = texts(&self.roles);
+        claims.credential.clone_from(&self.credential);
+        claims.issued_at = self.issued_at;
+        claims.resource_prefix = self.resource_prefix.as_deref().map(str::to_owned);
+        claims.issuer.clone_from(&self.issuer);
+        claims.org_id = self.org_id.as_deref().map(str::to_owned);
+        claims.custom.clone_from(&self.custom);
+        claims
+    }
+
     /// All that decides what this identity may see, as injective bytes: principal, actors, scopes,
     /// roles, resource prefix, issuer and organization, each length-prefixed. What is computed under one authority may be
     /// served again to an equal one of the same tenant, and to no other.

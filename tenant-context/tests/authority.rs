@@ -3,7 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 use proptest::{collection::vec, option, prelude::*};
-use tenant_context::{Claims, Principal, PrincipalId, TenantId, UnixTime};
+use tenant_context::{Claims, Principal, PrincipalId, TenantContext, TenantId, UnixTime};
 use tenant_testkit::{ManualClock, context_with, tenants};
 
 /// Everything that decides what an identity may see, in the order that does not matter.
@@ -62,6 +62,10 @@ fn actor((kind, id): &(u8, String)) -> Principal {
 }
 
 fn authority(parts: &Parts) -> Vec<u8> {
+    context(parts).authority().to_vec()
+}
+
+fn context(parts: &Parts) -> TenantContext {
     let acme = TenantId::parse("acme").unwrap();
     let mut claims = Claims::new(acme, actor(&parts.principal), UnixTime::MAX)
         .scopes(parts.scopes.clone())
@@ -74,7 +78,7 @@ fn authority(parts: &Parts) -> Vec<u8> {
         claims.custom.insert(name.clone(), (*value).into());
     }
     let tenants = tenants(&["acme"], &ManualClock::new());
-    context_with(&tenants, claims).authority().to_vec()
+    context_with(&tenants, claims)
 }
 
 /// Scopes and roles are sets.
@@ -89,6 +93,15 @@ fn same(mut one: Parts, mut two: Parts) -> bool {
 }
 
 proptest! {
+    #[test]
+    fn an_identity_carried_on_as_claims_is_the_same_authority(parts in parts()) {
+        let one = context(&parts);
+        let tenants = tenants(&["acme"], &ManualClock::new());
+        let two = context_with(&tenants, one.to_claims());
+        prop_assert_eq!(one.authority(), two.authority());
+        prop_assert_eq!(one.to_claims(), two.to_claims());
+    }
+
     #[test]
     fn i11_two_authorities_are_the_same_bytes_only_if_they_are_the_same(one in parts(), two in parts()) {
         prop_assert_eq!(authority(&one) == authority(&two), same(one, two));
