@@ -9,9 +9,10 @@ use tenant_context::{
 use crate::{
     Issuers, MemoryApiKeys,
     api_key::Record,
-    cache::CredentialCache,
+    cache::{CacheKey, CredentialCache},
     credential::{Credential, Presented, check_bytes},
-    jwt,
+    jwks::Arrival,
+    jwt::{self, Unverified},
     origin::Origin,
     reason::Malformed,
     signals::Signals,
@@ -45,6 +46,31 @@ pub(crate) struct Shared {
 enum Voucher {
     Token(Origin),
     ApiKey(Arc<Record>),
+}
+
+/// Why a credential does not verify.
+enum Failed {
+    Rejected(Rejection),
+    /// The keys are being fetched.
+    Early(Arrival),
+}
+
+impl From<Rejection> for Failed {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+impl From<Unverified> for Failed {
+    fn from(why: Unverified) -> Self {
+        match why {
+            Unverified::Refused(reason) => Rejection::credential_invalid(reason).into(),
+            Unverified::Unavailable => Rejection::store_unavailable()
+                .with_reason("keys_unavailable")
+                .into(),
+            Unverified::Wait(arrival) => Self::Early(arrival),
+        }
+    }
 }
 
 type Answer = Lookup<Result<Arc<Identity>, Rejection>>;
@@ -88,12 +114,34 @@ impl Authenticated {
         if let Some(identity) = self.0.cache.get(key, &*self.0.clock) {
             return Lookup::Ready(Ok(identity));
         }
-        let (claims, voucher) = match self.0.verify(credential) {
+        self.0.identify(key, credential, true)
+    }
+}
+
+impl Shared {
+    /// Verifies what is not cached. Who is `patient` waits once for keys that are being fetched.
+    fn identify(
+        self: &Arc<Self>,
+        key: CacheKey,
+        credential: Credential<'_>,
+        patient: bool,
+    ) -> Answer {
+        let (claims, voucher) = match self.verify(credential, patient) {
             Ok(verified) => verified,
-            Err(rejection) => return refuse(rejection),
+            Err(Failed::Rejected(rejection)) => return refuse(rejection),
+            Err(Failed::Early(arrival)) => {
+                let (shared, credential) = (Arc::clone(self), credential.to_owned());
+                return Lookup::pending(async move {
+                    arrival.wait().await;
+                    shared
+                        .identify(key, credential.borrow(), false)
+                        .wait()
+                        .await
+                });
+            }
         };
-        let shared = Arc::clone(&self.0);
-        self.0.resolver.resolve(claims).map(move |resolved| {
+        let shared = Arc::clone(self);
+        self.resolver.resolve(claims).map(move |resolved| {
             let identity = resolved?;
             let origin = match voucher {
                 Voucher::ApiKey(record) => {
@@ -106,16 +154,17 @@ impl Authenticated {
             Ok(identity)
         })
     }
-}
 
-impl Shared {
-    fn verify(&self, credential: Credential<'_>) -> Result<(Claims, Voucher), Rejection> {
+    fn verify(
+        &self,
+        credential: Credential<'_>,
+        patient: bool,
+    ) -> Result<(Claims, Voucher), Failed> {
         let now = self.clock.unix();
         match (credential, &self.keys) {
             (Credential::Token(token), _) => {
                 check_bytes(token).map_err(Malformed::rejection)?;
-                let verified = jwt::verify(&self.issuers, token, now);
-                let verified = verified.map_err(Rejection::credential_invalid)?;
+                let verified = jwt::verify(&self.issuers, token, now, patient)?;
                 Ok((verified.claims, Voucher::Token(verified.origin)))
             }
             (Credential::ApiKey(key), Some(keys)) => {
@@ -125,7 +174,7 @@ impl Shared {
                 Ok((record.claims(), Voucher::ApiKey(record)))
             }
             (Credential::ApiKey(_), None) => {
-                Err(Rejection::credential_invalid("scheme_unsupported"))
+                Err(Rejection::credential_invalid("scheme_unsupported").into())
             }
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tenant_context::{ConfigError, PrincipalKind, TenantId};
 
-use crate::{KeySet, VerifyingKey, jwt::Header, reason::Reason};
+use crate::{KeySet, KeySource, VerifyingKey, jwt::Header, reason::Reason};
 
 /// Whose tokens are accepted, for which audience, verified with which keys.
 ///
@@ -41,6 +41,7 @@ pub struct Issuer {
     tenants: Option<Vec<TenantId>>,
     typ: Option<Box<str>>,
     keys: Vec<VerifyingKey>,
+    source: Option<KeySource>,
     skipped: usize,
 }
 
@@ -64,6 +65,7 @@ impl IssuerWithoutAudience {
             tenants: None,
             typ: None,
             keys: Vec::new(),
+            source: None,
             skipped: 0,
         }
     }
@@ -196,6 +198,13 @@ impl Issuer {
         self
     }
 
+    /// Takes the keys from a set that is kept up to date: see [`KeyRefresher`](crate::KeyRefresher). It stands
+    /// in place of [`key`](Self::key) and [`key_set`](Self::key_set).
+    pub fn keys(mut self, source: KeySource) -> Self {
+        self.source = Some(source);
+        self
+    }
+
     /// Requires this `typ` in every header, with or without `application/`, in any case (RFC 8725
     /// §3.11; `at+jwt` is that of RFC 9068). Without it, tokens of no type, `JWT` and `at+jwt` are
     /// accepted, and tokens made for another purpose are not.
@@ -267,6 +276,13 @@ impl Issuer {
     }
 
     fn key_fault(&self) -> Option<String> {
+        if let Some(source) = &self.source {
+            return if self.keys.is_empty() && self.skipped == 0 {
+                source.fault(&self.name)
+            } else {
+                Some("it has keys of its own and a source of keys; choose one".into())
+            };
+        }
         if self.keys.is_empty() {
             return Some(if self.skipped > 0 {
                 format!(
@@ -274,7 +290,7 @@ impl Issuer {
                     self.skipped
                 )
             } else {
-                "it has no key; add `.key(..)` or `.key_set(..)`".into()
+                "it has no key; add `.key(..)`, `.key_set(..)` or `.keys(..)`".into()
             });
         }
         for (index, key) in self.keys.iter().enumerate() {
@@ -295,8 +311,9 @@ impl Issuer {
         None
     }
 
-    pub(crate) fn take_keys(&mut self) -> Vec<VerifyingKey> {
-        std::mem::take(&mut self.keys)
+    /// The keys it was given, or else the source of them.
+    pub(crate) fn take_keys(&mut self) -> (Vec<VerifyingKey>, Option<KeySource>) {
+        (std::mem::take(&mut self.keys), self.source.take())
     }
 
     pub(crate) fn accepts_type(&self, header: &Header<'_>) -> Result<(), Reason> {

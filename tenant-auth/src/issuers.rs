@@ -9,6 +9,8 @@ use tenant_context::ConfigError;
 use crate::{
     Issuer,
     json::Object,
+    jwks::{Arrival, LiveKeys, State},
+    jwt::Unverified,
     origin::Seal,
     reason::{Claim, Reason},
     ring::Ring,
@@ -49,8 +51,43 @@ pub(crate) struct Table(HashMap<Box<str>, Arc<Trusted>>);
 pub(crate) struct Trusted {
     pub(crate) name: Arc<str>,
     pub(crate) issuer: Issuer,
-    pub(crate) keys: Ring,
+    pub(crate) keys: Keys,
     pub(crate) seal: Arc<Seal>,
+}
+
+/// The keys of an issuer.
+pub(crate) enum Keys {
+    Given(Arc<Ring>),
+    Live(Arc<LiveKeys>),
+}
+
+impl Keys {
+    /// The keys as they are now; otherwise the fetch to wait for, if `patient`.
+    pub(crate) fn ring(&self, patient: bool) -> Result<Arc<Ring>, Unverified> {
+        let keys = match self {
+            Self::Given(ring) => return Ok(Arc::clone(ring)),
+            Self::Live(keys) => keys,
+        };
+        if let State::Usable(ring) = keys.state() {
+            return Ok(ring);
+        }
+        match keys.first() {
+            Some(arrival) if patient => Err(Unverified::Wait(arrival)),
+            _ => match keys.state() {
+                // Fetched in between.
+                State::Usable(ring) => Ok(ring),
+                State::Unusable => Err(Unverified::Unavailable),
+            },
+        }
+    }
+
+    /// A token names a key that is not among them: the fetch to wait for, if there is one.
+    pub(crate) fn unknown(&self, kid: &str) -> Option<Arrival> {
+        match self {
+            Self::Given(_) => None,
+            Self::Live(keys) => keys.unknown(kid),
+        }
+    }
 }
 
 impl Issuers {
@@ -155,9 +192,14 @@ impl Table {
 
 impl Trusted {
     fn new(mut issuer: Issuer) -> Self {
+        let name: Arc<str> = issuer.name.clone().into();
+        let keys = match issuer.take_keys() {
+            (_, Some(source)) => Keys::Live(source.begin(Arc::clone(&name))),
+            (keys, None) => Keys::Given(Arc::new(Ring::lasting(keys))),
+        };
         Self {
-            name: issuer.name.clone().into(),
-            keys: Ring::lasting(issuer.take_keys()),
+            name,
+            keys,
             issuer,
             seal: Seal::lasting(),
         }

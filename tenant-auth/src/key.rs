@@ -31,6 +31,8 @@ use crate::{
 pub struct VerifyingKey {
     algorithm: Algorithm,
     kid: Option<Arc<str>>,
+    /// Tells two keys apart without showing them.
+    fingerprint: [u8; 32],
     verifier: Result<Arc<Verifier>, KeyError>,
 }
 
@@ -92,12 +94,19 @@ impl VerifyingKey {
         Self {
             algorithm,
             kid: None,
+            fingerprint: key.map_or([0; 32], KeyMaterial::fingerprint),
             verifier,
         }
     }
 
     pub(crate) const fn algorithm(&self) -> Algorithm {
         self.algorithm
+    }
+
+    /// Whether this is the same key, under the same name, for the same algorithm.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        (self.algorithm, &self.kid, self.fingerprint)
+            == (other.algorithm, &other.kid, other.fingerprint)
     }
 
     pub(crate) const fn name(&self) -> Option<&Arc<str>> {
@@ -117,7 +126,7 @@ impl fmt::Debug for VerifyingKey {
             .field("algorithm", &self.algorithm.name())
             .field("kid", &self.kid)
             .field("error", &self.verifier.as_ref().err())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

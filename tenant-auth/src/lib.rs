@@ -200,6 +200,7 @@ mod ingress;
 mod issuer;
 mod issuers;
 mod json;
+mod jwks;
 mod jwt;
 mod key;
 mod key_set;
@@ -210,6 +211,9 @@ mod reason;
 mod ring;
 mod signals;
 
+#[cfg(feature = "jwks")]
+#[cfg_attr(docsrs, doc(cfg(feature = "jwks")))]
+pub use self::jwks::HttpFetcher;
 pub use self::{
     api_key::{ApiKeySecret, MemoryApiKeys, NewApiKey},
     authenticated::Authenticated,
@@ -218,6 +222,7 @@ pub use self::{
     ingress::{Ingress, PeerIdentity},
     issuer::{Issuer, IssuerWithoutAudience, KindRule},
     issuers::Issuers,
+    jwks::{Fetch, FetchError, Fetched, KeyRefresher, KeyRefresherBuilder, KeySource, KeyWorker},
     key::VerifyingKey,
     key_set::{KeySet, SkippedKey},
     layer::{AuthLayerBuilder, layer},

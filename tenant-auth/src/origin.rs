@@ -35,6 +35,13 @@ impl Seal {
         self.0.store(Self::BROKEN, ORDER);
     }
 
+    /// Trusted until then, unless it is broken.
+    pub(crate) fn renew(&self, end: Monotonic) {
+        let later = |old| (old != Self::BROKEN).then_some(end.as_nanos());
+        // Broken in the meantime: it stays so.
+        self.0.fetch_update(ORDER, ORDER, later).ok();
+    }
+
     /// The clock is read only where there is an end.
     pub(crate) fn holds(&self, clock: &dyn Clock) -> bool {
         match Monotonic::from_nanos(self.0.load(ORDER)) {
@@ -94,7 +101,10 @@ mod tests {
         let seal = Seal::until(end);
         assert!(seal.holds(&At(Monotonic::from_secs(59))));
         assert!(!seal.holds(&At(end)));
+        seal.renew(end.saturating_add(std::time::Duration::from_secs(1)));
+        assert!(seal.holds(&At(end)));
         seal.break_for_good();
+        seal.renew(Monotonic::MAX);
         assert!(!seal.holds(&At(Monotonic::from_secs(1))));
     }
 }

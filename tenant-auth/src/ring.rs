@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
+use tenant_context::Monotonic;
+
 use crate::{VerifyingKey, jwt::Header, origin::Seal, reason::Reason};
+
+/// A token names a key that is not there.
+pub(crate) const UNKNOWN: Reason = "kid";
 
 /// A key of an issuer, with its seal.
 #[derive(Clone, Debug)]
@@ -11,18 +16,50 @@ pub(crate) struct RingKey {
     pub(crate) seal: Arc<Seal>,
 }
 
-/// An issuer's keys at one time.
+/// An issuer's keys at one time. By default there are none, and never were.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ring(Box<[RingKey]>);
+pub(crate) struct Ring {
+    keys: Box<[RingKey]>,
+    until: Monotonic,
+}
 
 impl Ring {
     /// Keys that are trusted until their issuer is removed.
     pub(crate) fn lasting(keys: Vec<VerifyingKey>) -> Self {
-        let sealed = |key| RingKey {
-            key,
-            seal: Seal::lasting(),
+        Self::default().followed_by(keys, Monotonic::MAX)
+    }
+
+    /// Until when these keys may be used.
+    pub(crate) const fn until(&self) -> Monotonic {
+        self.until
+    }
+
+    /// The keys that come after these. A key that stays keeps its seal, so that what it admitted stays
+    /// cached.
+    pub(crate) fn followed_by(&self, keys: Vec<VerifyingKey>, until: Monotonic) -> Self {
+        let sealed = |key: VerifyingKey| {
+            let known = self.keys.iter().find(|known| known.key.is(&key));
+            let seal = known.map_or_else(|| Seal::until(until), |known| Arc::clone(&known.seal));
+            seal.renew(until);
+            RingKey { key, seal }
         };
-        Self(keys.into_iter().map(sealed).collect())
+        Self {
+            keys: keys.into_iter().map(sealed).collect(),
+            until,
+        }
+    }
+
+    /// Trusts no longer what is not among the keys that came after these.
+    pub(crate) fn retire(&self, next: &Self) {
+        for old in &self.keys {
+            if !next
+                .keys
+                .iter()
+                .any(|key| Arc::ptr_eq(&key.seal, &old.seal))
+            {
+                old.seal.break_for_good();
+            }
+        }
     }
 
     /// The one key a token may be verified with. Its `kid` names it; a token without one is verified
@@ -30,7 +67,7 @@ impl Ring {
     pub(crate) fn select(&self, header: &Header<'_>) -> Result<&RingKey, Reason> {
         let fits = |entry: &&RingKey| entry.key.algorithm() == header.algorithm;
         let Some(kid) = header.kid.as_deref() else {
-            let mut fitting = self.0.iter().filter(fits);
+            let mut fitting = self.keys.iter().filter(fits);
             return match (fitting.next(), fitting.next()) {
                 (Some(entry), None) => Ok(entry),
                 (Some(_), Some(_)) => Err("kid_missing"),
@@ -39,7 +76,7 @@ impl Ring {
         };
         for name in [Some(kid), None] {
             let mut named = self
-                .0
+                .keys
                 .iter()
                 .filter(|entry| entry.key.name().map(AsRef::as_ref) == name);
             let mut named = named.by_ref().peekable();
@@ -47,6 +84,6 @@ impl Ring {
                 return named.find(fits).ok_or("algorithm");
             }
         }
-        Err("kid")
+        Err(UNKNOWN)
     }
 }

@@ -11,6 +11,8 @@ mod backend;
 #[path = "none.rs"]
 mod backend;
 
+use sha2::{Digest, Sha256};
+
 pub(crate) use self::backend::{Verifier, provider};
 use crate::{KeyError, KeyErrorKind, algorithm::Algorithm};
 
@@ -49,6 +51,23 @@ impl KeyMaterial {
             n: stripped(n),
             e: stripped(e),
         }
+    }
+
+    /// A digest of the key, each part with its length. What is secret about a key is long and random, so
+    /// its digest tells nothing; all the same it is not shown.
+    pub(crate) fn fingerprint(&self) -> [u8; 32] {
+        let parts: [&[u8]; 3] = match self {
+            Self::Rsa { n, e } => [b"rsa", n, e],
+            Self::Ec(point) => [b"ec", point, b""],
+            Self::Ed25519(key) => [b"ed25519", key, b""],
+            Self::Secret(secret) => [b"secret", secret, b""],
+        };
+        let mut digest = Sha256::new();
+        for part in parts {
+            digest.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            digest.update(part);
+        }
+        digest.finalize().into()
     }
 
     /// Whether this is a key that `algorithm` may be used with.
