@@ -1,6 +1,7 @@
 //! The fetcher over real sockets: what it takes and what it does not.
 #![cfg(feature = "jwks")]
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -38,7 +38,7 @@ struct Web(Arc<Mutex<Pages>>);
 
 #[derive(Default)]
 struct Pages {
-    pages: HashMap<String, Result<Fetched, FetchError>>,
+    by_url: HashMap<String, Result<Fetched, FetchError>>,
     asked: Vec<String>,
     /// Never answers.
     hangs: bool,
@@ -49,14 +49,14 @@ impl Web {
     fn put(&self, url: &str, body: impl Into<Vec<u8>>) {
         self.0
             .lock()
-            .pages
+            .by_url
             .insert(url.to_owned(), Ok(Fetched::new(body)));
     }
 
     fn fail(&self, url: &str, status: u16) {
         self.0
             .lock()
-            .pages
+            .by_url
             .insert(url.to_owned(), Err(FetchError::status(status)));
     }
 
@@ -81,7 +81,7 @@ impl Fetch for Web {
         if pages.hangs {
             return std::future::pending().boxed();
         }
-        let page = pages.pages.get(url).cloned();
+        let page = pages.by_url.get(url).cloned();
         drop(pages);
         std::future::ready(page.unwrap_or_else(|| Err(FetchError::status(404)))).boxed()
     }
