@@ -15,10 +15,10 @@ use tower_service::Service;
 
 use crate::{
     AuditBody, AuditError,
-    layer::Shared,
-    open::{Arrival, Open},
+    open::Open,
     outcome::End,
     queue::{Unplaced, Waiting},
+    request::Arrival,
 };
 
 /// The response future of [`AuditService`](crate::AuditService): no box unless the queue was full.
@@ -51,7 +51,6 @@ struct AtDoor<S, B> {
     service: S,
     request: Request<B>,
     arrival: Arrival,
-    shared: Shared,
 }
 
 impl<S, B> ResponseFuture<S, B>
@@ -64,7 +63,6 @@ where
         service: S,
         request: Request<B>,
         arrival: Arrival,
-        shared: Shared,
     ) -> Self {
         Self {
             state: State::Waiting(Some(Box::new(AtDoor {
@@ -73,7 +71,6 @@ where
                 service,
                 request,
                 arrival,
-                shared,
             }))),
         }
     }
@@ -91,7 +88,7 @@ where
     }
 }
 
-fn call<S, B>(service: &mut S, request: Request<B>, mut open: Open) -> State<S, B>
+fn call<S, B>(service: &mut S, request: Request<B>, open: Open) -> State<S, B>
 where
     S: Service<Request<B>>,
 {
@@ -122,7 +119,7 @@ where
         loop {
             let next = match state.as_mut().project() {
                 StateProj::Calling { inner, open } => {
-                    let polled = match open.as_mut() {
+                    let polled = match open.as_ref() {
                         Some(open) => open.run(|| inner.poll(cx)),
                         None => return Poll::Pending,
                     };
@@ -151,13 +148,12 @@ where
                         mut service,
                         mut request,
                         arrival,
-                        shared,
                         ..
                     } = *at_door;
                     match place {
                         Ok(place) => {
                             unplaced.placed();
-                            let open = Open::begin(place, &mut request, arrival, shared);
+                            let open = Open::begin(place, &mut request, arrival);
                             call(&mut service, request, open)
                         }
                         Err(error) => {

@@ -1,26 +1,25 @@
 //! Recording from code that serves no request.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use tenant_context::{SystemContext, TenantContext};
 use tokio::sync::oneshot;
 
 use crate::{
     AuditError, Event,
-    layer::Shared,
-    queue::{Entry, Occurred, Who},
+    queue::{Door, Entry, Occurred, Who},
 };
 
 /// Records from code that serves no request, and waits until all is written. Clones share one queue;
 /// the [`AuditWorker`](crate::AuditWorker) ends when all handles and layers are dropped.
 #[derive(Clone)]
 pub struct AuditHandle {
-    shared: Shared,
+    door: Arc<Door>,
 }
 
 impl AuditHandle {
-    pub(crate) const fn new(shared: Shared) -> Self {
-        Self { shared }
+    pub(crate) const fn new(door: Arc<Door>) -> Self {
+        Self { door }
     }
 
     /// Waits until everything that was queued before is written and synced.
@@ -31,8 +30,7 @@ impl AuditHandle {
     /// [`WorkerGone`](crate::AuditErrorKind::WorkerGone) if there is no worker.
     pub async fn flush(&self) -> Result<(), AuditError> {
         let (done, written) = oneshot::channel();
-        let sender = &self.shared.door().sender;
-        if sender.send(Entry::Flush(done)).await.is_err() {
+        if !self.door.queue.flush(done) {
             return Err(AuditError::worker_gone());
         }
         written
@@ -67,9 +65,9 @@ impl AuditHandle {
     }
 
     async fn put(&self, who: Who, event: Event) -> Result<(), AuditError> {
-        let at = self.shared.clock().unix();
+        let at = self.door.clock.unix();
         let (facts, outcome, reason) = event.into_parts();
-        let place = self.shared.door().place().await?;
+        let place = self.door.place().await?;
         place.fill(Entry::Event(Box::new(Occurred {
             who,
             at,
@@ -84,7 +82,7 @@ impl AuditHandle {
 impl fmt::Debug for AuditHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuditHandle")
-            .field("queue", self.shared.door())
+            .field("queue", &self.door)
             .finish_non_exhaustive()
     }
 }

@@ -3,13 +3,11 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use tenant_context::{Clock, ConfigError, StackPart, SystemClock, Timer, stack::place};
-use tokio::sync::mpsc;
 use tower_layer::Layer;
 
 use crate::{
     AuditHandle, AuditService, AuditSink, AuditWorker,
-    open::Arrival,
-    queue::{Door, Losses},
+    queue::{Bounds, Door, Intake, Queue},
     worker,
 };
 
@@ -31,6 +29,7 @@ pub fn layer(sink: impl AuditSink) -> AuditLayerBuilder {
     AuditLayerBuilder {
         sink: Box::new(sink),
         queue: 65_536,
+        in_flight: 65_536,
         when_full: WhenFull::default(),
         clock: Arc::new(SystemClock::new()),
         timer: None,
@@ -70,22 +69,31 @@ impl Default for WhenFull {
 pub struct AuditLayerBuilder {
     sink: Box<dyn AuditSink>,
     queue: usize,
+    in_flight: usize,
     when_full: WhenFull,
     clock: Arc<dyn Clock>,
     timer: Option<Arc<dyn Timer>>,
 }
 
 impl AuditLayerBuilder {
-    /// The most places a queue may have.
+    /// The most records that may wait, and the most requests in flight.
     pub const MAX_QUEUE: usize = 1 << 20;
 
-    /// How many requests may be in flight or wait to be written, together. Default 65,536. A place
-    /// is held from a request's arrival to its record's writing, also by a stream that stays open
-    /// for hours: bound the streams each tenant may hold open, or one tenant's could take all places. A place costs about 400 bytes, and what the request's [`Trail`] collected.
+    /// How many records may wait to be written before requests are turned away. Default 65,536. A
+    /// record takes about 500 bytes, and what its [`Trail`] collected.
+    ///
+    /// The records of requests in flight find room beyond this bound: what is reserved is never lost.
     ///
     /// [`Trail`]: tenant_context::Trail
     pub fn queue(mut self, places: usize) -> Self {
         self.queue = places;
+        self
+    }
+
+    /// How many requests may be in flight, from their arrival to the end of their answer's body, open
+    /// streams included. Default 65,536.
+    pub fn in_flight(mut self, requests: usize) -> Self {
+        self.in_flight = requests;
         self
     }
 
@@ -115,17 +123,18 @@ impl AuditLayerBuilder {
     /// [`ConfigError`] if the queue has no place or too many, a wait has no deadline or no timer,
     /// or the system gives no random bytes.
     pub fn build(self) -> Result<(AuditLayer, AuditWorker), ConfigError> {
-        if self.queue == 0 {
-            return Err(ConfigError::new(
-                "audit layer: `queue` is 0, so no request could be recorded; leave it at 65,536",
-            ));
-        }
-        if self.queue > Self::MAX_QUEUE {
-            return Err(ConfigError::new(format!(
-                "audit layer: `queue` is {}, which would not bound the memory; at most {} places",
-                self.queue,
-                Self::MAX_QUEUE
-            )));
+        for (name, places) in [("queue", self.queue), ("in_flight", self.in_flight)] {
+            if places == 0 {
+                return Err(ConfigError::new(format!(
+                    "audit layer: `{name}` is 0, so no request could be recorded; leave it at 65,536"
+                )));
+            }
+            if places > Self::MAX_QUEUE {
+                return Err(ConfigError::new(format!(
+                    "audit layer: `{name}` is {places}, which would not bound the memory; at most {}",
+                    Self::MAX_QUEUE
+                )));
+            }
         }
         if let WhenFull::Wait { deadline } = self.when_full {
             if self.timer.is_none() {
@@ -145,26 +154,24 @@ impl AuditLayerBuilder {
                 "audit layer: the system gives no random bytes for record ids: {error}"
             ))
         })?;
-        let (sender, receiver) = mpsc::channel(self.queue);
-        let losses = Arc::<Losses>::default();
+        let queue = Arc::new(Queue::new(Bounds {
+            in_flight: u64::try_from(self.in_flight).unwrap_or(u64::MAX),
+            waiting: u64::try_from(self.queue).unwrap_or(u64::MAX),
+        }));
         let worker = worker::Parts {
-            receiver,
-            losses: Arc::clone(&losses),
+            intake: Intake::new(Arc::clone(&queue)),
             sink: self.sink,
             clock: Arc::clone(&self.clock),
             timer: self.timer.clone(),
             secret,
         };
-        let shared = Shared(Arc::new(Inner {
-            door: Door {
-                sender,
-                losses,
-                when_full: self.when_full,
-                timer: self.timer,
-            },
+        let door = Arc::new(Door {
+            queue,
+            when_full: self.when_full,
             clock: self.clock,
-        }));
-        Ok((AuditLayer { shared }, AuditWorker::new(worker)))
+            timer: self.timer,
+        });
+        Ok((AuditLayer { door }, AuditWorker::new(worker)))
     }
 }
 
@@ -172,36 +179,10 @@ impl fmt::Debug for AuditLayerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuditLayerBuilder")
             .field("queue", &self.queue)
+            .field("in_flight", &self.in_flight)
             .field("when_full", &self.when_full)
             .field("timer", &self.timer)
             .finish_non_exhaustive()
-    }
-}
-
-/// What layers, services, guards and handles share. The worker does not: it ends when the last of
-/// these is dropped.
-#[derive(Clone)]
-pub(crate) struct Shared(Arc<Inner>);
-
-struct Inner {
-    door: Door,
-    clock: Arc<dyn Clock>,
-}
-
-impl Shared {
-    pub(crate) fn door(&self) -> &Door {
-        &self.0.door
-    }
-
-    pub(crate) fn clock(&self) -> &dyn Clock {
-        &*self.0.clock
-    }
-
-    pub(crate) fn arrival(&self) -> Arrival {
-        Arrival {
-            unix: self.clock().coarse_unix(),
-            monotonic: self.clock().monotonic(),
-        }
     }
 }
 
@@ -213,13 +194,13 @@ impl Shared {
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct AuditLayer {
-    shared: Shared,
+    door: Arc<Door>,
 }
 
 impl AuditLayer {
     /// For code that is no request, and for waiting until all is written.
     pub fn handle(&self) -> AuditHandle {
-        AuditHandle::new(self.shared.clone())
+        AuditHandle::new(Arc::clone(&self.door))
     }
 }
 
@@ -231,14 +212,14 @@ impl<S> Layer<S> for AuditLayer {
     type Service = AuditService<S>;
 
     fn layer(&self, inner: S) -> AuditService<S> {
-        AuditService::new(inner, self.shared.clone())
+        AuditService::new(inner, Arc::clone(&self.door))
     }
 }
 
 impl fmt::Debug for AuditLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuditLayer")
-            .field("queue", self.shared.door())
+            .field("queue", &self.door)
             .finish_non_exhaustive()
     }
 }
@@ -266,6 +247,7 @@ mod tests {
         let builder = || layer(DiscardSink::new()).when_full(WhenFull::Refuse);
         assert!(refusal(builder().queue(0)).contains("`queue` is 0"));
         assert!(refusal(builder().queue(usize::MAX)).contains("at most"));
-        assert!(builder().queue(1).build().is_ok());
+        assert!(refusal(builder().in_flight(0)).contains("`in_flight` is 0"));
+        assert!(builder().queue(1).in_flight(1).build().is_ok());
     }
 }

@@ -2,14 +2,14 @@
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
-use tenant_context::{TenantId, TrailFacts, UnixTime};
+use tenant_context::{TenantId, TrailCell, TrailFacts, UnixTime};
 
 use crate::{
     Batch, ChainBatch, ChainId, Head, Outcome, Recovery, Resumed,
     chain::{FieldHasher, seal},
-    open::Finished,
-    queue::{Occurred, Who},
+    queue::{Losses, Occurred, Who},
     record::{Actor, Draft, What, encode, micros},
+    request::Request,
 };
 
 /// One chain, as far as it is written or about to be.
@@ -148,16 +148,17 @@ impl Ledger {
     }
 
     /// Adds a request's record to the chain of its verified tenant, or to the platform's.
-    pub(crate) fn request(&mut self, finished: &Finished) {
-        let facts = finished.trail.with(std::mem::take).unwrap_or_default();
+    pub(crate) fn request(&mut self, cell: &TrailCell<Request>) {
+        let facts = cell.with(std::mem::take);
+        let request = cell.record();
         let identity = facts.identity.clone();
         let content = Content {
             actor: identity
                 .as_deref()
                 .map_or(Actor::Anonymous, Actor::Verified),
-            at: finished.started,
+            at: request.arrival.unix,
             facts: &facts,
-            what: What::Request(finished),
+            what: What::Request(request),
         };
         self.put(
             identity.as_deref().map(|identity| identity.tenant().id()),
@@ -183,11 +184,12 @@ impl Ledger {
         self.put(tenant, &content);
     }
 
-    /// Adds the records of a gap: how many requests were served, and how many refused, without one.
-    pub(crate) fn gap(&mut self, (dropped, refused): (u64, u64), now: UnixTime) {
-        if dropped > 0 {
+    /// Adds the records of a gap: how many requests of each tenant were served, and how many refused,
+    /// without one.
+    pub(crate) fn gap(&mut self, losses: &mut Losses, now: UnixTime) {
+        for (tenant, dropped) in losses.dropped.drain() {
             self.own(
-                None,
+                tenant.as_ref(),
                 "audit.gap",
                 Outcome::Failure,
                 "queue_full",
@@ -195,6 +197,7 @@ impl Ledger {
                 now,
             );
         }
+        let refused = std::mem::take(&mut losses.refused);
         if refused > 0 {
             self.own(
                 None,

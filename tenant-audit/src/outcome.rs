@@ -9,6 +9,7 @@ use crate::Outcome;
 
 /// What became of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum End {
     /// The whole answer was handed over.
     Complete,
@@ -22,6 +23,25 @@ pub(crate) enum End {
     Panicked,
     /// The inner service failed instead of answering.
     ServiceError,
+}
+
+impl End {
+    /// Back from `as u8`.
+    pub(crate) const fn from_u8(end: u8) -> Self {
+        const BODY_DROPPED: u8 = End::BodyDropped as u8;
+        const BODY_ERROR: u8 = End::BodyError as u8;
+        const PANICKED: u8 = End::Panicked as u8;
+        const SERVICE_ERROR: u8 = End::ServiceError as u8;
+        const COMPLETE: u8 = End::Complete as u8;
+        match end {
+            COMPLETE => Self::Complete,
+            BODY_DROPPED => Self::BodyDropped,
+            BODY_ERROR => Self::BodyError,
+            PANICKED => Self::Panicked,
+            SERVICE_ERROR => Self::ServiceError,
+            _ => Self::Cancelled,
+        }
+    }
 }
 
 /// The facts that decide.

@@ -10,8 +10,8 @@ use time::OffsetDateTime;
 
 use crate::{
     Outcome,
-    open::Finished,
     outcome::{Ended, decide},
+    request::Request,
     text,
 };
 
@@ -40,7 +40,7 @@ pub(crate) struct Draft<'a> {
 /// What kind of thing is recorded.
 #[derive(Debug)]
 pub(crate) enum What<'a> {
-    Request(&'a Finished),
+    Request(&'a Request),
     Event {
         outcome: Outcome,
         reason: Option<&'a str>,
@@ -175,14 +175,15 @@ fn by<'a>(record: &mut Record<'a>, identity: &'a Identity) {
 fn request_fields<'a>(
     record: &mut Record<'a>,
     facts: &'a TrailFacts,
-    request: &'a Finished,
+    request: &'a Request,
 ) -> Option<Cow<'static, str>> {
+    let progress = &request.progress;
     let (outcome, reason) = decide(&Ended {
-        end: request.end,
-        status: request.status,
-        grpc_status: request.grpc_status,
+        end: progress.how(),
+        status: progress.status(),
+        grpc_status: progress.grpc_status(),
         rejection: facts.rejection.as_ref(),
-        refused: request.refused,
+        refused: progress.is_refused(),
         identity: facts
             .identity
             .as_ref()
@@ -194,9 +195,9 @@ fn request_fields<'a>(
         None => default_action(request.protocol, &request.method, &path).into(),
     };
     record.outcome = outcome.as_str();
-    record.bytes = Some(request.bytes);
-    record.duration_us = Some(u64::try_from(request.duration.as_micros()).unwrap_or(u64::MAX));
-    record.grpc_status = request.grpc_status;
+    record.bytes = Some(progress.bytes());
+    record.duration_us = Some(u64::try_from(progress.duration().as_micros()).unwrap_or(u64::MAX));
+    record.grpc_status = progress.grpc_status();
     record.method = Some(text::bounded(request.method.as_str()));
     record.path = Some(path);
     record.request_id = facts
@@ -204,7 +205,7 @@ fn request_fields<'a>(
         .as_ref()
         .or(request.request_id.as_ref())
         .map(ToString::to_string);
-    record.status = request.status.map(|status| status.as_u16());
+    record.status = progress.status().map(|status| status.as_u16());
     reason
 }
 
@@ -257,38 +258,42 @@ fn timestamp(at: UnixTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{open::PathText, outcome::End};
+    use crate::{
+        outcome::End,
+        request::{Arrival, PathText, Progress},
+    };
     use http::StatusCode;
     use proptest::prelude::*;
     use serde_json::json;
     use std::time::Duration;
-    use tenant_context::{Rejection, Trail};
+    use tenant_context::{Monotonic, Rejection, Trail};
     use time::format_description::well_known::Rfc3339;
 
-    fn finished(path: &str) -> Finished {
-        Finished {
-            trail: Trail::detached(),
+    fn finished(path: &str) -> Request {
+        let progress = Progress::new();
+        progress.answered(StatusCode::OK);
+        progress.data(7);
+        progress.end(End::Complete, Duration::from_micros(42));
+        Request {
             request_id: None,
             method: Method::GET,
             path: PathText::of(path),
             protocol: Protocol::Http,
-            started: UnixTime::from_secs(1),
-            duration: Duration::from_micros(42),
-            status: Some(StatusCode::OK),
-            grpc_status: None,
-            bytes: 7,
-            end: End::Complete,
-            refused: false,
+            arrival: Arrival {
+                unix: UnixTime::from_secs(1),
+                monotonic: Monotonic::default(),
+            },
+            progress,
         }
     }
 
-    fn encoded(facts: &TrailFacts, request: &Finished) -> String {
+    fn encoded(facts: &TrailFacts, request: &Request) -> String {
         let mut out = Vec::new();
         let draft = Draft {
             event_id: "1",
             tenant: None,
             actor: Actor::Anonymous,
-            at: request.started,
+            at: request.arrival.unix,
             facts,
             what: What::Request(request),
         };
@@ -318,7 +323,7 @@ mod tests {
         let trail = Trail::open();
         let _refused = trail.deny(Rejection::quota_exceeded("agent", None));
         let mut request = finished("/billing.v1.Invoices/Read");
-        request.status = Some(StatusCode::TOO_MANY_REQUESTS);
+        request.progress.answered(StatusCode::TOO_MANY_REQUESTS);
         let facts = facts_of(&trail);
         let http: Value = serde_json::from_str(&encoded(&facts, &request)).unwrap();
         assert_eq!(
@@ -379,16 +384,16 @@ mod tests {
         fn records_are_canonical_and_one_line(
             action in any::<String>(), path in any::<String>(), id in any::<String>(),
             details in proptest::collection::vec((any::<String>(), value()), 0..20),
-            bytes in 0_u64..(1 << 53), status in 100_u16..600,
+            bytes in 0_usize..(1 << 52), status in 100_u16..600,
         ) {
             let trail = Trail::open();
             trail.action(action).resource("r", id);
             for (name, value) in details {
                 trail.detail(name, value);
             }
-            let mut request = finished(&path);
-            request.bytes = bytes;
-            request.status = StatusCode::from_u16(status).ok();
+            let request = finished(&path);
+            request.progress.data(bytes);
+            request.progress.answered(StatusCode::from_u16(status).unwrap());
             let line = encoded(&facts_of(&trail), &request);
             prop_assert_eq!(&serde_json_canonicalizer::pipe(&line).unwrap(), &line);
             prop_assert!(!line.contains(|c: char| c.is_control()));

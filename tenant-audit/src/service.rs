@@ -2,6 +2,7 @@
 
 use std::{
     fmt, mem,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -12,21 +13,20 @@ use tower_service::Service;
 
 use crate::{
     AuditBody, ResponseFuture,
-    layer::Shared,
     open::Open,
-    queue::{Entrance, Unplaced},
+    queue::{Door, Entrance, Unplaced},
 };
 
 /// Reserves a place for the record, then calls the inner service. See
 /// [`AuditLayer`](crate::AuditLayer).
 pub struct AuditService<S> {
     inner: S,
-    shared: Shared,
+    door: Arc<Door>,
 }
 
 impl<S> AuditService<S> {
-    pub(crate) const fn new(inner: S, shared: Shared) -> Self {
-        Self { inner, shared }
+    pub(crate) const fn new(inner: S, door: Arc<Door>) -> Self {
+        Self { inner, door }
     }
 }
 
@@ -44,14 +44,14 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let arrival = self.shared.arrival();
-        match self.shared.door().enter() {
+        let arrival = self.door.arrival();
+        match self.door.enter() {
             Entrance::Open(place) => {
-                let open = Open::begin(place, &mut request, arrival, self.shared.clone());
+                let open = Open::begin(place, &mut request, arrival);
                 ResponseFuture::calling(&mut self.inner, request, open)
             }
             Entrance::Wait(waiting) => {
-                let unplaced = Unplaced::new(&self.shared.door().losses);
+                let unplaced = Unplaced::new(&self.door);
                 let fresh = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, fresh);
                 ResponseFuture::waiting(
@@ -60,11 +60,10 @@ where
                     ready,
                     request,
                     arrival,
-                    self.shared.clone(),
                 )
             }
             Entrance::Closed(error) => {
-                self.shared.door().losses.count_refused(&error);
+                self.door.queue.count_refused(&error);
                 // What the inner service reserved for this request goes back: a clone has reserved
                 // nothing.
                 self.inner = self.inner.clone();
@@ -78,7 +77,7 @@ impl<S: Clone> Clone for AuditService<S> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
-            shared: self.shared.clone(),
+            door: Arc::clone(&self.door),
         }
     }
 }

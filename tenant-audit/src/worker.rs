@@ -3,8 +3,8 @@
 use std::{
     error::Error,
     fmt,
-    future::Future,
-    pin::{Pin, pin},
+    future::{Future, poll_fn},
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -12,16 +12,18 @@ use std::{
 
 use futures_util::future::{BoxFuture, Either, FutureExt, select};
 use tenant_context::{Clock, Timer};
-use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     AuditError, AuditSink, Batch,
     ledger::Ledger,
-    queue::{Entry, Losses},
+    queue::{Doze, Entry, Flush, Intake, Load},
 };
 
 /// The most entries that are written and synced together.
-const MAX_BATCH: usize = 512;
+const MAX_BATCH: usize = 4096;
+/// How long an idle worker waits before it looks again, and how often it does.
+const LINGER: Duration = Duration::from_millis(5);
+const LINGERINGS: usize = 200;
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
@@ -40,8 +42,7 @@ pub struct AuditWorker(BoxFuture<'static, Result<(), AuditError>>);
 
 /// What a worker works with.
 pub(crate) struct Parts {
-    pub(crate) receiver: mpsc::Receiver<Entry>,
-    pub(crate) losses: Arc<Losses>,
+    pub(crate) intake: Intake,
     pub(crate) sink: Box<dyn AuditSink>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) timer: Option<Arc<dyn Timer>>,
@@ -68,72 +69,74 @@ impl fmt::Debug for AuditWorker {
     }
 }
 
-/// The queue's end, and a watch over what is lost when it is dropped too early.
-struct Intake {
-    receiver: mpsc::Receiver<Entry>,
-    entries: Vec<Entry>,
-    /// Records that are with the sink.
-    writing: usize,
-}
-
-impl Intake {
-    /// Waits for entries, or for a loss to be recorded. `false`: nobody is left to send any.
-    async fn next(&mut self, losses: &Losses) -> bool {
-        self.entries.clear();
-        let received = pin!(self.receiver.recv_many(&mut self.entries, MAX_BATCH));
-        match select(received, pin!(losses.changed())).await {
-            Either::Left((count, _)) => count > 0,
-            Either::Right(((), _)) => true,
+/// Exchanges what waits for `load`. `false`: nobody is left to send anything.
+///
+/// A worker that has nothing to do looks again after a short while, for a second or so, before it sleeps
+/// until it is woken: waking it costs a request some ten microseconds, so only the first one after
+/// that second pays.
+async fn next(intake: &Intake, load: &mut Load, timer: Option<&dyn Timer>) -> bool {
+    if let Some(timer) = timer {
+        for _ in 0..LINGERINGS {
+            let lingering = look(intake, load, Doze::Lingers);
+            if let Either::Left((more, _)) = select(lingering, timer.sleep(LINGER)).await {
+                return more;
+            }
         }
     }
+    look(intake, load, Doze::Asleep).await
 }
 
-impl Drop for Intake {
-    fn drop(&mut self) {
-        let lost = self.writing.saturating_add(self.receiver.len());
-        if lost > 0 {
-            tracing::error!(lost, "the audit worker ended before everything was written");
-        }
-    }
+fn look<'a>(
+    intake: &'a Intake,
+    load: &'a mut Load,
+    doze: Doze,
+) -> impl Future<Output = bool> + Unpin + use<'a> {
+    poll_fn(move |cx| {
+        intake
+            .take(load, doze, cx.waker())
+            .map_or(Poll::Pending, Poll::Ready)
+    })
 }
 
 async fn work(parts: Parts) -> Result<(), AuditError> {
     let Parts {
-        receiver,
-        losses,
+        mut intake,
         mut sink,
         clock,
         timer,
         secret,
     } = parts;
-    let mut intake = Intake {
-        receiver,
-        entries: Vec::new(),
-        writing: 0,
-    };
     let mut ledger = Ledger::resume(sink.resume(), secret, clock.unix());
-    let mut waiting = Vec::new();
+    let mut load = Load::default();
     // What was recovered is written at once, not with the first request.
     let mut more = true;
-    loop {
-        for entry in intake.entries.drain(..) {
-            match entry {
-                Entry::Request(finished) => ledger.request(&finished),
-                Entry::Event(occurred) => ledger.event(&occurred),
-                Entry::Flush(done) => waiting.push(done),
+    while more {
+        let mut entries = load.entries.drain(..);
+        loop {
+            let mut count = 0_usize;
+            for entry in entries.by_ref().take(MAX_BATCH) {
+                count = count.saturating_add(1);
+                match entry {
+                    Entry::Request(cell) => ledger.request(&cell),
+                    Entry::Event(occurred) => ledger.event(&occurred),
+                }
+            }
+            let left = entries.len();
+            if left == 0 {
+                ledger.gap(&mut load.losses, clock.unix());
+            }
+            intake.taken(count, left);
+            if let Some(batch) = ledger.take() {
+                write(&mut *sink, batch, timer.as_deref(), &mut load.flushes).await?;
+            }
+            if left == 0 {
+                break;
             }
         }
-        ledger.gap(losses.take(), clock.unix());
-        if let Some(batch) = ledger.take() {
-            intake.writing = batch.records();
-            write(&mut *sink, batch, timer.as_deref(), &mut waiting).await?;
-            intake.writing = 0;
-        }
-        answer(&mut waiting, &Ok(()));
-        if !more {
-            break;
-        }
-        more = intake.next(&losses).await;
+        drop(entries);
+        intake.taken(0, 0);
+        answer(&mut load.flushes, &Ok(()));
+        more = next(&intake, &mut load, timer.as_deref()).await;
     }
     sink.close().await.map_err(AuditError::sink)
 }
@@ -143,7 +146,7 @@ async fn write(
     sink: &mut dyn AuditSink,
     batch: Arc<Batch>,
     timer: Option<&dyn Timer>,
-    waiting: &mut Vec<oneshot::Sender<Result<(), AuditError>>>,
+    waiting: &mut Vec<Flush>,
 ) -> Result<(), AuditError> {
     let mut pause = FIRST_RETRY;
     while let Err(error) = sink.append(Arc::clone(&batch)).await {
@@ -163,10 +166,7 @@ async fn write(
     Ok(())
 }
 
-fn answer(
-    waiting: &mut Vec<oneshot::Sender<Result<(), AuditError>>>,
-    result: &Result<(), AuditError>,
-) {
+fn answer(waiting: &mut Vec<Flush>, result: &Result<(), AuditError>) {
     for done in waiting.drain(..) {
         // Whoever no longer waits does not want to know.
         let _gone = done.send(result.clone());

@@ -133,5 +133,5 @@ pub use self::{
     stack::{StackPart, TenantStack},
     state::TenantState,
     system::SystemContext,
-    trail::{Trail, TrailFacts},
+    trail::{Trail, TrailCell, TrailFacts},
 };

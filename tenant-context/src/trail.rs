@@ -1,6 +1,6 @@
 //! The facts a request leaves for the audit.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{any::Any, borrow::Cow, fmt, sync::Arc};
 
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -20,7 +20,52 @@ use crate::{Identity, Rejection, RequestId};
 /// trail.action("invoice.read").resource("invoice", 17).detail("amount", 3);
 /// ```
 #[derive(Clone, Default)]
-pub struct Trail(Option<Arc<Mutex<TrailFacts>>>);
+pub struct Trail(Option<Arc<TrailCell<dyn Any + Send + Sync>>>);
+
+/// A trail's facts beside the record of an audit layer, in one allocation. For audit layers.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tenant_context::{Trail, TrailCell};
+///
+/// let cell = Arc::new(TrailCell::new("my record"));
+/// let trail = Trail::on(&cell);                       // what goes into the request
+/// trail.action("invoice.read");
+/// assert_eq!(cell.with(|facts| facts.action.clone()).as_deref(), Some("invoice.read"));
+/// assert_eq!(trail.record::<&str>(), Some(&"my record"));
+/// ```
+pub struct TrailCell<R: ?Sized> {
+    facts: Mutex<TrailFacts>,
+    record: R,
+}
+
+impl<R> TrailCell<R> {
+    /// No facts yet, and a record.
+    pub fn new(record: R) -> Self {
+        Self {
+            facts: Mutex::default(),
+            record,
+        }
+    }
+}
+
+impl<R: ?Sized> TrailCell<R> {
+    /// The audit layer's record.
+    pub const fn record(&self) -> &R {
+        &self.record
+    }
+
+    /// Reads or changes the collected facts.
+    pub fn with<T>(&self, f: impl FnOnce(&mut TrailFacts) -> T) -> T {
+        f(&mut self.facts.lock())
+    }
+}
+
+impl<R: ?Sized> fmt::Debug for TrailCell<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrailCell").finish_non_exhaustive()
+    }
+}
 
 /// What a trail has collected.
 #[derive(Debug, Default)]
@@ -56,7 +101,18 @@ impl Trail {
 
     /// A trail that collects: what an audit layer inserts into a request's extensions.
     pub fn open() -> Self {
-        Self(Some(Arc::default()))
+        Self(Some(Arc::new(TrailCell::new(()))))
+    }
+
+    /// A trail that collects into a cell of an audit layer's own.
+    pub fn on<R: Send + Sync + 'static>(cell: &Arc<TrailCell<R>>) -> Self {
+        let cell: Arc<TrailCell<R>> = Arc::clone(cell);
+        Self(Some(cell))
+    }
+
+    /// The record of the audit layer that opened this trail, if it is an `R`.
+    pub fn record<R: 'static>(&self) -> Option<&R> {
+        self.0.as_ref()?.record.downcast_ref()
     }
 
     /// A trail that goes nowhere.
@@ -76,7 +132,7 @@ impl Trail {
 
     /// Reads or changes the collected facts, for audit layers and layers of your own.
     pub fn with<R>(&self, f: impl FnOnce(&mut TrailFacts) -> R) -> Option<R> {
-        self.0.as_ref().map(|facts| f(&mut facts.lock()))
+        self.0.as_ref().map(|cell| cell.with(f))
     }
 
     /// Says what is done: `invoice.read`.

@@ -1,0 +1,202 @@
+//! The queue's entrance: who gets a place, who waits for one, who is turned away.
+
+use std::{
+    fmt,
+    pin::pin,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use futures_util::future::{BoxFuture, Either, FutureExt, select};
+use tenant_context::{Clock, Timer};
+
+use super::{Entry, Queue};
+use crate::{AuditError, WhenFull, request::Arrival};
+
+/// What layers, services, requests in flight and handles hold, and the worker does not: when the last of
+/// them is gone, the worker ends.
+pub(crate) struct Door {
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) when_full: WhenFull,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) timer: Option<Arc<dyn Timer>>,
+}
+
+/// A place for one entry.
+#[derive(Debug)]
+pub(crate) enum Place {
+    Reserved(Arc<Door>),
+    /// Nothing was free on arrival: one more look when the request ends.
+    Late(Arc<Door>),
+}
+
+impl Place {
+    pub(crate) fn door(&self) -> &Door {
+        match self {
+            Self::Reserved(door) | Self::Late(door) => door,
+        }
+    }
+
+    /// Hands the entry over. Never waits.
+    pub(crate) fn fill(self, entry: Entry) {
+        match self {
+            Self::Reserved(door) => door.queue.fill(entry),
+            Self::Late(door) => door.queue.squeeze(entry),
+        }
+    }
+}
+
+/// Waits for a place, as long as the policy says.
+pub(crate) type Waiting = BoxFuture<'static, Result<Place, AuditError>>;
+
+/// What the door says to who comes.
+pub(crate) enum Entrance {
+    Open(Place),
+    Wait(Waiting),
+    Closed(AuditError),
+}
+
+impl Door {
+    pub(crate) fn arrival(&self) -> Arrival {
+        Arrival {
+            unix: self.clock.coarse_unix(),
+            monotonic: self.clock.monotonic(),
+        }
+    }
+
+    /// Asks for a place. Without a worker nobody enters, whatever the policy: not even a gap could
+    /// be recorded.
+    pub(crate) fn enter(self: &Arc<Self>) -> Entrance {
+        let queue = &self.queue;
+        // Who waits already comes first.
+        if queue.is_gone() {
+            return Entrance::Closed(AuditError::worker_gone());
+        }
+        if queue.waiters.load(Ordering::Relaxed) == 0 && queue.admit() {
+            return Entrance::Open(Place::Reserved(Arc::clone(self)));
+        }
+        match (self.when_full, &self.timer) {
+            (WhenFull::DropAndRecord, _) => Entrance::Open(Place::Late(Arc::clone(self))),
+            (WhenFull::Wait { deadline }, Some(timer)) => {
+                Entrance::Wait(wait(Arc::clone(self), timer.as_ref(), deadline))
+            }
+            (WhenFull::Wait { .. }, None) | (WhenFull::Refuse, _) => {
+                Entrance::Closed(AuditError::queue_full())
+            }
+        }
+    }
+
+    /// [`enter`](Self::enter), and the wait if there is one.
+    pub(crate) async fn place(self: &Arc<Self>) -> Result<Place, AuditError> {
+        match self.enter() {
+            Entrance::Open(place) => Ok(place),
+            Entrance::Wait(waiting) => waiting.await,
+            Entrance::Closed(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+impl Queue {
+    fn admit(&self) -> bool {
+        if self.counts.enter(self.bounds) {
+            return true;
+        }
+        // Who waits may have been turned away because this one stood in the way for a moment.
+        if self.waiters() > 0 {
+            self.freed.notify_one();
+        }
+        false
+    }
+
+    /// One at a time: those who wait do not stand in each other's way.
+    fn admit_waiter(&self) -> bool {
+        let _lane = self.lane.lock();
+        self.counts.enter(self.bounds)
+    }
+}
+
+/// Counted as one who waits, as long as it lives.
+struct Waiter<'a>(&'a Queue);
+
+impl<'a> Waiter<'a> {
+    fn new(queue: &'a Queue) -> Self {
+        // The worker is to make room now.
+        queue.change(true, |_| {
+            queue.waiters.fetch_add(1, Ordering::SeqCst);
+        });
+        Self(queue)
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.0.change(false, |_| {
+            self.0.waiters.fetch_sub(1, Ordering::SeqCst);
+        });
+    }
+}
+
+fn wait(door: Arc<Door>, timer: &dyn Timer, deadline: Duration) -> Waiting {
+    let mut timeout = timer.sleep(deadline);
+    async move {
+        {
+            let queue = &*door.queue;
+            let waiter = Waiter::new(queue);
+            loop {
+                let mut freed = pin!(queue.freed.notified());
+                // Registered before the look: what is freed after it is heard.
+                freed.as_mut().enable();
+                if queue.is_gone() {
+                    return Err(AuditError::worker_gone());
+                }
+                if queue.admit_waiter() {
+                    break;
+                }
+                match select(freed, timeout).await {
+                    Either::Left(((), left)) => timeout = left,
+                    Either::Right(_) => return Err(AuditError::queue_full()),
+                }
+            }
+            drop(waiter);
+        }
+        Ok(Place::Reserved(door))
+    }
+    .boxed()
+}
+
+/// A request that waits at the door. If it goes away, or is sent away, it is counted.
+pub(crate) struct Unplaced(Option<Arc<Door>>);
+
+impl Unplaced {
+    pub(crate) fn new(door: &Arc<Door>) -> Self {
+        Self(Some(Arc::clone(door)))
+    }
+
+    /// It found its place.
+    pub(crate) fn placed(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unplaced {
+    fn drop(&mut self) {
+        if let Some(door) = self.0.take() {
+            door.queue.count_refused(&AuditError::queue_full());
+        }
+    }
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door")
+            .field("queue", &format_args!("{}", self.queue))
+            .field("when_full", &self.when_full)
+            .finish_non_exhaustive()
+    }
+}
