@@ -155,8 +155,8 @@ impl AuditLayerBuilder {
             ))
         })?;
         let queue = Arc::new(Queue::new(Bounds {
-            in_flight: u64::try_from(self.in_flight).unwrap_or(u64::MAX),
-            waiting: u64::try_from(self.queue).unwrap_or(u64::MAX),
+            in_flight: self.in_flight,
+            waiting: self.queue,
         }));
         let worker = worker::Parts {
             intake: Intake::new(Arc::clone(&queue)),

@@ -88,7 +88,6 @@ mod record;
 mod request;
 mod service;
 mod sink;
-mod sync;
 mod text;
 mod verify;
 mod worker;

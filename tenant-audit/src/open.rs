@@ -4,19 +4,21 @@ use std::{fmt, sync::Arc};
 
 use http::{Extensions, HeaderMap, HeaderName, Method, Response, StatusCode, header};
 use http_body::Body;
-use tenant_context::{Protocol, Rejection, Trail, TrailCell};
+use tenant_context::{Rejection, Trail, TrailCell};
 
 use crate::{
     outcome::End,
-    queue::{Entry, Place},
-    request::{Arrival, PathText, Progress, Request},
+    queue::{Cell, Entry, Place},
+    request::{Arrival, Request},
 };
 
 /// The open record of one request. Dropping it queues it, so exactly one is written.
-pub(crate) struct Open {
-    cell: Arc<TrailCell<Request>>,
-    /// Taken once, when the record is queued.
-    place: Option<Place>,
+pub(crate) struct Open(Option<Slot>);
+
+/// Taken once, when the record is queued.
+struct Slot {
+    cell: Cell,
+    place: Place,
 }
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -24,93 +26,82 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 impl Open {
     /// Opens the record of a request, and its trail.
     pub(crate) fn begin<B>(place: Place, request: &mut http::Request<B>, arrival: Arrival) -> Self {
-        let cell = Arc::new(TrailCell::new(Request {
-            request_id: request.extensions().get().cloned(),
-            method: request.method().clone(),
-            path: PathText::of(request.uri().path()),
-            protocol: Protocol::of(request.headers()),
-            arrival,
-            progress: Progress::new(),
-        }));
+        let cell = Arc::new(TrailCell::new(Request::of(request, arrival)));
         request.extensions_mut().insert(Trail::on(&cell));
-        Self {
-            cell,
-            place: Some(place),
-        }
+        Self(Some(Slot { cell, place }))
     }
 
-    fn progress(&self) -> &Progress {
-        &self.cell.record().progress
+    fn request(&self) -> Option<&Request> {
+        self.0.as_ref().map(|slot| slot.cell.record())
     }
 
     /// Runs foreign code: if it panics, the record says so.
     pub(crate) fn run<R>(&self, f: impl FnOnce() -> R) -> R {
-        self.progress().running(true);
+        let Some(request) = self.request() else {
+            return f();
+        };
+        request.progress.running(true);
         let result = f();
-        self.progress().running(false);
+        request.progress.running(false);
         result
     }
 
     /// Takes in the head of the answer.
     pub(crate) fn answer<B: Body>(&self, response: &Response<B>) {
-        let (status, progress) = (response.status(), self.progress());
-        progress.answered(status);
-        self.note_rejection(response.extensions());
-        if self.cell.record().protocol == Protocol::Grpc {
-            progress.grpc(grpc_status(response.headers()));
+        let Some(slot) = &self.0 else {
+            return;
+        };
+        let (request, status) = (slot.cell.record(), response.status());
+        request.progress.answered(status);
+        note_rejection(&slot.cell, response.extensions());
+        if request.grpc {
+            request.progress.grpc(grpc_status(response.headers()));
             return;
         }
-        let bodiless = self.cell.record().method == Method::HEAD
+        let bodiless = request.method == Method::HEAD
             || status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        progress.expect(if bodiless {
+        request.progress.expect(if bodiless {
             Some(0)
         } else {
             content_length(response.headers()).or_else(|| response.body().size_hint().exact())
         });
     }
 
-    fn note_rejection(&self, extensions: &Extensions) {
-        let Some(rejection) = extensions.get::<Rejection>() else {
-            return;
-        };
-        self.progress().refused();
-        self.cell.with(|facts| {
-            if facts.identity.is_none() {
-                facts.identity = rejection.identity().cloned();
-            }
-            facts.rejection = Some(rejection.clone());
-        });
-    }
-
     /// Takes in a part of the body.
     pub(crate) fn data(&self, bytes: usize) {
-        self.progress().data(bytes);
+        if let Some(request) = self.request() {
+            request.progress.data(bytes);
+        }
     }
 
     /// Takes in the trailers.
     pub(crate) fn trailers(&self, trailers: &HeaderMap) {
-        if self.cell.record().protocol == Protocol::Grpc {
-            self.progress().grpc(grpc_status(trailers));
+        if let Some(request) = self.request()
+            && request.grpc
+        {
+            request.progress.grpc(grpc_status(trailers));
         }
     }
 
     /// Queues the record, unless it is queued.
     pub(crate) fn finish(&mut self, end: End) {
-        let Some(place) = self.place.take() else {
+        let Some(Slot { cell, place }) = self.0.take() else {
             return;
         };
         let now = place.door().clock.monotonic();
-        let request = self.cell.record();
+        let request = cell.record();
         let duration = now.saturating_since(request.arrival.monotonic);
         request.progress.end(end, duration);
-        place.fill(Entry::Request(Arc::clone(&self.cell)));
+        place.fill(Entry::Request(cell));
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let progress = self.progress();
+        let Some(Request { progress, .. }) = self.request() else {
+            return;
+        };
         let end = if progress.is_running() {
             End::Panicked
         } else if !progress.is_answered() {
@@ -122,6 +113,19 @@ impl Drop for Open {
         };
         self.finish(end);
     }
+}
+
+fn note_rejection(cell: &TrailCell<Request>, extensions: &Extensions) {
+    let Some(rejection) = extensions.get::<Rejection>() else {
+        return;
+    };
+    cell.record().progress.refused();
+    cell.with(|facts| {
+        if facts.identity.is_none() {
+            facts.identity = rejection.identity().cloned();
+        }
+        facts.rejection = Some(rejection.clone());
+    });
 }
 
 fn grpc_status(headers: &HeaderMap) -> Option<u32> {
@@ -140,7 +144,7 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 impl fmt::Debug for Open {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Open")
-            .field("request", self.cell.record())
+            .field("request", &self.request())
             .finish_non_exhaustive()
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::Method;
 use serde::Serialize;
 use serde_json::{Map, Value, value::RawValue};
-use tenant_context::{Identity, Principal, Protocol, TrailFacts, UnixTime};
+use tenant_context::{Identity, Principal, TrailFacts, UnixTime};
 use time::OffsetDateTime;
 
 use crate::{
@@ -192,7 +192,7 @@ fn request_fields<'a>(
     let path = request.path.show();
     record.action = match &facts.action {
         Some(action) => text::bounded(action),
-        None => default_action(request.protocol, &request.method, &path).into(),
+        None => default_action(request.grpc, &request.method, &path).into(),
     };
     record.outcome = outcome.as_str();
     record.bytes = Some(progress.bytes());
@@ -203,21 +203,21 @@ fn request_fields<'a>(
     record.request_id = facts
         .request_id
         .as_ref()
-        .or(request.request_id.as_ref())
+        .or(request.id.as_ref())
         .map(ToString::to_string);
     record.status = progress.status().map(|status| status.as_u16());
     reason
 }
 
 /// `http.get`; over gRPC `package.Service/Method`.
-fn default_action(protocol: Protocol, method: &Method, path: &str) -> String {
-    match protocol {
-        Protocol::Grpc => text::bounded(path.strip_prefix('/').unwrap_or(path)).into_owned(),
-        Protocol::Http => format!(
-            "http.{}",
-            text::bounded(&method.as_str().to_ascii_lowercase())
-        ),
+fn default_action(grpc: bool, method: &Method, path: &str) -> String {
+    if grpc {
+        return text::bounded(path.strip_prefix('/').unwrap_or(path)).into_owned();
     }
+    format!(
+        "http.{}",
+        text::bounded(&method.as_str().to_ascii_lowercase())
+    )
 }
 
 fn metadata(facts: &TrailFacts) -> serde_json::Result<Option<Box<RawValue>>> {
@@ -275,10 +275,10 @@ mod tests {
         progress.data(7);
         progress.end(End::Complete, Duration::from_micros(42));
         Request {
-            request_id: None,
+            id: None,
             method: Method::GET,
             path: PathText::of(path),
-            protocol: Protocol::Http,
+            grpc: false,
             arrival: Arrival {
                 unix: UnixTime::from_secs(1),
                 monotonic: Monotonic::default(),
@@ -340,7 +340,7 @@ mod tests {
                 &json!("http.get")
             )
         );
-        request.protocol = Protocol::Grpc;
+        request.grpc = true;
         let grpc: Value = serde_json::from_str(&encoded(&facts, &request)).unwrap();
         assert_eq!(grpc["action"], "billing.v1.Invoices/Read");
     }

@@ -24,12 +24,26 @@ pub(crate) struct Arrival {
 /// A request's head, and how far it is.
 #[derive(Debug)]
 pub(crate) struct Request {
-    pub(crate) request_id: Option<RequestId>,
+    pub(crate) id: Option<RequestId>,
     pub(crate) method: Method,
     pub(crate) path: PathText,
-    pub(crate) protocol: Protocol,
+    /// Whether the client speaks gRPC.
+    pub(crate) grpc: bool,
     pub(crate) arrival: Arrival,
     pub(crate) progress: Progress,
+}
+
+impl Request {
+    pub(crate) fn of<B>(request: &http::Request<B>, arrival: Arrival) -> Self {
+        Self {
+            id: request.extensions().get().cloned(),
+            method: request.method().clone(),
+            path: PathText::of(request.uri().path()),
+            grpc: Protocol::of(request.headers()) == Protocol::Grpc,
+            arrival,
+            progress: Progress::new(),
+        }
+    }
 }
 
 /// Written by the one guard that watches the request, read by the worker after the queue's lock has

@@ -54,13 +54,7 @@ where
                 let unplaced = Unplaced::new(&self.door);
                 let fresh = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, fresh);
-                ResponseFuture::waiting(
-                    waiting,
-                    unplaced,
-                    ready,
-                    request,
-                    arrival,
-                )
+                ResponseFuture::waiting(waiting, unplaced, ready, request, arrival)
             }
             Entrance::Closed(error) => {
                 self.door.queue.count_refused(&error);

@@ -134,7 +134,7 @@ async fn work(parts: Parts) -> Result<(), AuditError> {
             }
         }
         drop(entries);
-        intake.taken(0, 0);
+        intake.written();
         answer(&mut load.flushes, &Ok(()));
         more = next(&intake, &mut load, timer.as_deref()).await;
     }

@@ -107,7 +107,12 @@ fn i10_the_contract_holds_for_requests_that_wait_in_vain() {
 
 #[test]
 fn i10_the_contract_holds_with_a_queue_that_drops() {
-    let audit = Audit::with(|builder| builder.queue(1).in_flight(1).when_full(WhenFull::DropAndRecord));
+    let audit = Audit::with(|builder| {
+        builder
+            .queue(1)
+            .in_flight(1)
+            .when_full(WhenFull::DropAndRecord)
+    });
     let layer = audit.layer.clone();
     Probe::new("audit, dropping")
         .layer(move |handler: ProbeService| layer.layer(handler))

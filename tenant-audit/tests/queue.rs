@@ -112,7 +112,9 @@ fn i9_a_wait_counts_into_the_duration() {
 fn a_hung_audit_device_costs_a_request_its_deadline_and_no_more() {
     let sink = Unreliable::default();
     sink.mood(Mood::Hangs);
-    let audit = Audit::on(sink, |builder| builder.queue(2).in_flight(2).when_full(WAIT));
+    let audit = Audit::on(sink, |builder| {
+        builder.queue(2).in_flight(2).when_full(WAIT)
+    });
     let places: Vec<Answer> = (0..2).map(|_| served(&audit)).collect();
     drop(places);
     // The worker takes two records, and hangs with them.

@@ -1,11 +1,6 @@
 //! The queue's entrance: who gets a place, who waits for one, who is turned away.
 
-use std::{
-    fmt,
-    pin::pin,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::{BoxFuture, Either, FutureExt, select};
 use tenant_context::{Clock, Timer};
@@ -67,13 +62,16 @@ impl Door {
     /// Asks for a place. Without a worker nobody enters, whatever the policy: not even a gap could
     /// be recorded.
     pub(crate) fn enter(self: &Arc<Self>) -> Entrance {
-        let queue = &self.queue;
-        // Who waits already comes first.
-        if queue.is_gone() {
-            return Entrance::Closed(AuditError::worker_gone());
-        }
-        if queue.waiters.load(Ordering::Relaxed) == 0 && queue.admit() {
-            return Entrance::Open(Place::Reserved(Arc::clone(self)));
+        {
+            let mut lane = self.queue.lane.lock();
+            if lane.gone {
+                return Entrance::Closed(AuditError::worker_gone());
+            }
+            // Who waits already comes first.
+            if lane.waiters == 0 && lane.enter(self.queue.bounds) {
+                drop(lane);
+                return Entrance::Open(Place::Reserved(Arc::clone(self)));
+            }
         }
         match (self.when_full, &self.timer) {
             (WhenFull::DropAndRecord, _) => Entrance::Open(Place::Late(Arc::clone(self))),
@@ -102,43 +100,29 @@ impl Drop for Door {
     }
 }
 
-impl Queue {
-    fn admit(&self) -> bool {
-        if self.counts.enter(self.bounds) {
-            return true;
-        }
-        // Who waits may have been turned away because this one stood in the way for a moment.
-        if self.waiters() > 0 {
-            self.freed.notify_one();
-        }
-        false
-    }
-
-    /// One at a time: those who wait do not stand in each other's way.
-    fn admit_waiter(&self) -> bool {
-        let _lane = self.lane.lock();
-        self.counts.enter(self.bounds)
-    }
-}
-
 /// Counted as one who waits, as long as it lives.
 struct Waiter<'a>(&'a Queue);
 
 impl<'a> Waiter<'a> {
     fn new(queue: &'a Queue) -> Self {
         // The worker is to make room now.
-        queue.change(true, |_| {
-            queue.waiters.fetch_add(1, Ordering::SeqCst);
-        });
+        queue.change(true, |lane| lane.waiters = lane.waiters.saturating_add(1));
         Self(queue)
+    }
+
+    fn enter(&self) -> Result<bool, AuditError> {
+        let mut lane = self.0.lane.lock();
+        if lane.gone {
+            return Err(AuditError::worker_gone());
+        }
+        Ok(lane.enter(self.0.bounds))
     }
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        self.0.change(false, |_| {
-            self.0.waiters.fetch_sub(1, Ordering::SeqCst);
-        });
+        let mut lane = self.0.lane.lock();
+        lane.waiters = lane.waiters.saturating_sub(1);
     }
 }
 
@@ -152,10 +136,7 @@ fn wait(door: Arc<Door>, timer: &dyn Timer, deadline: Duration) -> Waiting {
                 let mut freed = pin!(queue.freed.notified());
                 // Registered before the look: what is freed after it is heard.
                 freed.as_mut().enable();
-                if queue.is_gone() {
-                    return Err(AuditError::worker_gone());
-                }
-                if queue.admit_waiter() {
+                if waiter.enter()? {
                     break;
                 }
                 match select(freed, timeout).await {
@@ -163,7 +144,6 @@ fn wait(door: Arc<Door>, timer: &dyn Timer, deadline: Duration) -> Waiting {
                     Either::Right(_) => return Err(AuditError::queue_full()),
                 }
             }
-            drop(waiter);
         }
         Ok(Place::Reserved(door))
     }

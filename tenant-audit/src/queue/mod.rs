@@ -1,39 +1,41 @@
 //! The bounded queue between requests and worker: a place is reserved before the work begins, so
 //! that finishing never waits.
 //!
-//! One short lock, which the worker holds only to take all there is at once: nothing here is
-//! lock-free but the counters at the door.
+//! One short lock, taken when a request comes and when it ends, and by the worker to take all there is
+//! at once. Under it every count is exact, and what a request needs to be woken or woken by is decided
+//! in one place.
 
-mod counts;
 mod door;
 mod losses;
 
-use std::{
-    borrow::Cow,
-    fmt, mem,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    task::Waker,
-};
+use std::{borrow::Cow, fmt, mem, sync::Arc, task::Waker};
 
 use parking_lot::Mutex;
 use tenant_context::{TenantContext, TenantId, TrailCell, TrailFacts, UnixTime};
 use tokio::sync::{Notify, oneshot};
 
 pub(crate) use self::{
-    counts::Bounds,
     door::{Door, Entrance, Place, Unplaced, Waiting},
     losses::Losses,
 };
-use self::counts::Counts;
 use crate::{AuditError, Outcome, request::Request};
+
+/// A request's record, with its trail.
+pub(crate) type Cell = Arc<TrailCell<Request>>;
+
+/// The most of each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Requests that have entered and not ended.
+    pub(crate) in_flight: usize,
+    /// Records that are queued and not yet with the sink.
+    pub(crate) waiting: usize,
+}
 
 /// What goes to the worker.
 #[derive(Debug)]
 pub(crate) enum Entry {
-    Request(Arc<TrailCell<Request>>),
+    Request(Cell),
     Event(Box<Occurred>),
 }
 
@@ -51,6 +53,19 @@ pub(crate) struct Occurred {
 pub(crate) enum Who {
     Tenant(TenantContext),
     System(&'static str),
+}
+
+#[cfg(test)]
+impl Occurred {
+    fn nothing() -> Self {
+        Self {
+            who: Who::System("test"),
+            at: UnixTime::default(),
+            facts: TrailFacts::default(),
+            outcome: Outcome::Success,
+            reason: None,
+        }
+    }
 }
 
 impl Who {
@@ -93,10 +108,18 @@ impl Load {
 #[derive(Debug, Default)]
 struct Lane {
     load: Load,
+    /// Requests that have entered and not ended.
+    in_flight: usize,
+    /// Records that are queued and not yet with the sink.
+    waiting: usize,
+    /// How many wait at the door.
+    waiters: usize,
     doze: Doze,
     waker: Option<Waker>,
     /// Nobody is left to queue anything.
     closed: bool,
+    /// The worker has ended.
+    gone: bool,
 }
 
 impl Lane {
@@ -112,66 +135,65 @@ impl Lane {
         self.doze = Doze::Awake;
         self.waker.take()
     }
+
+    /// Takes a place, if one is free.
+    const fn enter(&mut self, bounds: Bounds) -> bool {
+        let free = self.in_flight < bounds.in_flight && self.waiting < bounds.waiting;
+        if free {
+            self.in_flight = self.in_flight.saturating_add(1);
+        }
+        free
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.waiting = self.waiting.saturating_add(1);
+        self.load.entries.push(entry);
+    }
 }
 
 /// What the requests' side and the worker share.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    counts: Counts,
     bounds: Bounds,
     lane: Mutex<Lane>,
-    /// How many wait at the door. Changed under the lock.
-    waiters: AtomicUsize,
-    /// The worker has ended. Changed under the lock.
-    gone: AtomicBool,
+    /// Told when a place has become free and somebody waits for one.
     freed: Notify,
 }
 
 impl Queue {
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
-            counts: Counts::default(),
             bounds,
             lane: Mutex::default(),
-            waiters: AtomicUsize::new(0),
-            gone: AtomicBool::new(false),
             freed: Notify::new(),
         }
     }
 
-    fn waiters(&self) -> usize {
-        self.waiters.load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::SeqCst)
-    }
-
     /// Changes the lane, and wakes the worker if it sleeps too deeply for what was changed.
-    fn change(&self, urgent: bool, change: impl FnOnce(&mut Lane)) {
-        let waker = {
+    fn change<R>(&self, urgent: bool, change: impl FnOnce(&mut Lane) -> R) -> R {
+        let (result, waker) = {
             let mut lane = self.lane.lock();
-            change(&mut lane);
-            lane.rouse(urgent)
+            (change(&mut lane), lane.rouse(urgent))
         };
         if let Some(waker) = waker {
             waker.wake();
         }
+        result
     }
 
     /// Hands an entry over, in a place that was reserved for it. Never waits.
     fn fill(&self, entry: Entry) {
         let (waker, waiters) = {
             let mut lane = self.lane.lock();
-            self.counts.end();
-            if self.is_gone() {
+            lane.in_flight = lane.in_flight.saturating_sub(1);
+            if lane.gone {
                 drop(lane);
                 return lost(&entry);
             }
-            lane.load.entries.push(entry);
+            lane.push(entry);
             // Half full: the worker should look now.
-            let urgent = self.counts.waiting() >= self.bounds.waiting / 2;
-            (lane.rouse(urgent), self.waiters())
+            let urgent = lane.waiting >= self.bounds.waiting / 2;
+            (lane.rouse(urgent), lane.waiters)
         };
         if waiters > 0 {
             self.freed.notify_one();
@@ -183,10 +205,10 @@ impl Queue {
 
     /// Hands an entry over if there is room; else it is counted as lost.
     fn squeeze(&self, entry: Entry) {
-        let counts = &self.counts;
+        let waiting = self.bounds.waiting;
         self.change(false, |lane| {
-            if !self.is_gone() && counts.pass(self.bounds) {
-                lane.load.entries.push(entry);
+            if !lane.gone && lane.waiting < waiting {
+                lane.push(entry);
             } else {
                 lane.load.losses.dropped(&entry);
             }
@@ -199,14 +221,12 @@ impl Queue {
 
     /// Asks to be told when all that is queued now is written. `false`: there is no worker.
     pub(crate) fn flush(&self, done: Flush) -> bool {
-        let mut gone = false;
         self.change(true, |lane| {
-            gone = self.is_gone();
-            if !gone {
+            if !lane.gone {
                 lane.load.flushes.push(done);
             }
-        });
-        !gone
+            !lane.gone
+        })
     }
 
     /// Nobody is left who could queue anything.
@@ -259,17 +279,19 @@ impl Intake {
     /// Makes room: so many records no longer wait, they are with the sink; `left` more are at hand.
     pub(crate) fn taken(&mut self, count: usize, left: usize) {
         self.unwritten = count.saturating_add(left);
-        if count == 0 {
-            return;
-        }
         let waiters = {
-            let _lane = self.queue.lane.lock();
-            self.queue.counts.take(count);
-            self.queue.waiters()
+            let mut lane = self.queue.lane.lock();
+            lane.waiting = lane.waiting.saturating_sub(count);
+            lane.waiters
         };
         if waiters > 0 {
             self.queue.freed.notify_waiters();
         }
+    }
+
+    /// All that was taken is written.
+    pub(crate) const fn written(&mut self) {
+        self.unwritten = 0;
     }
 }
 
@@ -277,7 +299,7 @@ impl Drop for Intake {
     fn drop(&mut self) {
         let load = {
             let mut lane = self.queue.lane.lock();
-            self.queue.gone.store(true, Ordering::SeqCst);
+            lane.gone = true;
             mem::take(&mut lane.load)
         };
         let lost = self.unwritten.saturating_add(load.entries.len());
@@ -290,52 +312,53 @@ impl Drop for Intake {
 
 impl fmt::Display for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (in_flight, waiting) = {
+            let lane = self.lane.lock();
+            (lane.in_flight, lane.waiting)
+        };
         write!(
             f,
-            "{} of {} in flight, {} of {} waiting",
-            self.counts.in_flight(),
-            self.bounds.in_flight,
-            self.counts.waiting(),
-            self.bounds.waiting
+            "{in_flight} of {} in flight, {waiting} of {} waiting",
+            self.bounds.in_flight, self.bounds.waiting
         )
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "tests")]
 mod tests {
-    use super::counts::*;
+    use super::*;
     use proptest::prelude::*;
 
     proptest! {
         #[test]
-        fn i6_the_counts_are_those_of_a_plain_list(steps in proptest::collection::vec(0_u8..4, 0..200)) {
+        fn i6_a_place_is_free_as_long_as_both_bounds_hold(steps in proptest::collection::vec(0_u8..3, 0..200)) {
             let bounds = Bounds { in_flight: 5, waiting: 7 };
-            let counts = Counts::default();
-            let (mut flying, mut waiting) = (0_u64, 0_u64);
+            let queue = Arc::new(Queue::new(bounds));
+            let mut intake = Intake::new(Arc::clone(&queue));
+            let (mut flying, mut waiting) = (0, 0);
+            let mut load = Load::default();
             for step in steps {
                 match step {
                     0 => {
                         let free = flying < bounds.in_flight && waiting < bounds.waiting;
-                        prop_assert_eq!(counts.enter(bounds), free);
-                        flying += u64::from(free);
+                        prop_assert_eq!(queue.lane.lock().enter(bounds), free);
+                        flying += usize::from(free);
                     }
                     1 if flying > 0 => {
-                        counts.end();
+                        queue.fill(Entry::Event(Box::new(Occurred::nothing())));
                         flying -= 1;
                         waiting += 1;
                     }
                     2 => {
-                        let free = waiting < bounds.waiting;
-                        prop_assert_eq!(counts.pass(bounds), free);
-                        waiting += u64::from(free);
-                    }
-                    3 => {
-                        counts.take(usize::try_from(waiting).unwrap());
+                        let more = intake.take(&mut load, Doze::Awake, Waker::noop());
+                        prop_assert_eq!(more.is_some(), waiting > 0);
+                        prop_assert_eq!(load.entries.drain(..).count(), waiting);
+                        intake.taken(waiting, 0);
                         waiting = 0;
                     }
                     _ => {}
                 }
-                prop_assert_eq!((counts.in_flight(), counts.waiting()), (flying, waiting));
             }
         }
     }
