@@ -11,6 +11,7 @@ use crate::{
     api_key::Record,
     cache::{CacheKey, CredentialCache},
     credential::{Credential, Presented, check_bytes},
+    failures::{Attempt, Failures},
     jwks::Arrival,
     jwt::{self, Unverified},
     origin::Origin,
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) max_token_len: usize,
     pub(crate) signals: Signals,
+    pub(crate) failures: Option<Arc<Failures>>,
 }
 
 /// What vouches for a credential as long as it is cached.
@@ -92,20 +94,20 @@ impl Authenticated {
     /// What the request's own credentials say.
     fn credentials(&self, head: &RequestHead<'_>) -> Answer {
         match Presented::read(head, self.0.keys.as_ref()) {
-            Ok(Presented::One(credential)) => self.identify(credential),
+            Ok(Presented::One(credential)) => self.identify(head, credential),
             Ok(Presented::Nothing) => refuse(Rejection::credential_missing()),
             Ok(Presented::Unsupported) => {
                 refuse(Rejection::credential_invalid("scheme_unsupported"))
             }
             Ok(Presented::Both { token, api_key }) => both(
-                self.identify(Credential::Token(token)),
-                self.identify(Credential::ApiKey(api_key)),
+                self.identify(head, Credential::Token(token)),
+                self.identify(head, Credential::ApiKey(api_key)),
             ),
             Err(malformed) => refuse(malformed.rejection()),
         }
     }
 
-    fn identify(&self, credential: Credential<'_>) -> Answer {
+    fn identify(&self, head: &RequestHead<'_>, credential: Credential<'_>) -> Answer {
         let (Credential::Token(bytes) | Credential::ApiKey(bytes)) = credential;
         let bounded = bytes.len() <= self.0.max_token_len;
         let Some(key) = bounded.then(|| self.0.cache.key(&credential)).flatten() else {
@@ -114,7 +116,14 @@ impl Authenticated {
         if let Some(identity) = self.0.cache.get(key, &*self.0.clock) {
             return Lookup::Ready(Ok(identity));
         }
-        self.0.identify(key, credential, true)
+        let attempt = match &self.0.failures {
+            Some(failures) => match failures.admit(head, key) {
+                Ok(attempt) => attempt,
+                Err(rejection) => return refuse(rejection),
+            },
+            None => Attempt::uncounted(),
+        };
+        self.0.identify(key, credential, attempt, true)
     }
 }
 
@@ -124,17 +133,18 @@ impl Shared {
         self: &Arc<Self>,
         key: CacheKey,
         credential: Credential<'_>,
+        attempt: Attempt,
         patient: bool,
     ) -> Answer {
         let (claims, voucher) = match self.verify(credential, patient) {
             Ok(verified) => verified,
-            Err(Failed::Rejected(rejection)) => return refuse(rejection),
+            Err(Failed::Rejected(rejection)) => return refuse(attempt.failed(rejection)),
             Err(Failed::Early(arrival)) => {
                 let (shared, credential) = (Arc::clone(self), credential.to_owned());
                 return Lookup::pending(async move {
                     arrival.wait().await;
                     shared
-                        .identify(key, credential.borrow(), false)
+                        .identify(key, credential.borrow(), attempt, false)
                         .wait()
                         .await
                 });
@@ -205,7 +215,7 @@ fn agree(
         return Err(ended.rejection());
     }
     if token.tenant().id() != api_key.tenant().id() {
-        return Err(Rejection::tenant_mismatch());
+        return Err(Rejection::tenant_mismatch().with_identity(token));
     }
     if token.principal() != api_key.principal() {
         return Err(Malformed::TwoPrincipals.rejection());

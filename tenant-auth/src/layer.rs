@@ -8,8 +8,8 @@ use tenant_context::{
 };
 
 use crate::{
-    Authenticated, Ingress, Issuer, Issuers, MemoryApiKeys, Subdomain, authenticated::Shared,
-    cache::CredentialCache, credential::X_API_KEY, signals::Signals,
+    Authenticated, FailureBudget, Ingress, Issuer, Issuers, MemoryApiKeys, Subdomain,
+    authenticated::Shared, cache::CredentialCache, credential::X_API_KEY, signals::Signals,
 };
 
 /// Begins an identity layer that verifies tokens and API keys of these tenants. See the
@@ -22,6 +22,7 @@ pub fn layer(tenants: CachedRegistry) -> AuthLayerBuilder {
         keys: None,
         ingress: None,
         subdomain: None,
+        failures: None,
         challenge: ChallengeText::default(),
         max_token_len: 8192,
         cache_capacity: 100_000,
@@ -38,6 +39,7 @@ pub struct AuthLayerBuilder {
     keys: Option<MemoryApiKeys>,
     ingress: Option<Ingress>,
     subdomain: Option<Subdomain>,
+    failures: Option<FailureBudget>,
     challenge: ChallengeText,
     max_token_len: usize,
     cache_capacity: usize,
@@ -77,6 +79,13 @@ impl AuthLayerBuilder {
     /// Compares the host with the credential's tenant. See [`Subdomain`].
     pub fn subdomain(mut self, subdomain: Subdomain) -> Self {
         self.subdomain = Some(subdomain);
+        self
+    }
+
+    /// Bounds how many bad credentials one client may present. Off by default: behind a proxy it needs to know
+    /// the clients' addresses. See [`FailureBudget`].
+    pub fn failure_budget(mut self, budget: FailureBudget) -> Self {
+        self.failures = Some(budget);
         self
     }
 
@@ -211,6 +220,9 @@ impl AuthLayerBuilder {
                 .transpose()?
                 .map(Arc::new),
         };
+        let failures = self
+            .failures
+            .map(|budget| budget.build(self.tenants.clock()));
         let authenticated = Authenticated::new(Shared {
             issuers,
             keys: self.keys,
@@ -219,6 +231,7 @@ impl AuthLayerBuilder {
             resolver: Resolver::new(self.tenants),
             max_token_len: self.max_token_len,
             signals,
+            failures: failures.transpose()?.map(Arc::new),
         });
         Ok((authenticated, identity))
     }

@@ -153,6 +153,7 @@
 //! | `claims_too_long`, `tenant_unknown` | too many scopes or roles; no such tenant |
 //! | `api_key_format`, `api_key_checksum`, `api_key_unknown`, `revoked` | the API key |
 //! | `tenant_mismatch` | token, key, host or internal header name two tenants (403) |
+//! | `rate_limited:failed-authentication` | the address has presented too many bad credentials (429) |
 //! | `host_malformed`, `host_conflict` | what is no host, or stands twice; `Host` is not the authority (400) |
 //! | `ingress_header_missing` | a trusted ingress names no tenant (401; 400 beside a good credential) |
 //! | `ingress_malformed`, `ingress_principal` | a trusted ingress' headers are no ids, or name another principal than the credential (400) |
@@ -175,6 +176,7 @@
 //! | the layer | [`layer()`], [`AuthLayerBuilder`], [`Authenticated`] |
 //! | tokens | [`Issuer`], [`Issuers`], [`VerifyingKey`], [`KeySet`], [`KindRule`] |
 //! | API keys | [`MemoryApiKeys`], [`NewApiKey`], [`ApiKeySecret`] |
+//! | floods of bad credentials | [`FailureBudget`] |
 //! | other signals | [`Ingress`], [`PeerIdentity`], [`Subdomain`], [`OutsideHosts`] |
 //! | for examples and tests | [`TokenMinter`], [`NewToken`] |
 //!
@@ -194,6 +196,7 @@ mod cache;
 mod credential;
 mod crypto;
 mod error;
+mod failures;
 mod hash;
 mod host;
 mod ingress;
@@ -218,6 +221,7 @@ pub use self::{
     api_key::{ApiKeySecret, MemoryApiKeys, NewApiKey},
     authenticated::Authenticated,
     error::{KeyError, KeyErrorKind},
+    failures::FailureBudget,
     host::{OutsideHosts, Subdomain},
     ingress::{Ingress, PeerIdentity},
     issuer::{Issuer, IssuerWithoutAudience, KindRule},
