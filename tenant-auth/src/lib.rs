@@ -165,6 +165,7 @@
 //! | a credential | 8192 bytes ([`AuthLayerBuilder::max_token_len`]), looked at before anything else |
 //! | nesting of a token's JSON | 16 levels |
 //! | actors, scopes, roles | 8, 256, 256 |
+//! | failed authentications of one address | off; [`FailureBudget`]: 65,536 cells, 16,384 spent clients, 16,384 bad tokens |
 //! | remembered credentials | 100,000 ([`AuthLayerBuilder::cache_capacity`]) |
 //! | a key set | 512 KiB, 256 keys |
 //! | RSA keys | 2048 to 8192 bits |
