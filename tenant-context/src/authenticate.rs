@@ -77,6 +77,12 @@ impl<'a> RequestHead<'a> {
         }
     }
 
+    /// The head of a request whose internal headers were taken off already: what layers inside of identity
+    /// see.
+    pub fn of_request<B>(request: &'a http::Request<B>) -> Self {
+        Self::of(request, &[])
+    }
+
     pub(crate) fn of<B>(
         request: &'a http::Request<B>,
         internal: &'a [(HeaderName, HeaderValue)],

@@ -1,171 +1,173 @@
-//! The cells, and the joint charge of several of them.
+//! The cells: what is counted, and by which quota.
 
-use std::time::Duration;
+use std::cell::Cell;
 
-use http::HeaderValue;
 use tenant_context::{ConfigError, Monotonic};
 
 use crate::{
     Dimension, Quota,
-    decision::{Bound, Spent},
-    gcra::{Gcra, Verdict},
-    headers,
+    gcra::Gcra,
+    keys::Kind,
     sync::{AtomicU64, Ordering},
 };
 
-/// A quota that was checked, and what it is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Budget {
-    pub(crate) dimension: Dimension,
+/// A quota that was checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rate {
     pub(crate) quota: Quota,
     pub(crate) gcra: Gcra,
-    /// `RateLimit-Policy`, prepared.
-    pub(crate) policy: Option<HeaderValue>,
 }
 
-impl Budget {
-    pub(crate) fn new(dimension: Dimension, quota: Quota) -> Result<Self, ConfigError> {
+impl Rate {
+    pub(crate) fn new(quota: Quota) -> Result<Self, ConfigError> {
         Ok(Self {
-            dimension,
             quota,
             gcra: quota.gcra()?,
-            policy: headers::policy(dimension, quota),
         })
     }
 }
 
-/// One bucket's state: its TAT. New cells are full.
+/// One of a tenant's own cells: its TAT, and how many requests it has in flight. New ones are full.
 ///
-/// A tenant's own cells are stored to under that tenant's lock only. The global cell is changed by
-/// compare-and-swap only. The number stands for itself, nothing is published with it: relaxed orderings
-/// suffice.
-#[derive(Debug)]
-pub(crate) struct Cell(AtomicU64);
+/// It is read and written under that tenant's lock only, so it needs no atomics.
+#[derive(Debug, Default)]
+pub(crate) struct Level {
+    tat: Cell<u64>,
+    in_flight: Cell<u32>,
+    /// Of a keyed cell: it stands here because there is room.
+    kind: Cell<Kind>,
+}
 
-impl Cell {
-    pub(crate) fn new(tat: u64) -> Self {
-        Self(AtomicU64::new(tat))
+impl Level {
+    pub(crate) const fn new(tat: u64, kind: Kind) -> Self {
+        Self {
+            tat: Cell::new(tat),
+            in_flight: Cell::new(0),
+            kind: Cell::new(kind),
+        }
     }
 
-    pub(crate) fn tat(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    pub(crate) const fn kind(&self) -> Kind {
+        self.kind.get()
+    }
+
+    pub(crate) fn set_kind(&self, kind: Kind) {
+        self.kind.set(kind);
+    }
+
+    pub(crate) const fn tat(&self) -> u64 {
+        self.tat.get()
     }
 
     pub(crate) fn set(&self, tat: u64) {
-        self.0.store(tat, Ordering::Relaxed);
+        self.tat.set(tat);
     }
 
-    fn replace(&self, seen: u64, tat: u64) -> Result<(), u64> {
-        let swapped = self
-            .0
-            .compare_exchange_weak(seen, tat, Ordering::Relaxed, Ordering::Relaxed);
-        swapped.map(drop)
+    pub(crate) const fn in_flight(&self) -> u32 {
+        self.in_flight.get()
+    }
+
+    pub(crate) fn enter(&self) {
+        self.in_flight.set(self.in_flight.get().saturating_add(1));
+    }
+
+    pub(crate) fn leave(&self) {
+        self.in_flight.set(self.in_flight.get().saturating_sub(1));
+    }
+
+    /// Goes on under another quota.
+    pub(crate) fn carry(&self, before: Rate, rate: Rate, now: Monotonic) {
+        if before.gcra != rate.gcra {
+            self.set(rate.gcra.carry(before.gcra, self.tat(), 0, now).0);
+        }
+    }
+
+    /// Whether forgetting it changes nothing.
+    pub(crate) fn is_idle(&self, rate: Option<Rate>, now: Monotonic) -> bool {
+        self.in_flight() == 0 && rate.is_none_or(|rate| rate.gcra.is_full(self.tat(), now))
     }
 }
 
-/// The global cell: the one that all cores write, alone in its cache lines.
+/// A cell that tenants share, and its quota. Changed by compare-and-swap only. The number stands for
+/// itself, nothing is published with it: relaxed orderings suffice.
+///
+/// Here a budget that several processes share will be charged: a process then spends what it has leased.
+#[derive(Debug)]
+pub(crate) struct Cross {
+    pub(crate) dimension: Dimension,
+    pub(crate) rate: Rate,
+    pub(crate) shadow: bool,
+    /// Spent beyond one burst when the quota shrank: the tick at which it will have come back.
+    rest: u64,
+    cell: Alone,
+}
+
+/// The cell that all cores write, alone in its cache lines.
 #[derive(Debug)]
 #[repr(align(128))]
-pub(crate) struct GlobalCell(pub(crate) Cell);
+struct Alone(AtomicU64);
 
-/// One budget that a request falls under.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Lane<'a> {
-    pub(crate) budget: &'a Budget,
-    pub(crate) cell: &'a Cell,
-}
+/// The budget goes on in another cell: its quota was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moved;
 
-/// The most budgets of one tenant that one request falls under: endpoint, agent, tenant.
-pub(crate) const OWN: usize = 3;
+/// No TAT: the clock stands still before.
+const MOVED: u64 = u64::MAX;
 
-/// Charges all budgets, or none.
-///
-/// `own` are cells of one tenant, the narrowest first, and the caller holds that tenant's lock.
-/// `global` is charged last, by compare-and-swap: until it succeeds nothing has been written, so a
-/// refusal, and a race that is lost, leave every cell as it was and nothing has to be given back.
-///
-/// The answer is the binding budget: of an admission the one with the fewest requests left, of a
-/// refusal the one with the longest wait, and of equal ones the narrowest.
-pub(crate) fn charge<'a>(
-    own: [Option<Lane<'a>>; OWN],
-    global: Option<Lane<'a>>,
-    now: Monotonic,
-) -> Result<Option<Bound<'a>>, Spent> {
-    let mut least = None;
-    let mut longest = None;
-    let mut tats = [0; OWN];
-    for (lane, charged) in own.iter().zip(&mut tats) {
-        if let Some(lane) = lane {
-            match lane.budget.gcra.decide(lane.cell.tat(), now) {
-                Verdict::Admit { tat } => {
-                    *charged = tat;
-                    least = Some(lane.or_less(least, tat, now));
-                }
-                Verdict::Refuse { wait } => longest = Some(lane.or_longer(longest, wait)),
-            }
+impl Cross {
+    pub(crate) fn new(dimension: Dimension, rate: Rate, shadow: bool) -> Self {
+        Self {
+            dimension,
+            rate,
+            shadow,
+            rest: 0,
+            cell: Alone(AtomicU64::new(0)),
         }
     }
-    if let Some(lane) = global {
-        let mut seen = lane.cell.tat();
+
+    pub(crate) fn tat(&self) -> Result<u64, Moved> {
+        match self.cell.0.load(Ordering::Relaxed) {
+            MOVED => Err(Moved),
+            tat => Ok(tat),
+        }
+    }
+
+    /// Puts `tat` in the place of `seen`; if it is another by now, that one.
+    pub(crate) fn replace(&self, seen: u64, tat: u64) -> Result<(), Result<u64, Moved>> {
+        let swapped =
+            self.cell
+                .0
+                .compare_exchange_weak(seen, tat, Ordering::Relaxed, Ordering::Relaxed);
+        match swapped {
+            Ok(_) => Ok(()),
+            Err(MOVED) => Err(Err(Moved)),
+            Err(other) => Err(Ok(other)),
+        }
+    }
+
+    /// Changes the TAT, unless the budget has moved.
+    pub(crate) fn update(&self, change: impl Fn(u64) -> u64) -> Result<(), Moved> {
+        let mut seen = self.tat()?;
         loop {
-            match lane.budget.gcra.decide(seen, now) {
-                Verdict::Refuse { wait } => longest = Some(lane.or_longer(longest, wait)),
-                Verdict::Admit { .. } if longest.is_some() => {}
-                Verdict::Admit { tat } => match lane.cell.replace(seen, tat) {
-                    Ok(()) => least = Some(lane.or_less(least, tat, now)),
-                    Err(other) => {
-                        seen = other;
-                        continue;
-                    }
-                },
+            match self.replace(seen, change(seen)) {
+                Ok(()) => return Ok(()),
+                Err(other) => seen = other?,
             }
-            break;
-        }
-    }
-    if let Some((wait, lane)) = longest {
-        return Err(Spent::new(lane.budget, wait));
-    }
-    for (lane, tat) in own.iter().zip(tats) {
-        if let Some(lane) = lane {
-            lane.cell.set(tat);
-        }
-    }
-    Ok(least.map(|(_, bound)| bound))
-}
-
-impl<'a> Lane<'a> {
-    fn or_less(
-        self,
-        least: Option<(u64, Bound<'a>)>,
-        tat: u64,
-        now: Monotonic,
-    ) -> (u64, Bound<'a>) {
-        let remaining = self.budget.gcra.remaining(tat, now);
-        match least {
-            Some(least) if least.0 <= remaining => least,
-            _ => (
-                remaining,
-                Bound {
-                    budget: self.budget,
-                    tat,
-                    now,
-                },
-            ),
         }
     }
 
-    fn or_longer(self, longest: Option<(Duration, Self)>, wait: Duration) -> (Duration, Self) {
-        match longest {
-            Some(longest) if longest.0 >= wait => longest,
-            _ => (wait, self),
+    /// The same budget under another quota, with what was spent. This one admits no more.
+    pub(crate) fn moved(&self, rate: Rate, now: Monotonic) -> Self {
+        let tat = self.cell.0.swap(MOVED, Ordering::Relaxed);
+        let before = self.rate.gcra;
+        let rest = before.spent(self.rest, now);
+        let (tat, rest) = rate.gcra.carry(before, tat, rest, now);
+        Self {
+            dimension: self.dimension,
+            rate,
+            shadow: self.shadow,
+            rest: rate.gcra.at(now).saturating_add(rest),
+            cell: Alone(AtomicU64::new(tat)),
         }
     }
 }
-
-#[cfg(all(test, not(loom)))]
-#[path = "cells_tests.rs"]
-mod tests;
-
-#[cfg(all(test, loom))]
-#[path = "cells_loom.rs"]
-mod loom_tests;

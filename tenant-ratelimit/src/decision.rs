@@ -2,109 +2,47 @@
 
 use std::{error::Error, fmt, time::Duration};
 
-use http::HeaderValue;
-use tenant_context::{Monotonic, Rejection, Violation};
+use tenant_context::{Rejection, Violation};
 
-use crate::{Quota, cells::Budget, gcra::Gcra, headers};
-
-/// What a budget is counted by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Dimension {
-    /// All requests, of all tenants.
-    Global,
-    /// All requests of one tenant.
-    Tenant,
-    /// The requests of one agent of one tenant.
-    Agent,
-    /// One tenant's requests to one endpoint.
-    Endpoint,
-}
-
-impl Dimension {
-    /// The dimension's name, as policies, problems and audit records show it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Global => "global",
-            Self::Tenant => "tenant",
-            Self::Agent => "agent",
-            Self::Endpoint => "endpoint",
-        }
-    }
-
-    const fn description(self) -> &'static str {
-        match self {
-            Self::Global => "All requests to this service.",
-            Self::Tenant => "All requests of this tenant.",
-            Self::Agent => "All requests of this agent.",
-            Self::Endpoint => "This tenant's requests to this endpoint.",
-        }
-    }
-}
-
-impl fmt::Display for Dimension {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+use crate::{
+    Dimension, Quota,
+    charge::{Bound, Refusal, Why},
+    headers,
+};
 
 /// A request was admitted, and every budget it falls under was charged.
 ///
-/// It tells of the *binding* budget: the one with the fewest requests left. All answers are `None` if
+/// It tells of the *binding* budget: the one with the fewest units left. All answers are `None` if
 /// the request falls under no budget: a human's, where only agents are limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Decision(Option<Binding>);
+pub struct Decision(Option<Bound>);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Binding {
-    dimension: Dimension,
-    quota: Quota,
-    gcra: Gcra,
-    tat: u64,
-    now: Monotonic,
-}
-
-/// The binding budget after it was charged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Bound<'a> {
-    pub(crate) budget: &'a Budget,
-    pub(crate) tat: u64,
-    pub(crate) now: Monotonic,
-}
-
-impl From<Option<Bound<'_>>> for Decision {
-    fn from(bound: Option<Bound<'_>>) -> Self {
-        Self(bound.map(|Bound { budget, tat, now }| Binding {
-            dimension: budget.dimension,
-            quota: budget.quota,
-            gcra: budget.gcra,
-            tat,
-            now,
-        }))
+impl From<Option<Bound>> for Decision {
+    fn from(bound: Option<Bound>) -> Self {
+        Self(bound)
     }
 }
 
 impl Decision {
     /// Which budget binds.
     pub fn dimension(&self) -> Option<Dimension> {
-        self.0.map(|binding| binding.dimension)
+        self.0.map(|bound| bound.dimension)
     }
 
     /// The binding budget's quota.
     pub fn quota(&self) -> Option<Quota> {
-        self.0.map(|binding| binding.quota)
+        self.0.map(|bound| bound.rate.quota)
     }
 
-    /// How many more requests the binding budget allows at once, now.
+    /// How many more units the binding budget allows at once, now.
     pub fn remaining(&self) -> Option<u64> {
-        self.0
-            .map(|binding| binding.gcra.remaining(binding.tat, binding.now))
+        self.0.map(|bound| bound.left)
     }
 
     /// How long until the binding budget is whole again, if nothing else is charged.
     pub fn reset(&self) -> Option<Duration> {
         self.0
-            .map(|binding| binding.gcra.full_in(binding.tat, binding.now))
+            .map(|bound| bound.rate.gcra.full_in(bound.tat, bound.now))
     }
 }
 
@@ -115,28 +53,9 @@ pub struct Denied(Cause);
 
 #[derive(Clone, Debug)]
 enum Cause {
-    Spent(Spent),
+    /// The binding one first.
+    Refused(Box<[Refusal]>),
     Other(DeniedKind, Rejection),
-}
-
-/// The binding one of the budgets that refuse: the one with the longest wait.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Spent {
-    pub(crate) dimension: Dimension,
-    pub(crate) quota: Quota,
-    pub(crate) policy: Option<HeaderValue>,
-    pub(crate) wait: Duration,
-}
-
-impl Spent {
-    pub(crate) fn new(budget: &Budget, wait: Duration) -> Self {
-        Self {
-            dimension: budget.dimension,
-            quota: budget.quota,
-            policy: budget.policy.clone(),
-            wait,
-        }
-    }
 }
 
 /// Why a request was refused.
@@ -145,11 +64,19 @@ impl Spent {
 pub enum DeniedKind {
     /// A budget is spent: 429.
     QuotaExceeded,
-    /// As many tenants as the limiter may know are in use: 503.
+    /// As many requests as a budget allows are in flight: 429. How long that will last nobody knows.
+    TooManyInFlight,
+    /// The request costs more than a budget ever allows at once: 429, without a wait, because none would
+    /// help.
+    CostAboveBurst,
+    /// As many tenants as the limiter may know are in use, or a tenant's delegations carry more different
+    /// budgets than 256: 503.
     TooManyTenants,
-    /// The application's mistake: a tenant's quota that is none, an endpoint of another limiter: 503,
-    /// with an error in the log.
+    /// The application's mistake: a tenant's quota that is none, an endpoint of another limiter, an
+    /// operation that was not declared: 503, with an error in the log.
     Misconfigured,
+    /// The credential carries a budget that cannot be read as one: 401.
+    CarriedBudgetInvalid,
     /// The context no longer holds: the tenant is suspended, the credential revoked or expired.
     ContextEnded,
     /// The request has no context, and its route is not declared public: 500.
@@ -157,8 +84,8 @@ pub enum DeniedKind {
 }
 
 impl Denied {
-    pub(crate) const fn spent(spent: Spent) -> Self {
-        Self(Cause::Spent(spent))
+    pub(crate) fn refused(refusals: Vec<Refusal>) -> Self {
+        Self(Cause::Refused(refusals.into()))
     }
 
     pub(crate) fn too_many_tenants() -> Self {
@@ -166,9 +93,19 @@ impl Denied {
         Self(Cause::Other(DeniedKind::TooManyTenants, rejection))
     }
 
+    pub(crate) fn too_many_budgets() -> Self {
+        let rejection = Rejection::overloaded(FULL_RETRY).with_reason("carried_budgets_full");
+        Self(Cause::Other(DeniedKind::TooManyTenants, rejection))
+    }
+
     pub(crate) fn misconfigured(reason: &'static str) -> Self {
         let rejection = Rejection::store_unavailable().with_reason(reason);
         Self(Cause::Other(DeniedKind::Misconfigured, rejection))
+    }
+
+    pub(crate) fn carried_budget_invalid() -> Self {
+        let rejection = Rejection::credential_invalid("budget");
+        Self(Cause::Other(DeniedKind::CarriedBudgetInvalid, rejection))
     }
 
     pub(crate) const fn context_ended(rejection: Rejection) -> Self {
@@ -181,41 +118,50 @@ impl Denied {
     }
 
     /// Why.
-    pub const fn kind(&self) -> DeniedKind {
-        match self.0 {
-            Cause::Spent(_) => DeniedKind::QuotaExceeded,
-            Cause::Other(kind, _) => kind,
+    pub fn kind(&self) -> DeniedKind {
+        match &self.0 {
+            Cause::Refused(refusals) => match refusals.first().map(|refusal| refusal.why) {
+                Some(Why::InFlight(_)) => DeniedKind::TooManyInFlight,
+                Some(Why::AboveBurst) => DeniedKind::CostAboveBurst,
+                Some(Why::Spent(_)) | None => DeniedKind::QuotaExceeded,
+            },
+            Cause::Other(kind, _) => *kind,
         }
     }
 
-    const fn binding(&self) -> Option<&Spent> {
+    fn binding(&self) -> Option<&Refusal> {
         match &self.0 {
-            Cause::Spent(spent) => Some(spent),
+            Cause::Refused(refusals) => refusals.first(),
             Cause::Other(..) => None,
         }
     }
 
-    /// Which budget binds, if one is spent: the one with the longest wait.
+    /// Which budget binds: of those that are spent the one with the longest wait.
     pub fn dimension(&self) -> Option<Dimension> {
-        self.binding().map(|spent| spent.dimension)
+        self.binding().map(|refusal| refusal.dimension)
     }
 
     /// The binding budget's quota.
     pub fn quota(&self) -> Option<Quota> {
-        self.binding().map(|spent| spent.quota)
+        self.binding()?.rate.map(|rate| rate.quota)
     }
 
     /// How long to wait. Whoever comes after exactly this time is admitted by every budget, if nothing
     /// else is charged meanwhile; a nanosecond earlier the binding one still refuses.
+    ///
+    /// `None` if no wait would help, or nobody knows it: too many in flight, a cost above the burst.
     pub fn wait(&self) -> Option<Duration> {
-        self.binding().map(|spent| spent.wait)
+        match self.binding()?.why {
+            Why::Spent(wait) => Some(wait),
+            Why::InFlight(_) | Why::AboveBurst => None,
+        }
     }
 
     /// The answer: 429 with `Retry-After`, `RateLimit` and `RateLimit-Policy`, over gRPC
     /// `RESOURCE_EXHAUSTED` with `RetryInfo` and `QuotaFailure`; or what the [`kind`](Self::kind) says.
     pub fn rejection(self) -> Rejection {
         match self.0 {
-            Cause::Spent(spent) => refuse(spent),
+            Cause::Refused(refusals) => refuse(&refusals),
             Cause::Other(_, rejection) => rejection,
         }
     }
@@ -224,20 +170,33 @@ impl Denied {
 /// How long to leave a limiter alone that knows as many tenants as it may.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 
-fn refuse(spent: Spent) -> Rejection {
-    let Spent {
-        dimension,
-        policy,
-        wait,
-        ..
-    } = spent;
-    let violation = Violation::new(dimension.as_str(), dimension.description());
-    let mut rejection =
-        Rejection::quota_exceeded(dimension.as_str(), Some(wait)).with_violation(violation);
-    if let (Some(policy), Some(state)) = (policy, headers::state(dimension, 0, wait)) {
-        rejection = rejection
-            .with_header(headers::RATE_LIMIT_POLICY, policy)
-            .with_header(headers::RATE_LIMIT, state);
+fn refuse(refusals: &[Refusal]) -> Rejection {
+    let (dimension, why) = refusals.first().map_or(("limits", None), |binding| {
+        (binding.dimension.as_str(), Some(binding.why))
+    });
+    let wait = match why {
+        Some(Why::Spent(wait)) => Some(wait),
+        _ => None,
+    };
+    let mut rejection = Rejection::quota_exceeded(dimension, wait);
+    match why {
+        Some(Why::InFlight(_)) => {
+            rejection = rejection.with_reason(format!("too_many_in_flight:{dimension}"));
+        }
+        Some(Why::AboveBurst) => {
+            rejection = rejection.with_reason(format!("cost_above_burst:{dimension}"));
+        }
+        Some(Why::Spent(_)) | None => {}
+    }
+    for (at, refusal) in refusals.iter().enumerate() {
+        let (dimension, before) = (refusal.dimension, refusals.get(..at).unwrap_or_default());
+        if before.iter().all(|known| known.dimension != dimension) {
+            let violation = Violation::new(dimension.as_str(), dimension.description());
+            rejection = rejection.with_violation(violation);
+        }
+    }
+    for (name, value) in headers::of_refusals(refusals) {
+        rejection = rejection.with_header(name, value);
     }
     rejection
 }
@@ -250,13 +209,31 @@ impl From<Denied> for Rejection {
 
 impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Cause::Spent(spent) => write!(
-                f,
-                "the {} quota is spent; it admits again in {:?}",
-                spent.dimension, spent.wait
-            ),
-            Cause::Other(_, rejection) => write!(f, "{rejection} ({})", rejection.reason()),
+        match (
+            &self.0,
+            self.binding()
+                .map(|refusal| (refusal.dimension, refusal.why)),
+        ) {
+            (_, Some((dimension, Why::Spent(wait)))) => {
+                write!(
+                    f,
+                    "the {dimension} quota is spent; it admits again in {wait:?}"
+                )
+            }
+            (_, Some((dimension, Why::InFlight(most)))) => {
+                write!(
+                    f,
+                    "{most} requests are in flight, the most that the {dimension} limit allows"
+                )
+            }
+            (_, Some((dimension, Why::AboveBurst))) => {
+                write!(
+                    f,
+                    "the request costs more than the {dimension} quota ever allows at once"
+                )
+            }
+            (Cause::Other(_, rejection), None) => write!(f, "{rejection} ({})", rejection.reason()),
+            (Cause::Refused(_), None) => f.write_str("a quota is spent"),
         }
     }
 }

@@ -5,32 +5,42 @@ use std::fmt;
 use http::{Extensions, Method};
 use tenant_context::ConfigError;
 
-use crate::{Dimension, Quota, cells::Budget};
-
-/// The declared endpoints. Templates are axum's (`/invoices/{id}`), matched by the same matcher.
+/// The declared endpoints and operations. Templates are axum's (`/invoices/{id}`), matched by the same matcher.
 #[derive(Clone, Default)]
 pub(crate) struct Endpoints {
     declared: Vec<Declared>,
     methods: Vec<(Method, matchit::Router<usize>)>,
+    grpc: Vec<(Box<str>, usize)>,
 }
 
 #[derive(Clone, Debug)]
 struct Declared {
-    method: Method,
-    template: String,
-    budget: Budget,
-    /// Whether it has the form of a gRPC method.
-    grpc: bool,
+    /// As it was declared.
+    name: String,
+    /// Of a route: its method and template.
+    route: Option<(Method, String)>,
+    cost: u64,
 }
 
 impl Endpoints {
-    /// Declares `"POST /reports"`.
-    pub(crate) fn declare(&mut self, route: &str, quota: Quota) -> Result<(), ConfigError> {
-        let wrong = |says: String| ConfigError::new(format!("endpoint {route:?}: {says}"));
-        let (method, template) = parse(route).map_err(|says| wrong(says.to_owned()))?;
-        let budget =
-            Budget::new(Dimension::Endpoint, quota).map_err(|error| wrong(error.to_string()))?;
+    /// Declares `"POST /reports"` or `"gRPC /pkg.Service/Method"`; the same words again are the same endpoint.
+    pub(crate) fn declare(&mut self, name: &str) -> Result<usize, ConfigError> {
+        if let Some(known) = self.named(name) {
+            return Ok(known);
+        }
+        let wrong = |says: String| ConfigError::new(format!("endpoint {name:?}: {says}"));
         let at = self.declared.len();
+        if let Some(path) = name.strip_prefix(GRPC) {
+            if !is_grpc(path) {
+                return Err(wrong(
+                    "a gRPC method is written as in \"gRPC /pkg.Service/Method\"".to_owned(),
+                ));
+            }
+            self.grpc.push((path.into(), at));
+            self.push(name, None);
+            return Ok(at);
+        }
+        let (method, template) = parse(name).map_err(|says| wrong(says.to_owned()))?;
         let known = self.methods.iter().position(|(known, _)| *known == method);
         let known = known.unwrap_or_else(|| {
             self.methods.push((method.clone(), matchit::Router::new()));
@@ -44,43 +54,58 @@ impl Endpoints {
                 error => wrong(format!("{error}; write the template as the router has it")),
             })?;
         }
+        self.push(name, Some((method, template.to_owned())));
+        Ok(at)
+    }
+
+    /// Declares an operation that is no route: `"export"`.
+    pub(crate) fn declare_operation(&mut self, name: &str) -> Result<usize, ConfigError> {
+        if let Some(known) = self.named(name) {
+            return Ok(known);
+        }
+        if name.is_empty() || name.contains('/') {
+            return Err(ConfigError::new(format!(
+                "operation {name:?}: name it by a word without `/`, as in \"export\"; a route is declared by `.endpoint(..)`"
+            )));
+        }
+        self.push(name, None);
+        Ok(self.declared.len().saturating_sub(1))
+    }
+
+    fn push(&mut self, name: &str, route: Option<(Method, String)>) {
         self.declared.push(Declared {
-            grpc: method == Method::POST && is_grpc(template),
-            method,
-            template: template.to_owned(),
-            budget,
+            name: name.to_owned(),
+            route,
+            cost: 1,
         });
-        Ok(())
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.declared.len()
+    pub(crate) fn set_cost(&mut self, at: usize, cost: u64) {
+        if let Some(declared) = self.declared.get_mut(at) {
+            declared.cost = cost;
+        }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.declared.is_empty()
+    /// What a request to it costs, in units; 1 if it is to none of them.
+    pub(crate) fn cost(&self, at: Option<usize>) -> u64 {
+        at.and_then(|at| self.declared.get(at))
+            .map_or(1, |declared| declared.cost)
     }
 
-    pub(crate) fn budget(&self, at: usize) -> Option<&Budget> {
-        self.declared.get(at).map(|declared| &declared.budget)
+    /// The endpoint or operation that was declared in these words.
+    pub(crate) fn named(&self, name: &str) -> Option<usize> {
+        self.declared.iter().position(|known| known.name == name)
     }
 
-    pub(crate) fn budgets(&self) -> impl Iterator<Item = &Budget> {
-        self.declared.iter().map(|declared| &declared.budget)
-    }
-
-    /// The endpoint that was declared in these words.
-    pub(crate) fn named(&self, route: &str) -> Option<usize> {
-        let (method, template) = parse(route).ok()?;
-        self.declared
-            .iter()
-            .position(|known| known.method == method && known.template == template)
+    pub(crate) fn name(&self, at: usize) -> Option<&str> {
+        self.declared.get(at).map(|declared| declared.name.as_str())
     }
 
     /// The endpoint of a request: by the router's own template if it is known (feature `axum`), else
     /// by the table. A `HEAD` request is served by the `GET` route, so it falls under its budget.
     ///
     /// No allocation for templates with up to three parameters that do not compete with a fixed segment.
+    #[inline]
     pub(crate) fn of(&self, method: &Method, path: &str, extensions: &Extensions) -> Option<usize> {
         if self.declared.is_empty() {
             return None;
@@ -88,9 +113,9 @@ impl Endpoints {
         let template = template_of(extensions);
         let find = |method: &Method| {
             if let Some(template) = template {
-                let known =
-                    |known: &Declared| known.method == *method && same(&known.template, template);
-                return self.declared.iter().position(known);
+                let is = |(known, of): &(Method, String)| known == method && same(of, template);
+                let is = |known: &Declared| known.route.as_ref().is_some_and(is);
+                return self.declared.iter().position(is);
             }
             let (_, router) = self.methods.iter().find(|(known, _)| known == method)?;
             router.at(path).ok().map(|found| *found.value)
@@ -104,42 +129,39 @@ impl Endpoints {
 
     /// A gRPC method counts whatever the HTTP method is: it should be POST, but tonic does not look.
     fn grpc(&self, path: &str) -> Option<usize> {
-        let called = |known: &Declared| known.grpc && known.template == path;
-        self.declared.iter().position(called)
+        let called = self.grpc.iter().find(|(known, _)| **known == *path);
+        called.map(|(_, at)| *at)
     }
 }
 
 impl fmt::Debug for Endpoints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let routes = self.declared.iter();
-        f.debug_map()
-            .entries(routes.map(|known| {
-                let Declared {
-                    method,
-                    template,
-                    budget,
-                    ..
-                } = known;
-                (format!("{method} {template}"), budget.quota)
-            }))
+        f.debug_list()
+            .entries(self.declared.iter().map(|known| &known.name))
             .finish()
     }
 }
 
-/// `/package.Service/Method`: two fixed segments, the second in upper camel case, as protobuf's style
-/// has it.
-fn is_grpc(template: &str) -> bool {
-    let mut segments = template.split('/').skip(1);
-    let (service, method, end) = (segments.next(), segments.next(), segments.next());
-    let camel = method.is_some_and(|method| method.starts_with(|c: char| c.is_ascii_uppercase()));
-    camel
-        && end.is_none()
-        && service.is_some_and(|service| !service.is_empty())
-        && !template.contains('{')
+/// How a gRPC method is declared.
+const GRPC: &str = "gRPC ";
+
+/// `/package.Service/Method`: two fixed segments.
+fn is_grpc(path: &str) -> bool {
+    let mut segments = path.split('/');
+    let fixed = |segment: Option<&str>| {
+        segment.is_some_and(|segment| {
+            let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.';
+            !segment.is_empty() && segment.bytes().all(word)
+        })
+    };
+    segments.next() == Some("")
+        && fixed(segments.next())
+        && fixed(segments.next())
+        && segments.next().is_none()
 }
 
 fn parse(route: &str) -> Result<(Method, &str), &'static str> {
-    let form = "write method and template, as in \"POST /reports\" or \"POST /pkg.Service/Method\"";
+    let form = "write method and template, as in \"POST /reports\" or \"gRPC /pkg.Service/Method\"";
     let (method, template) = route.split_once(' ').ok_or(form)?;
     if method.is_empty()
         || !method
@@ -198,13 +220,11 @@ fn shape(segment: &str) -> Option<(&str, bool)> {
 mod tests {
     use super::*;
 
-    const SOME: Quota = Quota::per_minute(1);
-
     #[allow(clippy::unwrap_used, reason = "tests")]
     fn table(routes: &[&str]) -> Endpoints {
         let mut endpoints = Endpoints::default();
-        for route in routes {
-            endpoints.declare(route, SOME).unwrap();
+        for (at, route) in routes.iter().enumerate() {
+            assert_eq!(endpoints.declare(route).unwrap(), at);
         }
         endpoints
     }
@@ -214,12 +234,8 @@ mod tests {
     }
 
     #[test]
-    fn a_grpc_method_counts_under_whatever_http_method() {
-        let endpoints = table(&[
-            "POST /pkg.Service/Method",
-            "POST /api/reports",
-            "POST /Items/{id}",
-        ]);
+    fn a_grpc_method_is_declared_as_one_and_counts_under_whatever_http_method() {
+        let endpoints = table(&["gRPC /pkg.Service/Method", "POST /pkg.Other/Method"]);
         for method in [
             Method::POST,
             Method::PUT,
@@ -227,15 +243,22 @@ mod tests {
             Method::HEAD,
             Method::OPTIONS,
         ] {
-            assert_eq!(
-                of(&endpoints, &method, "/pkg.Service/Method"),
-                Some(0),
-                "{method}"
-            );
+            let found = |path| of(&endpoints, &method, path);
+            assert_eq!(found("/pkg.Service/Method"), Some(0), "{method}");
+            let declared_as_http = (method == Method::POST).then_some(1);
+            assert_eq!(found("/pkg.Other/Method"), declared_as_http, "{method}");
+            assert_eq!(found("/pkg.Service/method"), None);
         }
-        assert_eq!(of(&endpoints, &Method::GET, "/pkg.Service/method"), None);
-        assert_eq!(of(&endpoints, &Method::GET, "/api/reports"), None);
-        assert_eq!(of(&endpoints, &Method::GET, "/Items/1"), None);
+        for route in [
+            "gRPC pkg.Service/Method",
+            "gRPC /a",
+            "gRPC /a/b/c",
+            "gRPC /a/{b}",
+            "gRPC ",
+        ] {
+            let error = Endpoints::default().declare(route).unwrap_err().to_string();
+            assert!(error.contains("gRPC /pkg.Service/Method"), "{error}");
+        }
     }
 
     #[test]
@@ -244,7 +267,7 @@ mod tests {
             "POST /reports",
             "GET /reports/{id}",
             "GET /files/{*path}",
-            "POST /pkg.Service/Method",
+            "gRPC /pkg.Service/Method",
             "GET /reports/latest",
         ]);
         for (method, path, found) in [
@@ -286,18 +309,29 @@ mod tests {
             ("GET /{a}{b}", "template as the router has it"),
             ("", "write method and template"),
         ] {
-            let error = Endpoints::default().declare(route, SOME).unwrap_err();
+            let error = Endpoints::default().declare(route).unwrap_err();
             assert!(error.to_string().contains(says), "{route:?}: {error}");
         }
     }
 
     #[test]
-    fn an_endpoint_is_declared_once() {
+    fn the_same_words_are_the_same_endpoint_and_no_two_match_the_same_requests() {
         let mut endpoints = table(&["GET /a/{id}"]);
-        let error = endpoints.declare("GET /a/{name}", SOME).unwrap_err();
+        assert_eq!(endpoints.declare("GET /a/{id}").unwrap(), 0);
+        let error = endpoints.declare("GET /a/{name}").unwrap_err();
         assert!(error.to_string().contains("declare one of them"), "{error}");
-        assert!(endpoints.declare("POST /a/{name}", SOME).is_ok());
-        assert!(endpoints.declare("GET /b", Quota::per_second(0)).is_err());
+        assert!(endpoints.declare("POST /a/{name}").is_ok());
+    }
+
+    #[test]
+    fn an_operation_is_no_route() {
+        let mut endpoints = table(&["GET /export"]);
+        assert_eq!(endpoints.declare_operation("export").unwrap(), 1);
+        assert_eq!(endpoints.declare_operation("export").unwrap(), 1);
+        assert_eq!(endpoints.named("export"), Some(1));
+        assert_eq!(of(&endpoints, &Method::GET, "export"), None);
+        assert!(endpoints.declare_operation("GET /b").is_err());
+        assert!(endpoints.declare_operation("").is_err());
     }
 
     #[test]

@@ -4,14 +4,15 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use http::Response;
+use http::{HeaderMap, Response};
 use pin_project::pin_project;
-use tenant_context::{Protocol, RefusalBody, Rejection};
+use tenant_context::{Protocol, Rejection};
 
-use crate::headers::Told;
+use crate::{LimitedBody, Settle, body::Tail, headers::Told, hold::Hold};
 
 /// The response future of [`RateLimit`](crate::RateLimit): the inner service's, or a refusal.
 #[pin_project]
@@ -22,18 +23,48 @@ enum State<F> {
     Calling {
         #[pin]
         inner: F,
-        told: Option<Told>,
+        after: Option<Box<After>>,
     },
-    Refused(Option<Response<()>>),
+    Refused(Option<Box<Response<()>>>),
+}
+
+/// What is to be done when a request is answered.
+pub(crate) struct After {
+    pub(crate) told: Option<Told>,
+    pub(crate) hold: Option<Box<Hold>>,
+    pub(crate) settle: Option<Arc<Settle>>,
+}
+
+impl After {
+    /// What is left to be done when the body has ended.
+    fn answered(self, headers: &mut HeaderMap) -> Option<Box<Tail>> {
+        if let Some(told) = self.told {
+            told.write(headers);
+        }
+        let mut hold = self.hold?;
+        let settle = self
+            .settle
+            .filter(|settle| match settle.of_header(headers) {
+                None => true,
+                Some(actual) => {
+                    hold.settle(actual);
+                    false
+                }
+            });
+        Some(Box::new(Tail::new(hold, settle)))
+    }
 }
 
 impl<F> ResponseFuture<F> {
-    pub(crate) const fn calling(inner: F, told: Option<Told>) -> Self {
-        Self(State::Calling { inner, told })
+    #[inline]
+    pub(crate) const fn calling(inner: F, after: Option<Box<After>>) -> Self {
+        Self(State::Calling { inner, after })
     }
 
+    #[cold]
     pub(crate) fn refused(rejection: &Rejection, protocol: Protocol) -> Self {
-        Self(State::Refused(Some(rejection.to_response(protocol))))
+        let response = Box::new(rejection.to_response(protocol));
+        Self(State::Refused(Some(response)))
     }
 }
 
@@ -41,19 +72,20 @@ impl<F, B, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
 {
-    type Output = Result<Response<RefusalBody<B>>, E>;
+    type Output = Result<Response<LimitedBody<B>>, E>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().0.project() {
-            StateProj::Calling { inner, told } => {
+            StateProj::Calling { inner, after } => {
                 let mut response = ready!(inner.poll(cx))?;
-                if let Some(told) = told.take() {
-                    told.write(response.headers_mut());
-                }
-                Poll::Ready(Ok(response.map(RefusalBody::Inner)))
+                let tail = after
+                    .take()
+                    .and_then(|after| after.answered(response.headers_mut()));
+                Poll::Ready(Ok(response.map(|body| LimitedBody::inner(body, tail))))
             }
             StateProj::Refused(response) => match response.take() {
-                Some(response) => Poll::Ready(Ok(response.map(|()| RefusalBody::Empty))),
+                Some(response) => Poll::Ready(Ok(response.map(|()| LimitedBody::empty()))),
                 None => Poll::Pending,
             },
         }

@@ -38,13 +38,13 @@ pub(crate) struct Gcra {
     capacity: u64,
 }
 
-/// What a cell says to one more request.
+/// What a cell says to one more request. All in ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It conforms; charging it means to store this TAT.
-    Admit { tat: u64 },
-    /// It would conform after this wait, and not a nanosecond earlier.
-    Refuse { wait: Duration },
+    /// It conforms; charging it means to store this TAT, and so much is then left.
+    Admit { tat: u64, left: u64 },
+    /// It would conform from this tick on, and not one earlier.
+    Refuse { conforms: u64 },
 }
 
 impl Gcra {
@@ -90,23 +90,55 @@ impl Gcra {
         1 << self.step_bits
     }
 
-    /// Whether one more request conforms. Nothing is charged.
-    pub(crate) fn decide(self, tat: u64, now: Monotonic) -> Verdict {
-        let ticks = self.at(now);
-        let next = tat.max(ticks).saturating_add(self.step());
-        let limit = ticks.saturating_add(self.capacity);
-        if next <= limit {
-            return Verdict::Admit { tat: next };
-        }
-        let conforms = self.when(next.saturating_sub(self.capacity));
-        Verdict::Refuse {
-            wait: conforms.saturating_since(now),
+    /// So many units in ticks; `None` if they are more than a full cell allows at once.
+    pub(crate) const fn cost(self, units: u64) -> Option<u64> {
+        if units <= self.burst() {
+            Some(units << self.step_bits)
+        } else {
+            None
         }
     }
 
-    /// How many requests conform at once.
+    /// What a full cell allows at once, in units.
+    pub(crate) const fn burst(self) -> u64 {
+        self.capacity >> self.step_bits
+    }
+
+    /// What a full cell allows at once, in ticks.
+    pub(crate) const fn capacity(self) -> u64 {
+        self.capacity
+    }
+
+    /// Whether a request of this cost conforms and leaves `kept` ticks for others. Nothing is charged.
+    #[inline]
+    pub(crate) fn decide(self, tat: u64, ticks: u64, cost: u64, kept: u64) -> Verdict {
+        let next = tat.max(ticks).saturating_add(cost);
+        let capacity = self.capacity.saturating_sub(kept);
+        let limit = ticks.saturating_add(capacity);
+        if next <= limit {
+            return Verdict::Admit {
+                tat: next,
+                left: limit.saturating_sub(next),
+            };
+        }
+        Verdict::Refuse {
+            conforms: next.saturating_sub(capacity),
+        }
+    }
+
+    /// How long until the clock reads so many ticks.
+    pub(crate) fn wait(self, conforms: u64, now: Monotonic) -> Duration {
+        self.when(conforms).saturating_since(now)
+    }
+
+    /// So many ticks in whole units.
+    pub(crate) const fn units(self, ticks: u64) -> u64 {
+        ticks >> self.step_bits
+    }
+
+    /// How many units conform at once.
     pub(crate) fn remaining(self, tat: u64, now: Monotonic) -> u64 {
-        self.capacity.saturating_sub(self.spent(tat, now)) >> self.step_bits
+        self.units(self.capacity.saturating_sub(self.spent(tat, now)))
     }
 
     /// How long until the cell is full, if nothing is charged meanwhile.
@@ -119,18 +151,44 @@ impl Gcra {
         self.spent(tat, now) == 0
     }
 
-    fn spent(self, tat: u64, now: Monotonic) -> u64 {
+    /// What has not come back yet, in ticks: more than a burst if there is a debt.
+    pub(crate) fn spent(self, tat: u64, now: Monotonic) -> u64 {
         tat.saturating_sub(self.at(now))
     }
 
-    /// The TAT of a cell that was charged under `before` and goes on under this quota: what was spent
-    /// stays spent, in requests, up to one whole burst of the new quota.
-    pub(crate) fn carry(self, before: Self, tat: u64, now: Monotonic) -> u64 {
-        let spent = u128::from(before.spent(tat, now)) << self.step_bits;
-        // Rounded up: a fraction of a request is never given back.
-        let spent = spent.div_ceil(u128::from(before.step()));
-        let spent = u64::try_from(spent).map_or(self.capacity, |ticks| ticks.min(self.capacity));
-        self.at(now).saturating_add(spent)
+    /// The TAT after a charge that is not asked for: what cannot be undone is owed, up to one burst
+    /// beyond an empty cell.
+    pub(crate) fn owe(self, tat: u64, ticks: u64, units: u64) -> u64 {
+        let cost = units.min(self.burst().saturating_mul(2));
+        let cost = u64::try_from(u128::from(cost) << self.step_bits).unwrap_or(u64::MAX);
+        let most = ticks.saturating_add(self.capacity.saturating_mul(2));
+        tat.max(ticks).saturating_add(cost).min(most.max(tat))
+    }
+
+    /// The TAT after a part of an earlier charge is given back. `charged` is the TAT which that charge
+    /// left behind: what has come back by itself since then is not given a second time.
+    pub(crate) fn give_back(tat: u64, charged: u64, ticks: u64, cost: u64) -> u64 {
+        tat.saturating_sub(cost.min(charged.saturating_sub(ticks)))
+    }
+
+    /// Ticks of another quota in ticks of this one, by units. Rounded up: a fraction of a unit is never
+    /// given back.
+    pub(crate) fn convert(self, before: Self, ticks: u64) -> u64 {
+        let converted = (u128::from(ticks) << self.step_bits).div_ceil(u128::from(before.step()));
+        u64::try_from(converted).unwrap_or(u64::MAX)
+    }
+
+    /// A cell that was charged under `before` and goes on under this quota: what was spent stays spent,
+    /// in units. At most one whole burst of it stands in the way at once; the rest is returned, in
+    /// ticks of this quota, and is to be given with the next change.
+    pub(crate) fn carry(self, before: Self, tat: u64, rest: u64, now: Monotonic) -> (u64, u64) {
+        let spent = before.spent(tat, now).saturating_add(rest);
+        let spent = self.convert(before, spent);
+        let counted = spent.min(self.capacity);
+        (
+            self.at(now).saturating_add(counted),
+            spent.saturating_sub(counted),
+        )
     }
 }
 

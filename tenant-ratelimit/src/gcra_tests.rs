@@ -34,23 +34,30 @@ impl Bucket {
         }
     }
 
-    fn look(&self) -> Verdict {
-        self.gcra.decide(self.tat, Monotonic::from_nanos(self.now))
+    /// The TAT after one more unit, or the wait.
+    fn look(&self) -> Result<u64, Duration> {
+        self.look_for(1)
     }
 
-    fn spend(&mut self) -> Verdict {
-        let verdict = self.look();
-        if let Verdict::Admit { tat } = verdict {
-            self.tat = tat;
+    fn look_for(&self, units: u64) -> Result<u64, Duration> {
+        let now = Monotonic::from_nanos(self.now);
+        let (ticks, cost) = (self.gcra.at(now), self.gcra.cost(units).unwrap());
+        match self.gcra.decide(self.tat, ticks, cost, 0) {
+            Verdict::Admit { tat, left } => {
+                assert_eq!(self.gcra.units(left), self.gcra.remaining(tat, now));
+                Ok(tat)
+            }
+            Verdict::Refuse { conforms } => Err(self.gcra.wait(conforms, now)),
         }
-        verdict
+    }
+
+    fn spend(&mut self) -> Result<(), Duration> {
+        self.tat = self.look()?;
+        Ok(())
     }
 
     fn spend_all(&mut self) -> u64 {
-        let admitted = |verdict| matches!(verdict, Verdict::Admit { .. });
-        std::iter::from_fn(|| admitted(self.spend()).then_some(()))
-            .map(|()| 1)
-            .sum()
+        std::iter::from_fn(|| self.spend().ok()).map(|()| 1).sum()
     }
 
     fn remaining(&self) -> u64 {
@@ -119,10 +126,7 @@ proptest! {
         let mut textbook = Textbook::default();
         for pause in pauses {
             ours.now += pause;
-            let said = match ours.spend() {
-                Verdict::Admit { .. } => None,
-                Verdict::Refuse { wait } => Some(wait.as_nanos()),
-            };
+            let said = ours.spend().err().map(|wait| wait.as_nanos());
             prop_assert_eq!(said, textbook.spend(interval, burst, ours.now));
         }
     }
@@ -141,10 +145,7 @@ proptest! {
         for pause in pauses {
             clock.advance(Duration::from_nanos(pause));
             ours.now += pause;
-            let said = match ours.spend() {
-                Verdict::Admit { .. } => None,
-                Verdict::Refuse { wait } => Some(wait),
-            };
+            let said = ours.spend().err();
             prop_assert_eq!(said, governor.check().err().map(|not_until| not_until.wait_time_from(clock.now())));
         }
     }
@@ -162,11 +163,11 @@ proptest! {
         bucket.now = start;
         for pause in pauses {
             bucket.now += pause;
-            while let Verdict::Refuse { wait } = bucket.spend() {
+            while let Err(wait) = bucket.spend() {
                 let wait = u64::try_from(wait.as_nanos()).unwrap();
                 prop_assert!(wait > 0);
                 bucket.now += wait - 1;
-                let early = matches!(bucket.look(), Verdict::Refuse { wait } if wait == Duration::from_nanos(1));
+                let early = bucket.look() == Err(Duration::from_nanos(1));
                 prop_assert!(early, "a nanosecond early: {:?}", bucket.look());
                 bucket.now += 1;
             }
@@ -186,7 +187,7 @@ proptest! {
         prop_assert_eq!(bucket.spend_all(), burst);
         let start = bucket.now;
         for round in 1..=rounds {
-            let Verdict::Refuse { wait } = bucket.look() else { panic!("spent") };
+            let Err(wait) = bucket.look() else { panic!("spent") };
             bucket.now += u64::try_from(wait.as_nanos()).unwrap();
             prop_assert_eq!(bucket.spend_all(), 1);
             let due = (u128::from(round) * u128::from(period)).div_ceil(u128::from(requests));
@@ -209,9 +210,12 @@ proptest! {
             prop_assert!(gcra.ticks_per_nano >= 1 << 63, "in [2, 4)");
             prop_assert!(gcra.capacity < 1 << 62);
             prop_assert_eq!(gcra.remaining(0, now), burst);
-            let fresh = gcra.decide(0, now);
-            prop_assert!(matches!(fresh, Verdict::Admit { .. }), "a full cell admits: {fresh:?}");
-            let _any = (gcra.decide(tat, now), gcra.full_in(tat, now), gcra.carry(gcra, tat, now));
+            let (ticks, all) = (gcra.at(now), gcra.cost(burst).unwrap());
+            prop_assert_eq!(gcra.cost(burst.saturating_add(1)).is_none(), burst < u64::MAX);
+            let fresh = gcra.decide(0, ticks, all, 0);
+            prop_assert!(matches!(fresh, Verdict::Admit { left: 0, .. }), "a full cell admits its burst: {fresh:?}");
+            let _any = (gcra.decide(tat, ticks, all, tat), gcra.full_in(tat, now), gcra.carry(gcra, tat, tat, now));
+            let _any = (gcra.owe(tat, ticks, requests), Gcra::give_back(tat, tat, ticks, all), gcra.convert(gcra, tat));
         }
     }
 }
@@ -248,7 +252,7 @@ fn what_is_left_and_when_it_is_whole_again() {
     };
     assert_eq!((bucket.remaining(), full_in(&bucket)), (10, Duration::ZERO));
     for _ in 0..7 {
-        bucket.spend();
+        bucket.spend().unwrap();
     }
     assert_eq!(
         (bucket.remaining(), full_in(&bucket)),
@@ -278,10 +282,17 @@ fn changing_a_quota_keeps_what_was_spent() {
     ] {
         let mut bucket = Bucket::new(10, 60 * SECOND, 10);
         for _ in 0..7 {
-            bucket.spend();
+            bucket.spend().unwrap();
         }
         let next = Gcra::new(requests, period, burst).unwrap();
-        bucket.tat = next.carry(bucket.gcra, bucket.tat, Monotonic::from_nanos(bucket.now));
+        bucket.tat = next
+            .carry(
+                bucket.gcra,
+                bucket.tat,
+                0,
+                Monotonic::from_nanos(bucket.now),
+            )
+            .0;
         bucket.gcra = next;
         assert_eq!(bucket.remaining(), left);
         assert_eq!(bucket.spend_all(), left);
@@ -306,4 +317,68 @@ fn what_is_no_quota_has_no_arithmetic() {
     assert!(Gcra::new(1, MAX_REFILL_NANOS, 1).is_some());
     assert!(Gcra::new(u64::MAX, u64::MAX, 1).is_none());
     assert!(Gcra::new(SECOND, SECOND, MAX_REFILL_NANOS).is_some());
+}
+
+#[test]
+fn a_plan_down_and_up_again_forgets_no_debt() {
+    let gcra = |burst| Gcra::new(10, 60 * SECOND, burst).unwrap();
+    let at = |secs: u64| Monotonic::from_secs(3600 + secs);
+    let spent = |units: u64| gcra(10).at(at(0)) + gcra(10).cost(units).unwrap();
+    // 7 of 10 spent, then a burst of 5: none is left, and 2 wait behind it.
+    let (tat, rest) = gcra(5).carry(gcra(10), spent(7), 0, at(0));
+    assert_eq!(gcra(5).remaining(tat, at(0)), 0);
+    assert_eq!(gcra(5).units(rest), 2);
+    let (back, none) = gcra(10).carry(gcra(5), tat, rest, at(0));
+    assert_eq!((gcra(10).remaining(back, at(0)), none), (3, 0));
+}
+
+#[test]
+fn a_debt_is_bounded_by_one_burst() {
+    let mut bucket = Bucket::new(10, 60 * SECOND, 10);
+    let ticks = bucket.gcra.at(Monotonic::from_nanos(bucket.now));
+    for _ in 0..3 {
+        bucket.tat = bucket.gcra.owe(bucket.tat, ticks, u64::MAX);
+        assert_eq!(bucket.look(), Err(Duration::from_secs(66)));
+    }
+}
+
+proptest! {
+    /// The same requests without the charge that is given back: never more is admitted with it.
+    #[test]
+    fn a_late_settlement_opens_no_second_burst(
+        burst in 1..12_u64,
+        reserved in 1..12_u64,
+        actual in 0..12_u64,
+        before in 0..12_u64,
+        pauses in prop::collection::vec((0..40 * SECOND, 0..4_u64), 0..12),
+        late in 0..300 * SECOND,
+    ) {
+        prop_assume!(reserved <= burst && actual <= reserved);
+        let mut with = Bucket::new(6, 60 * SECOND, burst);
+        for _ in 0..before.min(burst) { with.spend().unwrap(); }
+        with.now += 20 * SECOND;
+        let mut without = Bucket { gcra: with.gcra, tat: with.tat, now: with.now };
+        let Ok(charged) = with.look_for(reserved) else { return Ok(()) };
+        with.tat = charged;
+        // What it cost was charged at once.
+        without.tat = without.look_for(actual).unwrap();
+        for (pause, requests) in pauses {
+            with.now += pause;
+            without.now = with.now;
+            for _ in 0..requests {
+                // Whatever the one admits the other does.
+                if with.spend().is_ok() { prop_assert!(without.spend().is_ok()); }
+            }
+        }
+        with.now += late;
+        without.now = with.now;
+        let ticks = with.gcra.at(Monotonic::from_nanos(with.now));
+        let back = with.gcra.cost(reserved - actual).unwrap();
+        with.tat = Gcra::give_back(with.tat, charged, ticks, back);
+        prop_assert!(with.tat.max(ticks) >= without.tat.max(ticks));
+        // At once it is exact.
+        if late == 0 && with.now == without.now && charged - back >= ticks {
+            prop_assert_eq!(with.tat, without.tat.max(with.tat));
+        }
+    }
 }

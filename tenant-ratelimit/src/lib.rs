@@ -1,6 +1,6 @@
-//! Global, tenant, agent and endpoint budgets, decided together, as a tower layer.
+//! Budgets of tenants, agents, principals and endpoints, and global ones, decided together, as a tower layer.
 //!
-//! A request falls under up to four budgets. All of them are charged, or none: a refused request drains
+//! A request falls under many budgets. All of them are charged, or none: a refused request drains
 //! nothing, under any interleaving, and the answer names the budget that binds and the true wait, after
 //! which *all* of them admit. Requests are told apart by their verified identity, never by what a
 //! client may write into them.
@@ -8,14 +8,11 @@
 //! # Example
 //!
 //! ```
-//! use tenant_ratelimit::{Quota, TenantState};
+//! use tenant_ratelimit::Quota;
 //!
 //! let limits = tenant_ratelimit::layer()
 //!     .global(Quota::per_minute(100_000))
-//!     .tenant(|tenant: &TenantState| match &*tenant.plan() {
-//!         "pro" => Quota::per_second(100).burst(200),
-//!         _ => Quota::per_minute(10),
-//!     })
+//!     .tenant(Quota::per_second(100))
 //!     .agent(Quota::per_second(50).burst(100))
 //!     .endpoint("POST /reports", Quota::per_minute(10))
 //!     .build()?;
@@ -25,30 +22,74 @@
 //! ```
 //!
 //! The layer stands inside of the identity layer, in a `TenantStack` or in a `ServiceBuilder`. A
-//! request without a context is refused with 500, unless its route is declared public: it then falls
-//! under the global budget alone.
+//! request without a context is refused with 500, unless its route is declared public: it then spends
+//! the [`public`](RateLimitLayerBuilder::public) budget and no tenant's.
 //!
 //! # The budgets
 //!
 //! | budget | counts | cells |
 //! |---|---|---|
-//! | [`global`](RateLimitLayerBuilder::global) | every request | one, the only one that tenants share |
+//! | [`global`](RateLimitLayerBuilder::global) | every tenant's requests | one that tenants share |
+//! | [`endpoint_across`](RateLimitLayerBuilder::endpoint_across) | every tenant's requests to a route | one for each, that tenants share |
 //! | [`tenant`](RateLimitLayerBuilder::tenant) | a tenant's requests, by its plan | one per tenant |
-//! | [`agent`](RateLimitLayerBuilder::agent) | an agent's requests | one per agent of a tenant, up to a bound, then one for all others |
-//! | [`endpoint`](RateLimitLayerBuilder::endpoint) | a tenant's requests to a route | one per endpoint and tenant |
+//! | [`principal`](RateLimitLayerBuilder::principal) | requests on behalf of one principal, whoever acts | one per principal of a tenant |
+//! | [`agent`](RateLimitLayerBuilder::agent) | an agent's requests, and its sub-agents' | one per agent of a tenant |
+//! | [`carried_budgets`](RateLimitLayerBuilder::carried_budgets) | requests under a delegation, by the budget in it | one per delegation |
+//! | [`dimension`](RateLimitLayerBuilder::dimension) | whatever you say, by a [`Key`] | one per key of a tenant |
+//! | [`endpoint`](RateLimitLayerBuilder::endpoint), [`operation`](RateLimitLayerBuilder::operation) | a tenant's requests to a route, or uses of something that is none | one per endpoint and tenant |
 //!
 //! Endpoints are route templates. Inside of `Router::layer` and with the feature `axum` the router's
 //! own template counts; elsewhere the layer matches the path against the declared templates, with the
 //! router's own matcher. There a route that is more specific than a declared template, and not declared
 //! itself, counts as the template.
 //!
+//! Quotas by plan, for instance:
+//!
+//! ```
+//! # use tenant_ratelimit::{Quota, TenantState};
+//! # let layer = tenant_ratelimit::layer();
+//! let layer = layer.tenant(|tenant: &TenantState| match &*tenant.plan() {
+//!     "pro" => Quota::per_second(100).burst(200),
+//!     _ => Quota::per_minute(10),
+//! });
+//! ```
+//!
+//! # Costs
+//!
+//! A request costs one unit of every budget, unless [`endpoint_cost`](RateLimitLayerBuilder::endpoint_cost) or
+//! [`cost`](RateLimitLayerBuilder::cost) say otherwise. What is known only afterwards, the tokens of a language
+//! model, is reserved before and settled after: by [`Limits::reserve`] in your own code, or by the layer from a
+//! response's header, trailer or body ([`Settle`]).
+//!
+//! What is in flight is limited together with the rates
+//! ([`tenant_in_flight`](RateLimitLayerBuilder::tenant_in_flight) and others), until the response's body has ended.
+//!
+//! # Fair when it hurts
+//!
+//! When the global budget binds, first come first served lets the loudest win. [`Floors`] guarantee each tenant
+//! a part, and divide the rest evenly among all who ask for more.
+//!
+//! # While it runs
+//!
+//! Quotas change under load and keep what was spent ([`Limits::set_quota`], a tenant's plan,
+//! [`Limits::override_quota`]). A new budget is tried as a [`shadow`](RateLimitLayerBuilder::shadow) first.
+//! [`Limits::peek`], [`usage`](Limits::usage), [`noisiest`](Limits::noisiest), [`counts`](Limits::counts) and
+//! [`reset`](Limits::reset) are for operators.
+//!
+//! # What is exact
+//!
+//! A tenant's own cells are decided as one step, and with one budget that tenants share, some sequential order of
+//! the requests explains every outcome. With several of those, never more is admitted than such an order admits; a
+//! refusal may reflect a charge of another request that is on its way back, because a later budget refused that one.
+//! A budget named twice, the same agent twice in a chain, is charged once.
+//!
 //! # Bounded without amnesty
 //!
-//! Tenants and each tenant's agents are bounded in number. Only what is whole again, and so like new,
-//! is forgotten. When a tenant's share is used up, its further agents share one budget: spent ones stay
-//! spent, made-up ones gain nothing.
+//! Tenants, and each tenant's agents and other keys, are bounded in number. Only what is whole again, and so like
+//! new, is forgotten. When a tenant's share is used up, its further keys share one budget for each dimension: spent
+//! ones stay spent, made-up ones gain nothing.
 //!
-//! # Cost
+//! # Cost on the way of a request
 //!
 //! On an identity that came before, a decision takes no look-up and no allocation: a lock of the
 //! tenant's own, one reading of the clock, one compare-and-swap. Headers are written on refusals only,
@@ -59,8 +100,10 @@
 //! | what | where |
 //! |---|---|
 //! | the layer | [`layer()`], [`RateLimitLayerBuilder`], [`RateLimitLayer`] |
-//! | quotas | [`Quota`], [`TenantQuota`] |
-//! | without a request | [`Limits`], [`Endpoint`] |
+//! | quotas | [`Quota`], [`TenantQuota`], [`Floors`] |
+//! | keys of your own | [`Key`] |
+//! | costs that are known afterwards | [`Settle`], [`Reservation`] |
+//! | without a request, and for operators | [`Limits`], [`Endpoint`], [`Budget`], [`Usage`] |
 //! | answers | [`Decision`], [`Denied`], [`Dimension`], [`Headers`] |
 //!
 //! # Features
@@ -69,16 +112,32 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod body;
+mod builder;
+mod carried;
 mod cells;
+mod charge;
+mod counts;
+mod decide;
 mod decision;
+mod dimension;
 mod endpoints;
+mod fair;
+mod floors;
 mod future;
 mod gcra;
 mod headers;
+mod hold;
+mod key;
+mod keys;
 mod layer;
 mod limits;
+mod own;
 mod quota;
+mod reservation;
+mod rules;
 mod service;
+mod settle;
 mod sync;
 mod table;
 mod tenants;
@@ -86,11 +145,19 @@ mod tenants;
 pub use tenant_context::{ConfigError, Rejection, TenantContext, TenantState};
 
 pub use self::{
-    decision::{Decision, Denied, DeniedKind, Dimension},
+    body::LimitedBody,
+    builder::{RateLimitLayerBuilder, layer},
+    counts::{BudgetUsage, DimensionCounts, Usage},
+    decision::{Decision, Denied, DeniedKind},
+    dimension::Dimension,
+    floors::Floors,
     future::ResponseFuture,
     headers::Headers,
-    layer::{RateLimitLayer, RateLimitLayerBuilder, layer},
-    limits::{Endpoint, Limits},
+    key::Key,
+    layer::RateLimitLayer,
+    limits::{Budget, Endpoint, Limits, Target},
     quota::{Quota, TenantQuota},
+    reservation::Reservation,
     service::RateLimit,
+    settle::Settle,
 };

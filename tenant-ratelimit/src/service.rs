@@ -3,10 +3,13 @@
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
-use tenant_context::{Protocol, RefusalBody, Trail};
+use tenant_context::{Protocol, Trail};
 use tower_service::Service;
 
-use crate::{Denied, Headers, Limits, ResponseFuture, headers::Told};
+use crate::{
+    Denied, Headers, LimitedBody, Limits, ResponseFuture, future::After, headers::Told,
+    layer::Shape,
+};
 
 /// Charges a request to its budgets, then calls the inner service; or refuses. See
 /// [`RateLimitLayer`](crate::RateLimitLayer).
@@ -14,26 +17,33 @@ use crate::{Denied, Headers, Limits, ResponseFuture, headers::Told};
 pub struct RateLimit<S> {
     inner: S,
     limits: Limits,
-    headers: Headers,
+    shape: Shape,
 }
 
 impl<S> RateLimit<S> {
-    pub(crate) const fn new(inner: S, limits: Limits, headers: Headers) -> Self {
+    pub(crate) const fn new(inner: S, limits: Limits, shape: Shape) -> Self {
         Self {
             inner,
             limits,
-            headers,
+            shape,
         }
     }
 
-    /// Charges the request; what to write on its response, if anything.
-    fn admit<B>(&self, request: &Request<B>) -> Result<Option<Told>, Denied> {
-        match self.headers {
-            Headers::Always if Protocol::of(request.headers()) == Protocol::Http => self
-                .limits
-                .admit(request, |bound| bound.and_then(Told::new)),
-            Headers::OnRefusal | Headers::Always => self.limits.admit(request, |_| None),
+    /// Charges the request; what is to be done when it is answered, if anything.
+    #[inline]
+    fn admit<B>(&self, request: &Request<B>) -> Result<Option<Box<After>>, Denied> {
+        let admitted = self.limits.admit(request, self.shape.holds)?;
+        let tells = self.shape.headers == Headers::Always
+            && Protocol::of(request.headers()) == Protocol::Http;
+        let told = admitted.bound.filter(|_| tells).map(Told::new);
+        if told.is_none() && admitted.hold.is_none() {
+            return Ok(None);
         }
+        Ok(Some(Box::new(After {
+            told,
+            hold: admitted.hold,
+            settle: self.shape.settle.clone(),
+        })))
     }
 }
 
@@ -41,7 +51,7 @@ impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for RateLimit<S>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
 {
-    type Response = Response<RefusalBody<ResBody>>;
+    type Response = Response<LimitedBody<ResBody>>;
     type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
@@ -49,9 +59,10 @@ where
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         match self.admit(&request) {
-            Ok(told) => ResponseFuture::calling(self.inner.call(request), told),
+            Ok(after) => ResponseFuture::calling(self.inner.call(request), after),
             Err(denied) => {
                 // What the inner service reserved for this request goes back: a clone has reserved nothing.
                 self.inner = self.inner.clone();

@@ -59,17 +59,17 @@ fn each_dimension_binds_in_its_turn() {
         agent(&tenants, "acme", "bot"),
     );
     let reports = limits.endpoint("POST /reports").unwrap();
-    let one = limits.check(&ada, Some(reports)).unwrap();
+    let one = limits.check(&ada, Some(reports), 1).unwrap();
     assert_eq!(left(one), (Some(Dimension::Endpoint), Some(1)));
     assert_eq!(one.reset(), Some(30 * SECOND));
-    limits.check(&bot, Some(reports)).unwrap();
-    let denied = limits.check(&ada, Some(reports)).unwrap_err();
+    limits.check(&bot, Some(reports), 1).unwrap();
+    let denied = limits.check(&ada, Some(reports), 1).unwrap_err();
     assert_eq!(
         binding(&denied),
         (Some(Dimension::Endpoint), Some(30 * SECOND))
     );
     assert_eq!(
-        left(limits.check(&bot, None).unwrap()),
+        left(limits.check(&bot, None, 1).unwrap()),
         (Some(Dimension::Agent), Some(1))
     );
     let (admitted, denied) = spend(&limits, &bot);
@@ -102,11 +102,14 @@ fn i4_stacked_a_denial_changes_no_budget() {
     );
     let reports = limits.endpoint("POST /reports").unwrap();
     for _ in 0..2 {
-        limits.check(&bot, Some(reports)).unwrap();
+        limits.check(&bot, Some(reports), 1).unwrap();
     }
     for _ in 0..1000 {
         assert_eq!(
-            limits.check(&bot, Some(reports)).unwrap_err().dimension(),
+            limits
+                .check(&bot, Some(reports), 1)
+                .unwrap_err()
+                .dimension(),
             Some(Dimension::Endpoint)
         );
     }
@@ -141,14 +144,14 @@ fn i4_the_global_budget_refuses_without_draining_the_tenants() {
     );
     for _ in 0..100 {
         assert_eq!(
-            limits.check(&eve, None).unwrap_err().dimension(),
+            limits.check(&eve, None, 1).unwrap_err().dimension(),
             Some(Dimension::Global)
         );
     }
     let mut admitted = 0;
     for _ in 0..5 {
         clock.advance(20 * SECOND);
-        admitted += usize::from(limits.check(&eve, None).is_ok());
+        admitted += usize::from(limits.check(&eve, None, 1).is_ok());
     }
     assert_eq!(admitted, 5, "the tenant's budget of 5 was whole");
 }
@@ -161,16 +164,16 @@ fn the_stated_wait_satisfies_every_budget() {
     let bot = agent(&tenants, "acme", "bot");
     let reports = limits.endpoint("POST /reports").unwrap();
     for _ in 0..40 {
-        if let Err(denied) = limits.check(&bot, Some(reports)) {
+        if let Err(denied) = limits.check(&bot, Some(reports), 1) {
             let wait = denied.wait().unwrap();
             assert!(wait > Duration::ZERO);
             clock.advance(wait.saturating_sub(Duration::from_nanos(1)));
             assert!(
-                limits.check(&bot, Some(reports)).is_err(),
+                limits.check(&bot, Some(reports), 1).is_err(),
                 "a nanosecond early"
             );
             clock.advance(Duration::from_nanos(1));
-            assert!(limits.check(&bot, Some(reports)).is_ok());
+            assert!(limits.check(&bot, Some(reports), 1).is_ok());
         }
     }
 }
@@ -195,7 +198,7 @@ fn i4_threads_at_limit_1_admit_exactly_one() {
             for _ in 0..THREADS {
                 scope.spawn(|| {
                     start.wait();
-                    if limits.check(&ada, None).is_ok() {
+                    if limits.check(&ada, None, 1).is_ok() {
                         admitted.fetch_add(1, Ordering::SeqCst);
                     }
                 });
@@ -213,7 +216,7 @@ fn a_tier_change_grants_no_fresh_bucket() {
         let (tenants, limits) = (tenants(&clock), four(&clock));
         let ada = context(&tenants, "acme", "ada");
         for _ in 0..7 {
-            limits.check(&ada, None).unwrap();
+            limits.check(&ada, None, 1).unwrap();
         }
         tenants.apply(record("acme", plan, 2));
         assert_eq!(
@@ -246,13 +249,13 @@ fn the_plan_is_asked_for_once_per_change_and_not_per_request() {
         context(&tenants, "acme", "bob"),
     );
     for _ in 0..3 {
-        layer.limits().check(&ada, None).unwrap();
-        layer.limits().check(&bob, None).unwrap();
+        layer.limits().check(&ada, None, 1).unwrap();
+        layer.limits().check(&bob, None, 1).unwrap();
     }
     assert_eq!(asked.load(Ordering::SeqCst), 1);
     tenants.apply(record("acme", "max", 2));
-    layer.limits().check(&bob, None).unwrap();
-    layer.limits().check(&ada, None).unwrap();
+    layer.limits().check(&bob, None, 1).unwrap();
+    layer.limits().check(&ada, None, 1).unwrap();
     assert_eq!(asked.load(Ordering::SeqCst), 2);
 }
 
@@ -265,14 +268,14 @@ fn i7_a_quota_that_is_none_refuses_its_tenant_and_nobody_else() {
         context(&tenants, "globex", "eve"),
     );
     tenants.apply(record("acme", "broken", 2));
-    let denied = limits.check(&ada, None).unwrap_err();
+    let denied = limits.check(&ada, None, 1).unwrap_err();
     assert_eq!(denied.kind(), DeniedKind::Misconfigured);
     let rejection = denied.rejection();
     assert_eq!(
         (rejection.status().as_u16(), rejection.reason()),
         (503, "quota_invalid")
     );
-    assert!(limits.check(&eve, None).is_ok());
+    assert!(limits.check(&eve, None, 1).is_ok());
     tenants.apply(record("acme", "pro", 3));
     assert_eq!(
         spend(&limits, &ada).0,
@@ -282,7 +285,7 @@ fn i7_a_quota_that_is_none_refuses_its_tenant_and_nobody_else() {
 }
 
 #[test]
-fn agents_are_counted_within_their_tenant_and_only_while_they_act() {
+fn agents_are_counted_within_their_tenant() {
     let clock = ManualClock::new();
     let (tenants, limits) = (tenants(&clock), four(&clock));
     let bot = agent(&tenants, "acme", "bot");
@@ -305,7 +308,7 @@ fn agents_are_counted_within_their_tenant_and_only_while_they_act() {
     );
     let id = |text| PrincipalId::parse(text).unwrap();
     let human_named_bot = context(&tenants, "acme", "bot");
-    assert!(limits.check(&human_named_bot, None).is_ok(), "a human");
+    assert!(limits.check(&human_named_bot, None, 1).is_ok(), "a human");
     let principal = Claims::new(
         record("acme", "", 0).id,
         Principal::agent(id("bot")),
@@ -320,9 +323,10 @@ fn agents_are_counted_within_their_tenant_and_only_while_they_act() {
     let behind = claims("acme", "ada")
         .actor(Principal::service(id("gateway")))
         .actor(Principal::agent(id("bot")));
-    assert!(
-        limits.check(&context_with(&tenants, behind), None).is_ok(),
-        "the current actor counts"
+    assert_eq!(
+        spend(&limits, &context_with(&tenants, behind)).0,
+        0,
+        "a gateway that acts for it spends its budget"
     );
 }
 
@@ -333,7 +337,7 @@ fn i6_eviction_is_no_amnesty() {
     let tenants = tenants(&clock);
     let layer = layer()
         .agent(Quota::per_minute(3))
-        .max_agents_per_tenant(10)
+        .max_keys_per_tenant(10)
         .clock(clock.clone())
         .build()
         .unwrap();
@@ -351,7 +355,7 @@ fn i6_eviction_is_no_amnesty() {
         "9 cells of their own, and one that all the others share"
     );
     let denied = limits
-        .check(&agent(&tenants, "acme", "exhausted"), None)
+        .check(&agent(&tenants, "acme", "exhausted"), None, 1)
         .unwrap_err();
     assert_eq!(
         binding(&denied),
@@ -385,7 +389,7 @@ fn i6_as_many_tenants_as_declared_are_known_and_none_is_forgotten_while_it_owes(
         assert_eq!(spend(limits, &context(&tenants, id, "ada")).0, 1);
     }
     let denied = limits
-        .check(&context(&tenants, "initech", "ada"), None)
+        .check(&context(&tenants, "initech", "ada"), None, 1)
         .unwrap_err();
     assert_eq!(denied.kind(), DeniedKind::TooManyTenants);
     let rejection = denied.rejection();
@@ -406,9 +410,9 @@ fn i5_a_context_that_ended_is_refused() {
     let clock = ManualClock::new();
     let (tenants, limits) = (tenants(&clock), four(&clock));
     let ada = context(&tenants, "acme", "ada");
-    limits.check(&ada, None).unwrap();
+    limits.check(&ada, None, 1).unwrap();
     tenants.suspend(ada.tenant_id());
-    let denied = limits.check(&ada, None).unwrap_err();
+    let denied = limits.check(&ada, None, 1).unwrap_err();
     assert_eq!(denied.kind(), DeniedKind::ContextEnded);
     assert_eq!(denied.rejection().status().as_u16(), 403);
 }
@@ -419,8 +423,8 @@ fn an_endpoint_belongs_to_the_limiter_that_handed_it_out() {
     let (tenants, one, two) = (tenants(&clock), four(&clock), four(&clock));
     let reports = one.endpoint("POST /reports").unwrap();
     let ada = context(&tenants, "acme", "ada");
-    assert!(one.check(&ada, Some(reports)).is_ok());
-    let denied = two.check(&ada, Some(reports)).unwrap_err();
+    assert!(one.check(&ada, Some(reports), 1).is_ok());
+    let denied = two.check(&ada, Some(reports), 1).unwrap_err();
     assert_eq!(denied.kind(), DeniedKind::Misconfigured);
     let error = one.endpoint("POST /report").unwrap_err().to_string();
     assert!(error.contains(".endpoint(\"POST /report\""), "{error}");
@@ -447,7 +451,7 @@ fn who_falls_under_no_budget_is_admitted() {
         .unwrap();
     let decision = layer
         .limits()
-        .check(&context(&tenants, "acme", "ada"), None)
+        .check(&context(&tenants, "acme", "ada"), None, 1)
         .unwrap();
     assert_eq!(left(decision), (None, None));
 }

@@ -1,15 +1,15 @@
 //! What `build()` refuses, and what it says.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::time::Duration;
 
-use tenant_ratelimit::{Quota, RateLimitLayerBuilder, TenantState, layer};
+use tenant_ratelimit::{Floors, Quota, RateLimitLayerBuilder, TenantState, layer};
 
 #[test]
 fn a_configuration_that_would_not_limit_says_what_to_do() {
     let some = Quota::per_minute(10);
-    let cases: [(RateLimitLayerBuilder, &str); 13] = [
+    let cases: [(RateLimitLayerBuilder, &str); 25] = [
         (layer(), "no budget is configured"),
         (
             layer().global(Quota::per_second(0)),
@@ -43,12 +43,57 @@ fn a_configuration_that_would_not_limit_says_what_to_do() {
         (layer().endpoint("GET /a/:id", some), "`{id}`"),
         (
             layer().endpoint("GET /a", some).endpoint("GET /a", some),
-            "declare one of them",
+            "say it once",
         ),
         (layer().tenant(some).max_tenants(0), "`max_tenants` is 0"),
         (
-            layer().agent(some).max_agents_per_tenant(0),
-            "`max_agents_per_tenant` is 0",
+            layer().agent(some).max_keys_per_tenant(0),
+            "`max_keys_per_tenant` is 0",
+        ),
+        (layer().tenant(some).max_keys(0), "`max_keys` is 0"),
+        (layer().tenant_in_flight(0), "`tenant_in_flight` is 0"),
+        (layer().endpoint_in_flight("GET /a", 0), "0 in flight"),
+        (
+            layer().endpoint_cost("GET /a", 5),
+            "no budget is configured",
+        ),
+        (
+            layer()
+                .endpoint("GET /a/{id}", some)
+                .endpoint_cost("GET /a/{name}", 5),
+            "declare one of them",
+        ),
+        (layer().operation("a/b", some), "by a word without `/`"),
+        (
+            layer().dimension("Project", some, |_, _| None),
+            "1 to 32 of `a-z0-9_-`",
+        ),
+        (
+            layer().dimension("tenant", some, |_, _| None),
+            "\"tenant\" is there already",
+        ),
+        (
+            layer().tenant(some).floors(Floors::each(some, 1)),
+            "there is none; add `.global(quota)`",
+        ),
+        (
+            layer()
+                .global(Quota::per_minute(99).burst(1_000))
+                .floors(Floors::each(some, 10)),
+            "more requests than the global quota allows",
+        ),
+        (
+            layer()
+                .global(Quota::per_minute(100).burst(100))
+                .floors(Floors::each(some, 10)),
+            "100 of the global burst of 100",
+        ),
+        (
+            (0..5).fold(layer(), |layer, n| {
+                let name = ["a", "b", "c", "d", "e"][n];
+                layer.dimension(name, some, |_, _| None)
+            }),
+            "at most 4",
         ),
     ];
     for (builder, says) in cases {
@@ -68,7 +113,7 @@ fn each_budget_may_stand_alone() {
         layer().tenant(some),
         layer().tenant(|_: &TenantState| Quota::per_second(1)),
         layer().agent(some),
-        layer().endpoint("POST /pkg.Service/Method", some),
+        layer().endpoint("gRPC /pkg.Service/Method", some),
     ] {
         assert!(builder.build().is_ok());
     }

@@ -29,7 +29,7 @@ fn i10_the_layer_keeps_the_tower_contract() {
             .build()
             .unwrap();
         let spent = context(&tenants, "spent", "ada");
-        layer.limits().check(&spent, None).unwrap();
+        layer.limits().check(&spent, None, 1).unwrap();
         let request = |context: tenant_ratelimit::TenantContext| {
             move || {
                 let mut request = Request::new(ProbeBody::default());

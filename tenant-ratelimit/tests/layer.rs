@@ -194,7 +194,7 @@ async fn grpc_and_http_servers_spend_one_budget() {
 
 #[tokio::test]
 async fn a_grpc_method_is_an_endpoint() {
-    let api = Api::new(|limits| limits.endpoint("POST /pkg.Service/Method", Quota::per_minute(1)));
+    let api = Api::new(|limits| limits.endpoint("gRPC /pkg.Service/Method", Quota::per_minute(1)));
     assert_eq!(api.call("acme").await.code(), tonic::Code::Unimplemented);
     assert_eq!(
         api.call("acme").await.code(),
@@ -254,23 +254,24 @@ async fn i7_without_a_context_it_refuses_and_says_why() {
 }
 
 #[tokio::test]
-async fn public_routes_fall_under_the_global_budget_alone() {
+async fn anonymous_requests_spend_a_budget_of_their_own_and_no_tenants() {
     let api = Api::new(|limits| {
         limits
-            .global(Quota::per_minute(3))
-            .tenant(Quota::per_minute(1))
+            .global(Quota::per_minute(1))
+            .public(Quota::per_minute(3))
             .endpoint("GET /health", Quota::per_minute(1))
     });
     let health = || Request::get("/health").body(Body::empty()).unwrap();
-    for _ in 0..2 {
+    for _ in 0..3 {
         assert_eq!(api.send(health()).await.0.status, StatusCode::OK);
     }
+    let (parts, _) = api.send(health()).await;
+    assert_eq!(parts.headers["ratelimit-policy"], r#""public";q=3;w=60"#);
     assert_eq!(
         api.get("acme", "/invoices/1").await.0.status,
-        StatusCode::OK
+        StatusCode::OK,
+        "the global budget is whole"
     );
-    let (parts, _) = api.send(health()).await;
-    assert_eq!(parts.headers["ratelimit-policy"], r#""global";q=3;w=60"#);
     let undeclared = Request::get("/reports").body(Body::empty()).unwrap();
     assert_eq!(
         api.send(undeclared).await.0.status,
@@ -295,6 +296,7 @@ async fn headers_on_every_response_name_the_binding_budget() {
     let api = Api::new(|limits| {
         limits
             .global(Quota::per_minute(5))
+            .public(Quota::per_minute(1))
             .tenant(Quota::per_minute(3))
             .headers(Headers::Always)
     });
@@ -308,7 +310,8 @@ async fn headers_on_every_response_name_the_binding_budget() {
     }
     let health = Request::get("/health").body(Body::empty()).unwrap();
     let (parts, _) = api.send(health).await;
-    assert_eq!(parts.headers["ratelimit"], r#""global";r=0;t=60"#);
+    assert_eq!(parts.headers["ratelimit"], r#""public";r=0;t=60"#);
+    api.call("globex").await;
     assert_eq!(
         api.call("globex").await.code(),
         tonic::Code::ResourceExhausted
@@ -331,7 +334,11 @@ async fn stacked_limiters_keep_the_inner_headers() {
         let request = request(Method::GET, "acme", "/invoices/1");
         let response = service.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status().as_u16(), status);
-        assert_eq!(response.headers()["ratelimit"], state);
+        assert_eq!(
+            response.headers()["ratelimit"],
+            state,
+            "the outer one's of that name is left out"
+        );
         assert_eq!(
             response
                 .headers()

@@ -89,7 +89,7 @@ pub(crate) fn start(
         })
         .agent(AGENT)
         .endpoint("POST /reports", REPORTS)
-        .endpoint("POST /invoices.v1.Invoices/Report", REPORTS)
+        .endpoint("gRPC /invoices.v1.Invoices/Report", REPORTS)
         .build()?;
     let cache = tenant_cache::layer(TenantCache::builder().build()?).build()?;
     let (audit, worker) = tenant_audit::layer(FileSink::open(&audit_dir)?)

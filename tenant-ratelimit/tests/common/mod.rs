@@ -35,7 +35,7 @@ pub(crate) fn agent(tenants: &CachedRegistry, tenant: &str, agent: &str) -> Tena
 /// How many requests are admitted until the first refusal, and the refusal.
 pub(crate) fn spend(limits: &Limits, tenant: &TenantContext) -> (usize, Denied) {
     for admitted in 0..1_000_000 {
-        if let Err(denied) = limits.check(tenant, None) {
+        if let Err(denied) = limits.check(tenant, None, 1) {
             return (admitted, denied);
         }
     }

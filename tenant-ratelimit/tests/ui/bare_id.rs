@@ -3,5 +3,5 @@ use tenant_ratelimit::{Quota, layer};
 
 fn main() {
     let layer = layer().tenant(Quota::per_minute(10)).build().unwrap();
-    let _ = layer.limits().check("acme", None);
+    let _ = layer.limits().check("acme", None, 1);
 }

@@ -2,7 +2,7 @@
 use tenant_ratelimit::{Limits, TenantContext};
 
 fn check(limits: &Limits, tenant: &TenantContext, path: &str) {
-    let _ = limits.check(tenant, Some(path));
+    let _ = limits.check(tenant, path, 1);
 }
 
 fn main() {}

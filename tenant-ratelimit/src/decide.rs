@@ -1,0 +1,472 @@
+//! A request's way to its cells.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, AtomicU64, Ordering},
+};
+
+use arrayvec::ArrayVec;
+use parking_lot::Mutex;
+use tenant_context::{
+    Clock, InstanceId, Monotonic, PrincipalKind, RequestHead, TenantContext, TenantId, TenantState,
+};
+
+use crate::{
+    Denied, Quota, TenantQuota, carried,
+    cells::{Cross, Rate},
+    charge::{Ask, Bound, CrossLane, CrossLanes, Failed, Lane, Lanes, Source, charge},
+    counts::Tally,
+    endpoints::Endpoints,
+    fair::Share,
+    floors::Seats,
+    key::Key,
+    keys::{Kind, Places},
+    own::{Named, Own, Place},
+    rules::Rules,
+    sync::MutexGuard,
+    tenants::{Kept, Resolved, Tenants},
+};
+
+/// The most dimensions of the application's own.
+pub(crate) const MAX_CUSTOM: usize = 4;
+
+type KeyOf = dyn Fn(&TenantContext, &RequestHead<'_>) -> Option<Key> + Send + Sync;
+pub(crate) type CostOf = dyn Fn(&TenantContext, &RequestHead<'_>) -> u64 + Send + Sync;
+
+/// A dimension of the application's own.
+pub(crate) struct Custom {
+    pub(crate) name: &'static str,
+    pub(crate) key: Box<KeyOf>,
+}
+
+/// What a builder has gathered.
+pub(crate) struct Inner {
+    pub(crate) instance: InstanceId,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Locked to change them, and to take up the change: not for a request that finds nothing changed.
+    pub(crate) rules: Mutex<Arc<Rules>>,
+    pub(crate) generation: AtomicU64,
+    pub(crate) plans: Option<Box<dyn TenantQuota>>,
+    /// Quotas that an operator gave single tenants.
+    pub(crate) overrides: Mutex<std::collections::HashMap<TenantId, Quota>>,
+    pub(crate) max_tenants: usize,
+    pub(crate) custom: Vec<Custom>,
+    /// Whether keys or costs are read from the request's head.
+    pub(crate) reads_head: bool,
+    pub(crate) cost: Option<Box<CostOf>>,
+    pub(crate) endpoints: Endpoints,
+    pub(crate) seats: Option<Seats>,
+    pub(crate) places: Arc<Places>,
+    pub(crate) tenants: Tenants,
+    pub(crate) tally: Tally,
+}
+
+/// What an identity keeps does not go stale: quotas change in place.
+const GENERATION: u64 = 0;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) endpoint: Option<usize>,
+    pub(crate) cost: u64,
+    pub(crate) head: Option<&'a RequestHead<'a>>,
+    pub(crate) peeks: bool,
+    pub(crate) enters: bool,
+}
+
+/// The keyed cells that one request names.
+pub(crate) type Placed = ArrayVec<(Place, Key), { crate::charge::OWN }>;
+
+/// What was charged, while the tenant's lock is held.
+#[derive(Debug)]
+pub(crate) struct Granted<'a> {
+    pub(crate) bound: Option<Bound>,
+    pub(crate) own: &'a Own,
+    pub(crate) resolved: &'a Resolved,
+    pub(crate) lanes: &'a Lanes<'a>,
+    pub(crate) cross: &'a CrossLanes<'a>,
+    pub(crate) placed: &'a Placed,
+    pub(crate) wanted: Wanted<'a>,
+}
+
+impl Inner {
+    /// Charges a tenant's request; `answer` reads what was charged.
+    pub(crate) fn decide<R>(
+        &self,
+        tenant: &TenantContext,
+        wanted: Wanted<'_>,
+        answer: impl FnOnce(Granted<'_>) -> R,
+    ) -> Result<R, Denied> {
+        let now = self.clock.monotonic();
+        if let Some(resolved) = self.kept_by(tenant) {
+            return self.decide_resolved(resolved, tenant, wanted, now, answer);
+        }
+        let resolved = Arc::new(self.resolve(tenant, now)?);
+        tenant
+            .attachments()
+            .attach(self.instance, GENERATION, Arc::clone(&resolved));
+        self.decide_resolved(&resolved, tenant, wanted, now, answer)
+    }
+
+    pub(crate) fn kept_by<'a>(&self, tenant: &'a TenantContext) -> Option<&'a Resolved> {
+        tenant.attachments().get(self.instance, GENERATION)
+    }
+
+    /// Finds the cells that this identity's requests always fall under.
+    fn resolve(&self, tenant: &TenantContext, now: Monotonic) -> Result<Resolved, Denied> {
+        let rules = self.current();
+        let carried = match rules.carried {
+            Some(_) => carried(tenant)?,
+            None => Vec::new(),
+        };
+        let make = || Own::new(Arc::clone(&rules), Arc::clone(&self.places));
+        let cells = self
+            .tenants
+            .cells(tenant.tenant_id(), now, make)
+            .ok_or_else(Denied::too_many_tenants)?;
+        let mut named: ArrayVec<Named, { crate::charge::OWN }> = ArrayVec::new();
+        let mut add = |key: Key, kind: Kind, carried: Option<Rate>| {
+            // A cell that is named twice is one cell.
+            if named.iter().all(|known| known.key != key) {
+                named.try_push(Named { key, kind, carried }).ok();
+            }
+        };
+        for (key, rate) in carried {
+            add(key, Kind(Kind::CARRIED), Some(rate));
+        }
+        if rules.keyed(Kind::AGENT).is_some() {
+            let chain = tenant.actors().iter().chain([tenant.principal()]);
+            for agent in chain.filter(|actor| actor.kind() == PrincipalKind::Agent) {
+                let key = Key::of_principal(agent).within("agent");
+                add(key, Kind::AGENT, None);
+            }
+        }
+        if rules.keyed(Kind::PRINCIPAL).is_some() {
+            let key = Key::principal(tenant).within("principal");
+            add(key, Kind::PRINCIPAL, None);
+        }
+        let kept = |named| Kept {
+            named,
+            hint: AtomicU32::new(u32::MAX),
+        };
+        Ok(Resolved {
+            cells,
+            named: named.into_iter().map(kept).collect(),
+        })
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn current(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.lock())
+    }
+
+    fn decide_resolved<R>(
+        &self,
+        resolved: &Resolved,
+        tenant: &TenantContext,
+        wanted: Wanted<'_>,
+        now: Monotonic,
+        answer: impl FnOnce(Granted<'_>) -> R,
+    ) -> Result<R, Denied> {
+        let custom = self.custom(tenant, wanted.head);
+        let mut own = resolved.cells.lock();
+        loop {
+            if own.rules.generation != self.generation() {
+                own.adopt(self.current(), now);
+            }
+            own = self.planned(own, resolved, tenant, now);
+            own.count_rest(now);
+            let placed = place(&mut own, resolved, &custom, now)?;
+            let ask = Ask {
+                cost: wanted.cost,
+                peeks: wanted.peeks,
+                enters: wanted.enters,
+                now,
+            };
+            let failed = {
+                let own = &*own;
+                let mut lanes = lanes(own, wanted.endpoint, &placed)?;
+                let mut cross = cross(own, wanted.endpoint);
+                match charge(&mut lanes, &mut cross, ask, || self.clock.monotonic()) {
+                    Ok(bound) => {
+                        if !wanted.peeks {
+                            own.counts.admit(now);
+                            if own.rules.shadows {
+                                self.report_shadows(tenant, &lanes, &cross);
+                            }
+                        }
+                        return Ok(answer(Granted {
+                            bound,
+                            own,
+                            resolved,
+                            lanes: &lanes,
+                            cross: &cross,
+                            placed: &placed,
+                            wanted,
+                        }));
+                    }
+                    Err(failed) => failed,
+                }
+            };
+            match failed {
+                // Whoever changes it holds the lock until the new rules stand.
+                Failed::Moved => own.adopt(self.current(), now),
+                Failed::Refused(refusals) => {
+                    if !wanted.peeks {
+                        own.counts.refuse(now);
+                    }
+                    drop(own);
+                    return Err(self.refuse(Some(tenant.tenant_id()), refusals, wanted.peeks));
+                }
+            }
+        }
+    }
+
+    /// Keys of the application's own dimensions. Its code runs outside of the lock.
+    fn custom(
+        &self,
+        tenant: &TenantContext,
+        head: Option<&RequestHead<'_>>,
+    ) -> ArrayVec<Named, MAX_CUSTOM> {
+        let Some(head) = head else {
+            return ArrayVec::new();
+        };
+        let kinds = Kind::CUSTOM..;
+        let named = self.custom.iter().zip(kinds).filter_map(|(custom, kind)| {
+            Some(Named {
+                key: (custom.key)(tenant, head)?.within(custom.name),
+                kind: Kind(u16::try_from(kind).ok()?),
+                carried: None,
+            })
+        });
+        named.take(MAX_CUSTOM).collect()
+    }
+
+    /// Plans for the tenant's present record, if that was not done yet.
+    fn planned<'a>(
+        &self,
+        mut own: MutexGuard<'a, Own>,
+        resolved: &'a Resolved,
+        tenant: &TenantContext,
+        now: Monotonic,
+    ) -> MutexGuard<'a, Own> {
+        if self.plans.is_none() && self.seats.is_none() {
+            return own;
+        }
+        let state = tenant.tenant();
+        // Read before the record is: a change that comes meanwhile is planned for by the next request.
+        let revision = state.revision();
+        if own.is_planned(state, revision) {
+            return own;
+        }
+        // The application's code runs outside of the lock.
+        drop(own);
+        let planned = self.plan(state);
+        own = resolved.cells.lock();
+        own.plan(state, revision, planned, now);
+        if let Some(seats) = &self.seats {
+            own.floor = seats.seat(state, own.floor.take(), now);
+        }
+        own
+    }
+
+    #[cold]
+    fn plan(&self, tenant: &TenantState) -> Option<Rate> {
+        let source = self.plans.as_ref()?;
+        let given = self.overrides.lock().get(tenant.id()).copied();
+        match Rate::new(given.unwrap_or_else(|| source.quota(tenant))) {
+            Ok(rate) => Some(rate),
+            Err(error) => {
+                tracing::error!(
+                    tenant = %tenant.id(),
+                    error = &error as &dyn std::error::Error,
+                    "the tenant's quota is none: its requests are refused until its record changes"
+                );
+                None
+            }
+        }
+    }
+
+    /// Charges a request without a tenant.
+    pub(crate) fn decide_public<R>(
+        &self,
+        cost: u64,
+        answer: impl FnOnce(Option<Bound>) -> R,
+    ) -> Result<R, Denied> {
+        let now = self.clock.monotonic();
+        loop {
+            let rules = self.current();
+            let Some(public) = rules.public.as_deref() else {
+                return Ok(answer(None));
+            };
+            let mut cross = CrossLanes::new();
+            cross.push(CrossLane::new(public, None));
+            let ask = Ask {
+                cost,
+                peeks: false,
+                enters: false,
+                now,
+            };
+            match charge(&mut Lanes::new(), &mut cross, ask, || {
+                self.clock.monotonic()
+            }) {
+                Ok(bound) => return Ok(answer(bound)),
+                Err(Failed::Refused(refusals)) => return Err(self.refuse(None, refusals, false)),
+                Err(Failed::Moved) => {}
+            }
+        }
+    }
+
+    #[cold]
+    fn refuse(
+        &self,
+        tenant: Option<&TenantId>,
+        refusals: Vec<crate::charge::Refusal>,
+        peeks: bool,
+    ) -> Denied {
+        if let (false, Some(binding)) = (peeks, refusals.first()) {
+            let count = self.tally.refuse(binding.dimension);
+            tracing::debug!(
+                target: "tenant_ratelimit",
+                tenant = tenant.map(tracing::field::display),
+                dimension = binding.dimension.as_str(),
+                refused = count,
+                "refused"
+            );
+        }
+        Denied::refused(refusals)
+    }
+
+    fn report_shadows(&self, tenant: &TenantContext, lanes: &Lanes<'_>, cross: &CrossLanes<'_>) {
+        let own = lanes.iter().filter(|lane| lane.skipped);
+        let cross = cross.iter().filter(|lane| lane.skipped);
+        let dimensions = own.map(|lane| lane.terms.dimension);
+        for dimension in dimensions.chain(cross.map(|lane| lane.cross.dimension)) {
+            let count = self.tally.shadow(dimension);
+            tracing::debug!(
+                target: "tenant_ratelimit",
+                tenant = %tenant.tenant_id(),
+                dimension = dimension.as_str(),
+                shadowed = count,
+                "would have been refused"
+            );
+        }
+    }
+
+    /// Exchanges the rules.
+    pub(crate) fn change<E>(
+        &self,
+        change: impl FnOnce(&Rules, &dyn Fn(&Cross, Rate) -> Cross) -> Result<Rules, E>,
+    ) -> Result<(), E> {
+        let mut rules = self.rules.lock();
+        let now = self.clock.monotonic();
+        let next = change(&rules, &|cross, rate| cross.moved(rate, now))?;
+        let generation = next.generation;
+        *rules = Arc::new(next);
+        self.generation.store(generation, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// The budgets that a credential carries.
+fn carried(tenant: &TenantContext) -> Result<Vec<(Key, Rate)>, Denied> {
+    carried::budgets(tenant).map_err(|error| {
+        tracing::warn!(
+            tenant = %tenant.tenant_id(),
+            error = &error as &dyn std::error::Error,
+            "a credential carries a budget that is none: its requests are refused"
+        );
+        Denied::carried_budget_invalid()
+    })
+}
+
+/// The places of the keyed cells that a request names.
+#[inline]
+fn place(
+    own: &mut Own,
+    resolved: &Resolved,
+    custom: &[Named],
+    now: Monotonic,
+) -> Result<Placed, Denied> {
+    let mut placed = Placed::new();
+    for named in custom {
+        let place = own.place(named, u32::MAX, &placed, now);
+        placed.push((place.ok_or_else(Denied::too_many_budgets)?, named.key));
+    }
+    for kept in &resolved.named {
+        let hint = kept.hint.load(Ordering::Relaxed);
+        let place = own
+            .place(&kept.named, hint, &placed, now)
+            .ok_or_else(Denied::too_many_budgets)?;
+        match place {
+            Place::Slot(at) if at != hint => kept.hint.store(at, Ordering::Relaxed),
+            // Two agents without cells of their own share one.
+            Place::Overflow(_) if placed.iter().any(|(known, _)| *known == place) => continue,
+            _ => {}
+        }
+        placed.push((place, kept.named.key));
+    }
+    Ok(placed)
+}
+
+/// A tenant's own budgets that a request falls under, the narrowest first.
+#[inline]
+fn lanes<'a>(own: &'a Own, endpoint: Option<usize>, placed: &Placed) -> Result<Lanes<'a>, Denied> {
+    let mut lanes = Lanes::new();
+    let rules = &*own.rules;
+    if let Some(at) = endpoint
+        && let Some(rule) = rules.endpoints.get(at).and_then(|rules| rules.own.as_ref())
+        && let Some(level) = own.endpoints.get(at)
+    {
+        lanes.push(Lane::new(
+            Source::Endpoint,
+            rule.terms,
+            rule.rate.as_ref(),
+            level,
+        ));
+    }
+    for ((place, _), source) in placed.iter().zip(0..) {
+        let Some((level, kind)) = own.keyed(*place) else {
+            continue;
+        };
+        let source = Source::Keyed(source);
+        if let Some(rate) = own.carried(kind) {
+            if let Some(terms) = rules.carried {
+                lanes.push(Lane::new(source, terms, Some(rate), level));
+            }
+        } else if let Some(rule) = rules.keyed(kind) {
+            lanes.push(Lane::new(source, rule.terms, rule.rate.as_ref(), level));
+        }
+    }
+    if let Some(terms) = rules.tenant {
+        let rate = own.rate();
+        if rate.is_none() && rules.planned {
+            return Err(Denied::misconfigured("quota_invalid"));
+        }
+        lanes.push(Lane::new(Source::Tenant, terms, rate, &own.tenant));
+    }
+    Ok(lanes)
+}
+
+/// The budgets of all tenants that a request falls under. The one that all requests write comes last: what
+/// was charged before it is given back if it refuses.
+#[inline]
+fn cross(own: &Own, endpoint: Option<usize>) -> CrossLanes<'_> {
+    let mut lanes = CrossLanes::new();
+    let rules = &*own.rules;
+    if let Some(across) = endpoint.and_then(|at| rules.endpoints.get(at)?.across.as_deref()) {
+        lanes.push(CrossLane::new(across, None));
+    }
+    if let Some(global) = rules.global.as_deref() {
+        let share = rules.kept.map(|kept| Share {
+            floor: own.floor.as_ref().map(|seat| (&seat.rate, &seat.level)),
+            kept,
+            held: &own.held,
+        });
+        lanes.push(CrossLane::new(global, share));
+    }
+    lanes
+}

@@ -1,0 +1,221 @@
+//! What was charged and is not settled yet, and places in flight.
+
+use std::sync::Arc;
+
+use tenant_context::Monotonic;
+
+use crate::{
+    cells::{Cross, Level, Rate},
+    charge::Source,
+    decide::{Granted, Inner},
+    gcra::Gcra,
+    own::{Named, Own, Place},
+    tenants::TenantCells,
+};
+
+/// What one request was charged. Its places in flight are given back when this is dropped; what it was
+/// charged stays charged unless it is settled.
+pub(crate) struct Hold {
+    inner: Arc<Inner>,
+    cells: Arc<TenantCells>,
+    /// In units; `None` once it is settled.
+    charged: Option<u64>,
+    enters: bool,
+    endpoint: Option<usize>,
+    own: Box<[Held]>,
+    cross: Box<[(Arc<Cross>, u64)]>,
+}
+
+/// One of the tenant's cells: by which rate it was charged, and its TAT right after.
+#[derive(Clone, Copy)]
+struct Held {
+    at: At,
+    charged: Option<(Rate, u64)>,
+}
+
+#[derive(Clone, Copy)]
+enum At {
+    Endpoint(usize),
+    Keyed(Place, Named),
+    Tenant,
+}
+
+impl Hold {
+    pub(crate) fn new(inner: &Arc<Inner>, granted: &Granted<'_>) -> Self {
+        let own = granted.lanes.iter().filter_map(|lane| {
+            let at = match lane.source {
+                Source::Tenant => At::Tenant,
+                Source::Endpoint => At::Endpoint(granted.wanted.endpoint?),
+                Source::Keyed(at) => {
+                    let (place, key) = *granted.placed.get(usize::from(at))?;
+                    let known = granted.resolved.named.iter();
+                    let known = known.map(|kept| kept.named).find(|named| named.key == key);
+                    let kind = granted.own.keyed(place)?.1;
+                    let custom = Named {
+                        key,
+                        kind,
+                        carried: None,
+                    };
+                    At::Keyed(place, known.unwrap_or(custom))
+                }
+            };
+            let charged = lane.rate.filter(|_| !lane.skipped);
+            Some(Held {
+                at,
+                charged: charged.map(|rate| (*rate, lane.next())),
+            })
+        });
+        let (endpoint, rules) = (granted.wanted.endpoint, &granted.own.rules);
+        let across = endpoint.and_then(|at| rules.endpoints.get(at)?.across.as_ref());
+        let known = [across, rules.global.as_ref()];
+        let cross = granted.cross.iter().filter(|lane| !lane.skipped);
+        let cross = cross.filter_map(|lane| {
+            let mut known = known.into_iter().flatten();
+            let cross = known.find(|cross| std::ptr::eq(Arc::as_ptr(cross), lane.cross))?;
+            Some((Arc::clone(cross), lane.next))
+        });
+        Self {
+            inner: Arc::clone(inner),
+            cells: Arc::clone(&granted.resolved.cells),
+            charged: Some(granted.wanted.cost),
+            enters: granted.wanted.enters,
+            endpoint,
+            own: own.collect(),
+            cross: cross.collect(),
+        }
+    }
+
+    /// Charges what the request has cost instead of what was estimated. Only the first call counts.
+    ///
+    /// What was charged too much comes back, as far as it has not come back by itself. What was charged too little
+    /// is owed, up to one burst of each budget.
+    pub(crate) fn settle(&mut self, actual: u64) {
+        let Some(charged) = self.charged.take() else {
+            return;
+        };
+        let change = Change {
+            more: actual.saturating_sub(charged),
+            less: charged.saturating_sub(actual),
+        };
+        let mut own = self.cells.lock();
+        let now = self.inner.clock.monotonic();
+        if own.rules.generation != self.inner.generation() {
+            own.adopt(self.inner.current(), now);
+        }
+        for held in &self.own {
+            change.own(&mut own, *held, now);
+        }
+        drop(own);
+        for (cross, next) in &self.cross {
+            change.cross(cross, *next, now, || {
+                self.inner
+                    .current()
+                    .successor(cross.dimension, self.endpoint)
+            });
+        }
+    }
+}
+
+/// The difference between what was charged and what it cost, in units: one of them is 0.
+#[derive(Clone, Copy)]
+struct Change {
+    more: u64,
+    less: u64,
+}
+
+impl Change {
+    fn own(self, own: &mut Own, held: Held, now: Monotonic) {
+        let Some((rate, charged)) = held.charged else {
+            return;
+        };
+        if self.more > 0
+            && let At::Keyed(place, named) = held.at
+            && own.still(place, named.key).is_none()
+        {
+            // It was forgotten, being full again; what is still owed needs a cell again.
+            if let Some(place) = own.place(&named, u32::MAX, &[], now)
+                && let Some((level, rate)) = own.rated(place)
+            {
+                self.level(level, rate, None, now);
+            }
+            return;
+        }
+        let found = match held.at {
+            At::Tenant => own.rate().map(|rate| (&own.tenant, *rate)),
+            At::Endpoint(at) => own.endpoint(at),
+            At::Keyed(place, named) => own.still(place, named.key).and_then(|_| own.rated(place)),
+        };
+        if let Some((level, present)) = found {
+            // Under another quota nothing comes back: the time since then counted otherwise.
+            let charged = (present == rate).then_some(charged);
+            self.level(level, present, charged, now);
+        }
+    }
+
+    fn level(self, level: &Level, rate: Rate, charged: Option<u64>, now: Monotonic) {
+        let (gcra, tat) = (rate.gcra, level.tat());
+        let ticks = gcra.at(now);
+        if self.more > 0 {
+            level.set(gcra.owe(tat, ticks, self.more));
+        } else if let (Some(charged), Some(less)) = (charged, gcra.cost(self.less)) {
+            level.set(Gcra::give_back(tat, charged, ticks, less));
+        }
+    }
+
+    fn cross(
+        self,
+        cross: &Arc<Cross>,
+        charged: u64,
+        now: Monotonic,
+        successor: impl Fn() -> Option<Arc<Cross>>,
+    ) {
+        let gcra = cross.rate.gcra;
+        if self.more == 0 {
+            let less = gcra.cost(self.less).unwrap_or(0);
+            let back = |tat| Gcra::give_back(tat, charged, gcra.at(now), less);
+            // If it has moved it was carried over as charged: under another quota nothing comes back.
+            cross.update(back).ok();
+            return;
+        }
+        let mut cross = Arc::clone(cross);
+        loop {
+            let gcra = cross.rate.gcra;
+            let owe = |tat| gcra.owe(tat, gcra.at(now), self.more);
+            if cross.update(owe).is_ok() {
+                return;
+            }
+            match successor() {
+                Some(next) => cross = next,
+                None => return,
+            }
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if !self.enters {
+            return;
+        }
+        let own = self.cells.lock();
+        for held in &self.own {
+            let level = match held.at {
+                At::Tenant => Some(&own.tenant),
+                At::Endpoint(at) => own.endpoints.get(at),
+                // What is in flight keeps its cell from being forgotten.
+                At::Keyed(place, named) => own.still(place, named.key).map(|(level, _)| level),
+            };
+            if let Some(level) = level {
+                level.leave();
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Hold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hold")
+            .field("charged", &self.charged)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,430 @@
+//! One tenant's own cells.
+
+use std::sync::{Arc, Weak};
+
+use tenant_context::{Monotonic, TenantState};
+
+use crate::{
+    cells::{Level, Rate},
+    counts::Counts,
+    fair::Held,
+    floors::Seat,
+    key::Key,
+    keys::{Keys, Kind, Places, Slot},
+    rules::Rules,
+};
+
+/// The most different budgets that a tenant's delegations carry at a time.
+const MAX_CARRIED: usize = 256;
+
+/// A tenant's cells, and the quotas they count by.
+#[derive(Debug)]
+pub(crate) struct Own {
+    pub(crate) rules: Arc<Rules>,
+    plan: Plan,
+    pub(crate) tenant: Level,
+    pub(crate) endpoints: Box<[Level]>,
+    keys: Keys,
+    /// By kind: shared by all keys beyond the tenant's share.
+    overflow: Box<[Level]>,
+    carried: Vec<Carried>,
+    pub(crate) floor: Option<Seat>,
+    pub(crate) held: Held,
+    pub(crate) counts: Counts,
+    places: Arc<Places>,
+}
+
+/// The tenant's quota, and the revision of which record it was made from.
+#[derive(Debug, Default)]
+struct Plan {
+    /// Revisions count within one state: another one begins anew. The reference keeps the address from
+    /// being used again.
+    state: Weak<TenantState>,
+    revision: u64,
+    rate: Option<Rate>,
+    valid: bool,
+    /// Spent beyond one burst when the quota shrank, in ticks.
+    rest: u64,
+    /// Up to when it was counted what came back of it.
+    rest_at: u64,
+}
+
+/// A budget that delegations carry.
+#[derive(Debug)]
+struct Carried {
+    rate: Rate,
+    overflow: Level,
+    slots: u32,
+}
+
+/// Where a keyed cell is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Slot(u32),
+    Overflow(Kind),
+}
+
+impl Own {
+    pub(crate) fn new(rules: Arc<Rules>, places: Arc<Places>) -> Self {
+        let levels = |n: usize| (0..n).map(|_| Level::default()).collect();
+        Self {
+            plan: Plan::default(),
+            tenant: Level::default(),
+            endpoints: levels(rules.endpoints.len()),
+            keys: Keys::default(),
+            overflow: levels(rules.keyed.len()),
+            carried: Vec::new(),
+            floor: None,
+            held: Held::default(),
+            counts: Counts::default(),
+            rules,
+            places,
+        }
+    }
+
+    /// Whether the quota was made from this revision of the tenant's record.
+    #[inline]
+    pub(crate) fn is_planned(&self, state: &Arc<TenantState>, revision: u64) -> bool {
+        self.plan.revision == revision && self.is_state(state)
+    }
+
+    fn is_state(&self, state: &Arc<TenantState>) -> bool {
+        std::ptr::eq(self.plan.state.as_ptr(), Arc::as_ptr(state))
+    }
+
+    /// Goes on under another quota and keeps what was spent. Without a valid one the tenant is refused,
+    /// and its cell stays as it is for the next.
+    ///
+    /// Two registries that know the same tenant take turns here: slower, and nothing is forgotten.
+    pub(crate) fn plan(
+        &mut self,
+        state: &Arc<TenantState>,
+        revision: u64,
+        planned: Option<Rate>,
+        now: Monotonic,
+    ) {
+        if self.is_state(state) && self.plan.revision > revision {
+            return; // Another request has planned for a newer record meanwhile.
+        }
+        self.count_rest(now);
+        let plan = &mut self.plan;
+        if let (Some(before), Some(rate)) = (plan.rate, planned)
+            && before.gcra != rate.gcra
+        {
+            let tat = self.tenant.tat();
+            let (tat, rest) = rate.gcra.carry(before.gcra, tat, plan.rest, now);
+            self.tenant.set(tat);
+            plan.rest = rest;
+            plan.rest_at = rate.gcra.at(now);
+        }
+        plan.state = Arc::downgrade(state);
+        plan.revision = revision;
+        plan.valid = planned.is_some();
+        plan.rate = planned.or(plan.rate);
+    }
+
+    /// What comes back while the cell is whole comes back on the rest. To be called before the cell is charged:
+    /// after that nobody knows how long it was whole.
+    #[inline]
+    pub(crate) fn count_rest(&mut self, now: Monotonic) {
+        if self.plan.rest > 0 {
+            (self.plan.rest, self.plan.rest_at) = self.rest(now);
+        }
+    }
+
+    fn rest(&self, now: Monotonic) -> (u64, u64) {
+        let plan = &self.plan;
+        let Some(rate) = plan.rate else {
+            return (plan.rest, plan.rest_at);
+        };
+        let ticks = rate.gcra.at(now);
+        let whole_since = self.tenant.tat().max(plan.rest_at);
+        let idle = ticks.saturating_sub(whole_since);
+        (plan.rest.saturating_sub(idle), ticks.max(plan.rest_at))
+    }
+
+    /// Asks for the quota anew at the next request.
+    pub(crate) fn forget_plan(&mut self) {
+        self.plan.state = Weak::new();
+    }
+
+    /// The tenant's rate; `None` if the application's quota is none.
+    pub(crate) fn rate(&self) -> Option<&Rate> {
+        self.plan.rate.as_ref().filter(|_| self.plan.valid)
+    }
+
+    /// Goes on under other rules.
+    pub(crate) fn adopt(&mut self, rules: Arc<Rules>, now: Monotonic) {
+        let old = std::mem::replace(&mut self.rules, rules);
+        let carry = |level: &Level, before: Option<Rate>, rate: Option<Rate>| {
+            if let (Some(before), Some(rate)) = (before, rate) {
+                level.carry(before, rate, now);
+            }
+        };
+        let endpoints = old.endpoints.iter().zip(&self.rules.endpoints);
+        for (level, (before, rule)) in self.endpoints.iter().zip(endpoints) {
+            let rate = |rule: &Option<crate::rules::Rule>| rule.as_ref().and_then(|rule| rule.rate);
+            carry(level, rate(&before.own), rate(&rule.own));
+        }
+        let rate = |rules: &Rules, kind| rules.keyed(kind).and_then(|rule| rule.rate);
+        for (level, kind) in self.overflow.iter().zip(0..) {
+            carry(level, rate(&old, Kind(kind)), rate(&self.rules, Kind(kind)));
+        }
+        for slot in self.keys.slots() {
+            carry(
+                &slot.level,
+                rate(&old, slot.kind()),
+                rate(&self.rules, slot.kind()),
+            );
+        }
+        if let (Some(before), Some(global)) = (&old.global, &self.rules.global) {
+            self.held.carry(before.rate.gcra, global.rate.gcra, now);
+        }
+    }
+
+    /// A keyed cell's place, made if the tenant's share has room for it; the overflow cell if not.
+    /// `hint` is where it was the last time. `None`: more carried budgets than may be.
+    ///
+    /// `placed` are those that the same request names besides: they are not forgotten for this one.
+    #[inline]
+    pub(crate) fn place(
+        &mut self,
+        named: &Named,
+        hint: u32,
+        placed: &[(Place, Key)],
+        now: Monotonic,
+    ) -> Option<Place> {
+        if named.carried.is_none() && self.keys.at(hint, named.key).is_some() {
+            return Some(Place::Slot(hint));
+        }
+        self.find_or_make(named, placed, now)
+    }
+
+    #[cold]
+    fn find_or_make(
+        &mut self,
+        named: &Named,
+        placed: &[(Place, Key)],
+        now: Monotonic,
+    ) -> Option<Place> {
+        let known = self.keys.find(named.key);
+        if let (Some(place), None) = (known, named.carried) {
+            return Some(Place::Slot(place));
+        }
+        let kind = match named.carried {
+            None => named.kind,
+            Some(rate) => self.carry_budget(rate, placed, now)?,
+        };
+        if let Some(place) = known {
+            self.recarry(place, kind, now);
+            return Some(Place::Slot(place));
+        }
+        // Whoever leaves the overflow cell takes along what it owes: room that comes up is no amnesty.
+        let tat = self.overflow(kind).map_or(0, Level::tat);
+        let (rules, carried) = (&self.rules, &self.carried);
+        let forgettable = |slot: &Slot| {
+            placed.iter().all(|(_, key)| *key != slot.key)
+                && slot
+                    .level
+                    .is_idle(rate_of(rules, carried, slot.kind()), now)
+        };
+        let placed = self.keys.place(
+            (named.key, kind),
+            tat,
+            rules.share,
+            &self.places,
+            forgettable,
+        );
+        let Some(placed) = placed else {
+            return Some(Place::Overflow(kind));
+        };
+        if let Some(old) = placed.replaced {
+            self.count_carried(old, |slots| slots.saturating_sub(1));
+        }
+        self.count_carried(kind, |slots| slots.saturating_add(1));
+        Some(Place::Slot(placed.at))
+    }
+
+    /// The same delegation with another budget: what was spent stays spent.
+    fn recarry(&mut self, place: u32, kind: Kind, now: Monotonic) {
+        let slots = self.keys.slots();
+        let Some(slot) = usize::try_from(place).ok().and_then(|at| slots.get(at)) else {
+            return;
+        };
+        let old = slot.kind();
+        if old == kind {
+            return;
+        }
+        let rate = |kind| rate_of(&self.rules, &self.carried, kind);
+        if let (Some(before), Some(rate)) = (rate(old), rate(kind)) {
+            slot.level.carry(before, rate, now);
+        }
+        slot.level.set_kind(kind);
+        self.count_carried(old, |slots| slots.saturating_sub(1));
+        self.count_carried(kind, |slots| slots.saturating_add(1));
+    }
+
+    fn count_carried(&mut self, kind: Kind, change: impl Fn(u32) -> u32) {
+        if let Some(at) = kind.0.checked_sub(Kind::CARRIED)
+            && let Some(carried) = self.carried.get_mut(usize::from(at))
+        {
+            carried.slots = change(carried.slots);
+        }
+    }
+
+    /// The kind of the cells that count by this budget.
+    fn carry_budget(
+        &mut self,
+        rate: Rate,
+        placed: &[(Place, Key)],
+        now: Monotonic,
+    ) -> Option<Kind> {
+        let kind_of = |at: usize| Some(Kind(Kind::CARRIED.saturating_add(u16::try_from(at).ok()?)));
+        let unused = |(at, carried): (usize, &Carried)| {
+            let used = kind_of(at).is_some_and(|kind| {
+                placed
+                    .iter()
+                    .any(|(place, _)| *place == Place::Overflow(kind))
+            });
+            let idle = carried.overflow.is_idle(Some(carried.rate), now);
+            (carried.slots == 0 && idle && !used).then_some(at)
+        };
+        let known = self.carried.iter().position(|carried| carried.rate == rate);
+        let at = match known.or_else(|| self.carried.iter().enumerate().find_map(unused)) {
+            Some(at) => at,
+            None if self.carried.len() < MAX_CARRIED => self.carried.len(),
+            None => return None,
+        };
+        if known.is_none() {
+            let carried = Carried {
+                rate,
+                overflow: Level::default(),
+                slots: 0,
+            };
+            match self.carried.get_mut(at) {
+                Some(old) => *old = carried,
+                None => self.carried.push(carried),
+            }
+        }
+        kind_of(at)
+    }
+
+    fn overflow(&self, kind: Kind) -> Option<&Level> {
+        match kind.0.checked_sub(Kind::CARRIED) {
+            None => self.overflow.get(usize::from(kind.0)),
+            Some(at) => self
+                .carried
+                .get(usize::from(at))
+                .map(|carried| &carried.overflow),
+        }
+    }
+
+    /// A keyed cell, and what it counts by.
+    #[inline]
+    pub(crate) fn keyed(&self, place: Place) -> Option<(&Level, Kind)> {
+        match place {
+            Place::Slot(at) => {
+                let slot = self.keys.slots().get(usize::try_from(at).ok()?)?;
+                Some((&slot.level, slot.kind()))
+            }
+            Place::Overflow(kind) => Some((self.overflow(kind)?, kind)),
+        }
+    }
+
+    /// A keyed cell that is still this key's.
+    pub(crate) fn still(&self, place: Place, key: Key) -> Option<(&Level, Kind)> {
+        match place {
+            Place::Slot(at) => self.keys.at(at, key).map(|slot| (&slot.level, slot.kind())),
+            Place::Overflow(_) => self.keyed(place),
+        }
+    }
+
+    /// A keyed cell and its rate, if it has one.
+    pub(crate) fn rated(&self, place: Place) -> Option<(&Level, Rate)> {
+        let (level, kind) = self.keyed(place)?;
+        Some((level, rate_of(&self.rules, &self.carried, kind)?))
+    }
+
+    /// An endpoint's cell and its rate, if it has one.
+    pub(crate) fn endpoint(&self, at: usize) -> Option<(&Level, Rate)> {
+        let rate = self.rules.endpoints.get(at)?.own?.rate?;
+        Some((self.endpoints.get(at)?, rate))
+    }
+
+    pub(crate) fn carried(&self, kind: Kind) -> Option<&Rate> {
+        let at = kind.0.checked_sub(Kind::CARRIED)?;
+        self.carried
+            .get(usize::from(at))
+            .map(|carried| &carried.rate)
+    }
+
+    pub(crate) fn keys(&self) -> &[Slot] {
+        self.keys.slots()
+    }
+
+    /// All cells are full again, as if nothing had been spent. What is in flight stays so.
+    pub(crate) fn reset(&mut self) {
+        let levels = self.endpoints.iter().chain(&self.overflow);
+        let carried = self.carried.iter().map(|carried| &carried.overflow);
+        let slots = self.keys.slots().iter().map(|slot| &slot.level);
+        for level in levels.chain(carried).chain(slots).chain([&self.tenant]) {
+            level.set(0);
+        }
+        if let Some(seat) = &self.floor {
+            seat.level.set(0);
+        }
+        self.plan.rest = 0;
+        self.held = Held::default();
+    }
+
+    /// Whether forgetting these cells changes nothing.
+    pub(crate) fn is_idle(&self, now: Monotonic) -> bool {
+        let rest = self.plan.rate.is_none_or(|rate| {
+            let idle = rate.gcra.at(now).saturating_sub(self.tenant.tat());
+            self.plan.rest <= idle
+        });
+        rest && self.tenant.is_idle(self.plan.rate, now)
+            && self
+                .floor
+                .as_ref()
+                .is_none_or(|seat| seat.level.is_idle(Some(seat.rate), now))
+            && self
+                .endpoints
+                .iter()
+                .zip(&self.rules.endpoints)
+                .all(|(level, rule)| level.is_idle(rule.own.and_then(|rule| rule.rate), now))
+            && self.overflow.iter().zip(0..).all(|(level, kind)| {
+                level.is_idle(rate_of(&self.rules, &self.carried, Kind(kind)), now)
+            })
+            && self
+                .carried
+                .iter()
+                .all(|carried| carried.overflow.is_idle(Some(carried.rate), now))
+            && self.keys.slots().iter().all(|slot| {
+                slot.level
+                    .is_idle(rate_of(&self.rules, &self.carried, slot.kind()), now)
+            })
+    }
+}
+
+fn rate_of(rules: &Rules, carried: &[Carried], kind: Kind) -> Option<Rate> {
+    match kind.0.checked_sub(Kind::CARRIED) {
+        None => rules.keyed(kind).and_then(|rule| rule.rate),
+        Some(at) => carried.get(usize::from(at)).map(|carried| carried.rate),
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.keys.clear(&self.places);
+    }
+}
+
+/// A keyed cell that an identity or a request names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Named {
+    pub(crate) key: Key,
+    pub(crate) kind: Kind,
+    /// The budget that came with it.
+    pub(crate) carried: Option<Rate>,
+}

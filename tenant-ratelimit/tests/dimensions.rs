@@ -1,0 +1,346 @@
+//! Agents along a chain, principals, delegations, dimensions of one's own, endpoints across tenants.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::doc_markdown,
+    reason = "tests"
+)]
+
+#[allow(dead_code, reason = "shared between tests")]
+mod common;
+
+use common::{SECOND, agent, binding, spend, tenants};
+use http::Request;
+use serde_json::{Value, json};
+use tenant_context::{Principal, PrincipalId, TenantContext};
+use tenant_ratelimit::{
+    DeniedKind, Dimension, Key, Limits, Quota, RateLimitLayerBuilder, TenantState, layer,
+};
+use tenant_testkit::{ManualClock, claims, context, context_with};
+
+fn limits(
+    clock: &ManualClock,
+    with: impl FnOnce(RateLimitLayerBuilder) -> RateLimitLayerBuilder,
+) -> Limits {
+    let layer = with(layer().clock(clock.clone())).build().unwrap();
+    layer.limits().clone()
+}
+
+fn bot(id: &str) -> Principal {
+    Principal::agent(PrincipalId::parse(id).unwrap())
+}
+
+/// A chain of agents for `ada`, the current actor first.
+fn chain(
+    tenants: &tenant_context::CachedRegistry,
+    actors: &[&str],
+    budget: Option<Value>,
+) -> TenantContext {
+    let mut claims = actors
+        .iter()
+        .fold(claims("acme", "ada"), |claims, id| claims.actor(bot(id)));
+    if let Some(budget) = budget {
+        claims.custom.insert("budget".to_owned(), budget);
+    }
+    context_with(tenants, claims)
+}
+
+#[test]
+fn a_sub_agent_also_spends_its_parents_budget() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let limits = limits(&clock, |layer| layer.agent(Quota::per_minute(10)));
+    let subs = ["one", "two", "three"].map(|sub| chain(&tenants, &[sub, "parent"], None));
+    for sub in &subs {
+        for _ in 0..3 {
+            limits.check(sub, None, 1).unwrap();
+        }
+    }
+    let parent = agent(&tenants, "acme", "parent");
+    assert_eq!(
+        spend(&limits, &parent).0,
+        1,
+        "nine were spent by three sub-agents"
+    );
+    let denied = limits.check(&subs[0], None, 1).unwrap_err();
+    assert_eq!(binding(&denied), (Some(Dimension::Agent), Some(6 * SECOND)));
+    let orphan = agent(&tenants, "acme", "one");
+    assert_eq!(
+        spend(&limits, &orphan).0,
+        7,
+        "its own was charged for the admitted ones alone"
+    );
+}
+
+#[test]
+fn a_cell_that_is_named_twice_is_one_cell() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let limits = limits(&clock, |layer| {
+        layer.agent(Quota::per_minute(10)).max_keys_per_tenant(2)
+    });
+    let twice = chain(&tenants, &["bot", "bot"], None);
+    assert_eq!(spend(&limits, &twice).0, 10);
+    let other = chain(&tenants, &["other", "bot"], None);
+    assert_eq!(spend(&limits, &other).0, 0);
+    clock.advance(60 * SECOND);
+    // The same for two agents without cells of their own, which share one.
+    let held = limits.reserve(&other, None, 1).unwrap();
+    let beyond = chain(&tenants, &["third", "fourth"], None);
+    assert_eq!(spend(&limits, &beyond).0, 10);
+    drop(held);
+}
+
+#[test]
+fn whoever_acts_for_a_principal_spends_its_budget() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let limits = limits(&clock, |layer| layer.principal(Quota::per_minute(5)));
+    for actors in [&["one"][..], &["two"], &[]] {
+        limits
+            .check(&chain(&tenants, actors, None), None, 1)
+            .unwrap();
+    }
+    let (admitted, denied) = spend(&limits, &context(&tenants, "acme", "ada"));
+    assert_eq!(
+        (admitted, denied.dimension()),
+        (2, Some(Dimension::Principal))
+    );
+    assert_eq!(spend(&limits, &context(&tenants, "acme", "bob")).0, 5);
+    assert_eq!(spend(&limits, &context(&tenants, "globex", "ada")).0, 5);
+}
+
+fn carrying(clock: &ManualClock) -> Limits {
+    limits(clock, |layer| {
+        layer.tenant(Quota::per_minute(100)).carried_budgets()
+    })
+}
+
+#[test]
+fn a_budget_that_a_delegation_carries_is_enforced_and_issuing_it_anew_is_no_new_one() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let limits = carrying(&clock);
+    let three = json!({"requests": 3, "seconds": 60});
+    let (admitted, denied) = spend(&limits, &chain(&tenants, &["bot"], Some(three.clone())));
+    assert_eq!(
+        (admitted, binding(&denied)),
+        (3, (Some(Dimension::Delegation), Some(20 * SECOND)))
+    );
+    assert_eq!(
+        spend(&limits, &chain(&tenants, &["bot"], Some(three.clone()))).0,
+        0
+    );
+    assert_eq!(
+        spend(&limits, &chain(&tenants, &["other"], Some(three))).0,
+        3
+    );
+    let more = json!({"requests": 5, "seconds": 60});
+    let more = chain(&tenants, &["bot"], Some(more));
+    assert_eq!(
+        spend(&limits, &more).0,
+        2,
+        "another budget for the same delegation: 5 - 3"
+    );
+    let burst = json!({"requests": 60, "seconds": 60, "burst": 2});
+    assert_eq!(
+        spend(&limits, &chain(&tenants, &["third"], Some(burst))).0,
+        2
+    );
+    assert_eq!(
+        spend(&limits, &chain(&tenants, &["third"], None)).0,
+        90,
+        "one without"
+    );
+}
+
+#[test]
+fn a_sub_agent_spends_the_budget_that_its_parents_delegation_carries() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let limits = carrying(&clock);
+    let parents = json!({"requests": 10, "seconds": 60});
+    let budgets = |own: Value| Some(json!([own, parents]));
+    let sub = chain(
+        &tenants,
+        &["sub", "parent"],
+        budgets(json!({"requests": 4, "seconds": 60})),
+    );
+    assert_eq!(spend(&limits, &sub).0, 4);
+    let second = chain(&tenants, &["second", "parent"], budgets(Value::Null));
+    assert_eq!(spend(&limits, &second).0, 6);
+    let parent = chain(&tenants, &["parent"], Some(parents.clone()));
+    assert_eq!(spend(&limits, &parent).0, 0);
+}
+
+#[test]
+fn i7_a_carried_budget_that_is_none_is_refused() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let limits = carrying(&clock);
+    for budget in [
+        json!("100"),
+        json!(100),
+        json!(null),
+        json!({}),
+        json!({"requests": 100}),
+        json!({"requests": 0, "seconds": 60}),
+        json!({"requests": -1, "seconds": 60}),
+        json!({"requests": 1.5, "seconds": 60}),
+        json!({"requests": "1", "seconds": 60}),
+        json!({"requests": 1, "seconds": 60, "brust": 1}),
+        json!({"requests": 1, "seconds": u64::MAX}),
+        json!([{"requests": 1, "seconds": 60}, {"requests": 1, "seconds": 60}]),
+        json!([17]),
+    ] {
+        let denied = limits.check(&chain(&tenants, &["bot"], Some(budget.clone())), None, 1);
+        let denied = denied.err().unwrap_or_else(|| panic!("{budget}"));
+        assert_eq!(denied.kind(), DeniedKind::CarriedBudgetInvalid, "{budget}");
+        assert_eq!(denied.rejection().status().as_u16(), 401);
+    }
+}
+
+#[test]
+fn i6_more_different_carried_budgets_than_may_be_are_refused_until_some_are_whole() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let plain = layer()
+        .carried_budgets()
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let limits = plain.limits();
+    let ask = |n: u32| {
+        let budget = json!({"requests": n, "seconds": 60});
+        let bot = format!("bot-{n}");
+        limits.check(&chain(&tenants, &[&bot], Some(budget)), None, 1)
+    };
+    let mut refused = None;
+    for n in 1..=300 {
+        clock.advance(SECOND);
+        if let Err(denied) = ask(n) {
+            refused = Some((n, denied.kind()));
+            break;
+        }
+    }
+    // Of budgets that are whole again both the cell and the place in the list are used anew.
+    assert_eq!(refused, None);
+    let layer = layer()
+        .carried_budgets()
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let limits = layer.limits();
+    let ask = |n: u32| {
+        let budget = json!({"requests": n, "seconds": 86_400});
+        let bot = format!("bot-{n}");
+        limits.check(&chain(&tenants, &[&bot], Some(budget)), None, 1)
+    };
+    let admitted = (1..=300).take_while(|n| ask(*n).is_ok()).count();
+    assert_eq!(admitted, 256);
+    let denied = ask(999).unwrap_err();
+    assert_eq!(
+        (denied.kind(), denied.rejection().status().as_u16()),
+        (DeniedKind::TooManyTenants, 503)
+    );
+    assert!(ask(200).is_ok(), "known ones go on");
+}
+
+#[tokio::test]
+async fn a_dimension_of_ones_own_counts_by_what_was_verified_or_says_unverified() {
+    use tower::{Layer, ServiceExt, service_fn};
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let layer = layer()
+        .dimension("project", Quota::per_minute(2), |tenant, _| {
+            Key::claim(tenant, "project")
+        })
+        .dimension("language", Quota::per_minute(3), |_, head| {
+            Some(Key::unverified(head.headers().get("accept-language")?))
+        })
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let service = layer.layer(service_fn(async |_: Request<()>| {
+        Ok::<_, std::convert::Infallible>(http::Response::new(()))
+    }));
+    let in_project = |project: Value| {
+        let mut claims = claims("acme", "ada");
+        claims.custom.insert("project".to_owned(), project);
+        context_with(&tenants, claims)
+    };
+    let ask = async |context: &TenantContext, language: Option<&str>| {
+        let mut request = Request::new(());
+        request.extensions_mut().insert(context.clone());
+        if let Some(language) = language {
+            request
+                .headers_mut()
+                .insert("accept-language", language.parse().unwrap());
+        }
+        let response = service.clone().oneshot(request).await.unwrap();
+        let policy = response.headers().get("ratelimit-policy");
+        policy.map(|policy| {
+            policy
+                .to_str()
+                .unwrap()
+                .split(';')
+                .next()
+                .unwrap()
+                .to_owned()
+        })
+    };
+    let project = Some(r#""project""#.to_owned());
+    let (one, other) = (in_project(json!("one")), in_project(json!(1)));
+    for expected in [None, None, project.clone()] {
+        assert_eq!(ask(&one, None).await, expected);
+    }
+    assert_eq!(
+        ask(&in_project(json!("one")), None).await,
+        project,
+        "another credential"
+    );
+    for expected in [None, None, project] {
+        assert_eq!(ask(&other, None).await, expected);
+    }
+    let without = context(&tenants, "acme", "ada");
+    for expected in [None, None, None, Some(r#""language""#.to_owned())] {
+        assert_eq!(ask(&without, Some("en")).await, expected);
+    }
+    assert_eq!(ask(&without, Some("de")).await, None);
+    assert_eq!(
+        ask(&context(&tenants, "globex", "eve"), Some("en")).await,
+        None,
+        "within its tenant"
+    );
+}
+
+#[test]
+fn an_endpoint_across_tenants_is_one_budget_and_a_refusal_charges_nothing_else() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let limits = limits(&clock, |layer| {
+        layer
+            .global(Quota::per_minute(100))
+            .tenant(|_: &TenantState| Quota::per_minute(6))
+            .endpoint("POST /reports", Quota::per_minute(5))
+            .endpoint_across("POST /reports", Quota::per_minute(7))
+    });
+    let (ada, eve) = (
+        context(&tenants, "acme", "ada"),
+        context(&tenants, "globex", "eve"),
+    );
+    for _ in 0..5 {
+        limits.check(&ada, "POST /reports", 1).unwrap();
+    }
+    for _ in 0..2 {
+        limits.check(&eve, "POST /reports", 1).unwrap();
+    }
+    let denied = limits.check(&eve, "POST /reports", 1).unwrap_err();
+    assert_eq!(denied.dimension(), Some(Dimension::EndpointAcross));
+    assert_eq!(spend(&limits, &eve).0, 4, "her tenant's budget: 6 - 2");
+    let denied = limits.check(&ada, "POST /reports", 1).unwrap_err();
+    assert_eq!(denied.dimension(), Some(Dimension::Endpoint));
+}

@@ -1,0 +1,281 @@
+//! Fair when it hurts: floors of the global budget, and the rest divided evenly.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_precision_loss,
+    clippy::doc_markdown,
+    reason = "tests"
+)]
+
+use std::time::Duration;
+
+use tenant_context::{CachedRegistry, MemoryRegistry, TenantContext, TenantId, TenantRecord};
+use tenant_ratelimit::{Dimension, Floors, Limits, Quota, layer};
+use tenant_testkit::{ManualClock, context};
+
+const MS: Duration = Duration::from_millis(1);
+
+struct World {
+    clock: ManualClock,
+    limits: Limits,
+    tenants: Vec<TenantContext>,
+}
+
+impl World {
+    /// So many tenants, the first one on the plan `pro`.
+    fn new(n: usize, global: Quota, floors: Option<Floors>) -> Self {
+        let clock = ManualClock::new();
+        let registry = MemoryRegistry::new();
+        let id = |at: usize| TenantId::parse(format!("tenant-{at}")).unwrap();
+        for at in 0..n {
+            let plan = if at == 0 { "pro" } else { "free" };
+            registry.insert(TenantRecord::new(id(at)).plan(plan).version(1));
+        }
+        let day = Duration::from_secs(86_400);
+        let registry = CachedRegistry::builder(registry)
+            .clock(clock.clone())
+            .ttl(day)
+            .max_stale(day)
+            .build()
+            .unwrap();
+        let tenants = (0..n)
+            .map(|at| context(&registry, id(at).as_str(), "ada"))
+            .collect();
+        let builder = layer().global(global).clock(clock.clone());
+        let builder = match floors {
+            None => builder,
+            Some(floors) => builder.floors(floors),
+        };
+        let limits = builder.build().unwrap().limits().clone();
+        Self {
+            clock,
+            limits,
+            tenants,
+        }
+    }
+
+    fn ask(&self, at: usize) -> bool {
+        self.limits.check(&self.tenants[at], None, 1).is_ok()
+    }
+}
+
+/// Of each tenant: how many requests it made and how many were admitted.
+#[derive(Clone, Copy, Default)]
+struct Served {
+    asked: u64,
+    admitted: u64,
+}
+
+/// Runs for so many ms: tenant `at` asks each time `every[at]` µs have passed, spread over the ms.
+fn run(world: &World, ms: u64, every: &[u64]) -> Vec<Served> {
+    let mut served = vec![Served::default(); every.len()];
+    for round in 0..ms {
+        world.clock.advance(MS);
+        let now = (round + 1) * 1_000;
+        // Whoever asks first is another one each time.
+        for turn in 0..every.len() {
+            let at = (turn + usize::try_from(round).unwrap() * 7) % every.len();
+            let asks = now / every[at] - (now - 1_000) / every[at];
+            for _ in 0..asks {
+                served[at].asked += 1;
+                served[at].admitted += u64::from(world.ask(at));
+            }
+        }
+    }
+    served
+}
+
+/// Jain's index: 1 if all are equal, 1/n if one has all.
+fn jain(shares: &[f64]) -> f64 {
+    let (sum, squares) = shares
+        .iter()
+        .fold((0.0, 0.0), |(sum, squares), x| (sum + x, squares + x * x));
+    sum * sum / (shares.len() as f64 * squares)
+}
+
+/// 1,000 a second in all; 51 tenants with a floor of 10 a second each; 490 a second are shared.
+fn crowd() -> World {
+    let floors = Floors::each(Quota::per_second(10), 51);
+    World::new(51, Quota::per_second(1_000).burst(2_000), Some(floors))
+}
+
+#[test]
+fn one_loud_tenant_at_a_hundred_times_its_share_takes_nothing_from_fifty_quiet_ones() {
+    let world = crowd();
+    // 19.6 a second would be everybody's share: 2,000 a second against 8 a second each.
+    let mut every = vec![125_000; 51];
+    every[0] = 500;
+    run(&world, 10_000, &every);
+    let served = run(&world, 30_000, &every);
+    for quiet in &served[1..] {
+        assert_eq!(
+            (quiet.admitted, quiet.asked),
+            (240, 240),
+            "every one within its floor"
+        );
+    }
+    // And it gets all that they leave: work is conserved.
+    let all: u64 = served.iter().map(|served| served.admitted).sum();
+    assert!(all as f64 >= 0.99 * 30_000.0, "{all}");
+    assert!(all <= 30_000 + 2_000, "{all}");
+}
+
+#[test]
+fn without_floors_the_loudest_wins() {
+    // What the test above would see without the code under test.
+    let world = World::new(51, Quota::per_second(1_000).burst(2_000), None);
+    let mut every = vec![125_000; 51];
+    every[0] = 500;
+    run(&world, 10_000, &every);
+    let served = run(&world, 30_000, &every);
+    let refused: u64 = served[1..]
+        .iter()
+        .map(|quiet| quiet.asked - quiet.admitted)
+        .sum();
+    assert!(refused > 1_000, "{refused}");
+}
+
+#[test]
+fn the_shared_part_is_divided_evenly_among_all_who_ask_for_more() {
+    let world = crowd();
+    // All ask for more than their share, one a hundred times as much, some twice, some ten times as much.
+    let every: Vec<u64> = (0..51)
+        .map(|at| match at {
+            0 => 500,
+            1..=25 => 25_000,
+            _ => 5_000,
+        })
+        .collect();
+    run(&world, 10_000, &every);
+    let served = run(&world, 60_000, &every);
+    let shared: Vec<f64> = served
+        .iter()
+        .map(|served| served.admitted as f64 - 600.0)
+        .collect();
+    let index = jain(&shared);
+    assert!(index >= 0.99, "{index}: {shared:?}");
+    let all: u64 = served.iter().map(|served| served.admitted).sum();
+    assert!(all as f64 >= 0.99 * 60_000.0, "{all}");
+}
+
+#[test]
+fn who_asks_for_less_than_an_even_part_of_the_rest_gets_all_of_it() {
+    let world = crowd();
+    // Ten of them ask for 15 a second, 5 above their floor; two are loud.
+    let every: Vec<u64> = (0..51)
+        .map(|at| match at {
+            0 => 500,
+            1 => 1_000,
+            2..=11 => 66_667,
+            _ => 200_000,
+        })
+        .collect();
+    run(&world, 20_000, &every);
+    let served = run(&world, 60_000, &every);
+    for modest in &served[2..] {
+        assert!(
+            modest.admitted as f64 >= 0.99 * modest.asked as f64,
+            "{} of {}",
+            modest.admitted,
+            modest.asked
+        );
+    }
+    let (one, two) = (served[0].admitted as f64, served[1].admitted as f64);
+    assert!(jain(&[one, two]) >= 0.99, "{one} {two}");
+    let all: u64 = served.iter().map(|served| served.admitted).sum();
+    assert!(all as f64 >= 0.99 * 60_000.0, "{all}");
+}
+
+#[test]
+fn a_tenant_alone_gets_all_there_is() {
+    let world = crowd();
+    let served = run(&world, 20_000, &[500]);
+    let all = served[0].admitted;
+    assert!((20_000..=22_000).contains(&all), "{all}");
+}
+
+#[test]
+fn the_stated_wait_is_true_in_a_share_too() {
+    let world = crowd();
+    let mut waited = 0;
+    for round in 0..2_000_u64 {
+        let at = usize::try_from(round % 3).unwrap();
+        let Err(denied) = world.limits.check(&world.tenants[at], None, 1 + round % 5) else {
+            continue;
+        };
+        assert_eq!(denied.dimension(), Some(Dimension::Global));
+        let wait = denied.wait().unwrap();
+        if round % 4 != 0 {
+            world.clock.advance(wait / 3);
+            continue;
+        }
+        waited += 1;
+        world
+            .clock
+            .advance(wait.saturating_sub(Duration::from_nanos(1)));
+        assert!(
+            world
+                .limits
+                .peek(&world.tenants[at], None, 1 + round % 5)
+                .is_err(),
+            "{wait:?}, early"
+        );
+        world.clock.advance(Duration::from_nanos(1));
+        assert!(
+            world
+                .limits
+                .check(&world.tenants[at], None, 1 + round % 5)
+                .is_ok(),
+            "{wait:?}"
+        );
+    }
+    assert!(waited > 100, "{waited}");
+}
+
+#[test]
+fn i4_floors_and_the_rest_are_never_more_than_the_whole() {
+    let world = crowd();
+    // All at once, with bursts of floors in it.
+    let mut admitted = 0;
+    for round in 0..10_u64 {
+        for at in 0..51 {
+            admitted += (0..200).filter(|_| world.ask(at)).count();
+        }
+        world
+            .clock
+            .advance(Duration::from_millis(500 * (round % 3)));
+    }
+    // 2,000 at first, and 1,000 in each of the 4.5 s between the rounds.
+    assert!(admitted <= 2_000 + 4_500, "{admitted}");
+    assert!(admitted >= 6_000, "{admitted}");
+}
+
+#[test]
+fn floors_go_by_plan_and_weight_and_only_as_many_tenants_have_one_as_were_declared() {
+    let floor = |world: &World, at: usize| {
+        let left = world.limits.peek(&world.tenants[at], None, 1).ok();
+        left.and_then(|decision| decision.remaining()).unwrap_or(0)
+    };
+    let floors = Floors::by_weight(50, [("pro", 4, 1), ("*", 1, 6)]);
+    let world = World::new(8, Quota::per_second(100).burst(100), Some(floors));
+    // Half of it is for floors: 20 for the one, 5 for each of six others; 50 are shared.
+    for at in 0..8 {
+        assert!(
+            world.limits.peek(&world.tenants[at], None, 1).is_ok(),
+            "each takes its floor"
+        );
+    }
+    while world.ask(7) {}
+    assert_eq!(
+        floor(&world, 7),
+        0,
+        "the seventh other one has none, and has taken of the rest what it may"
+    );
+    for (at, expected) in [(0, 20), (1, 5), (6, 5)] {
+        let admitted = (0..1_000).take_while(|_| world.ask(at)).count();
+        assert!(admitted >= expected, "{at}: {admitted}");
+    }
+}
