@@ -76,7 +76,7 @@ fn decide<B: Body>(shared: &Arc<Shared>, request: &Request<B>) -> Decision {
     if PublicRoute::of(request.extensions()) {
         return Decision::Pass(Plan::Nothing);
     }
-    let tenant = match TenantContext::require(request.extensions()) {
+    let tenant = match TenantContext::required(request.extensions()) {
         Ok(tenant) => tenant,
         Err(rejection) => return Decision::Refuse(rejection),
     };

@@ -28,7 +28,7 @@ impl<S: Send + Sync> FromRequestParts<S> for TenantContext {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        Self::require(&parts.extensions).cloned()
+        Self::required(&parts.extensions).cloned()
     }
 }
 

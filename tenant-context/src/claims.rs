@@ -36,10 +36,21 @@ pub struct Claims {
     pub actors: Vec<Principal>,
     /// What the credential allows.
     pub scopes: Vec<String>,
+    /// Whether the credential itself says what it allows: then [`scopes`](Self::scopes) bound it, even
+    /// if there are none, and its roles only take away. One that names scopes is always so; of one that does not, its
+    /// roles decide.
+    pub limited: bool,
     /// The principal's roles within the tenant.
     pub roles: Vec<String>,
     /// Which credential it was.
     pub credential: Option<CredentialId>,
+    /// The credentials that this one was derived from by delegation, its parent first. When one of them is
+    /// revoked, so is this. At most [`Claims::MAX_ACTORS`].
+    pub parents: Vec<CredentialId>,
+    /// What the credential was given for, in the words of whoever delegated.
+    pub purpose: Option<String>,
+    /// The tenant whose staff the current actor is, if it is not this tenant's: an operator's credential.
+    pub operator_of: Option<TenantId>,
     /// When the credential ends.
     pub expires_at: UnixTime,
     /// When the credential was issued.
@@ -67,8 +78,12 @@ impl Claims {
             principal,
             actors: Vec::new(),
             scopes: Vec::new(),
+            limited: false,
             roles: Vec::new(),
             credential: None,
+            parents: Vec::new(),
+            purpose: None,
+            operator_of: None,
             expires_at,
             issued_at: None,
             resource_prefix: None,
@@ -85,9 +100,10 @@ impl Claims {
         self
     }
 
-    /// Adds scopes.
+    /// Adds scopes. From now on they bound the credential, even if there are none.
     #[must_use]
     pub fn scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
+        self.limited = true;
         self.scopes.extend(scopes.into_iter().map(Into::into));
         self
     }

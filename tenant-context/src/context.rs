@@ -96,7 +96,7 @@ impl TenantContext {
     /// # Errors
     ///
     /// [`Rejection::context_missing`], and an error in the log that says what to add.
-    pub fn require(extensions: &http::Extensions) -> Result<&Self, Rejection> {
+    pub fn required(extensions: &http::Extensions) -> Result<&Self, Rejection> {
         Self::of(extensions).ok_or_else(|| {
             tracing::error!(
                 "no TenantContext in the request: put the identity layer (`tenant_auth::layer(..)`, or `TenantStack`) outside of this; \

@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::{
-    Attachments, Claims, Clock, CredentialId, Principal, Rejection, Revocable, TenantState,
-    UnixTime,
+    Attachments, Claims, Clock, CredentialId, Principal, Rejection, Revocable, RoleMapping,
+    TenantId, TenantState, UnixTime,
     live::{Checked, Standing},
 };
 
@@ -24,8 +24,13 @@ pub struct Identity {
     principal: Principal,
     actors: Box<[Principal]>,
     scopes: Box<[Box<str>]>,
+    limited: bool,
     roles: Box<[Box<str>]>,
+    role_mapping: Arc<dyn RoleMapping>,
     credential: Option<CredentialId>,
+    parents: Box<[CredentialId]>,
+    purpose: Option<Box<str>>,
+    operator_of: Option<TenantId>,
     expires_at: UnixTime,
     issued_at: Option<UnixTime>,
     resource_prefix: Option<Box<str>>,
@@ -111,10 +116,16 @@ impl Identity {
     pub(crate) fn new(
         claims: Claims,
         tenant: Arc<TenantState>,
+        role_mapping: Arc<dyn RoleMapping>,
         clock: Arc<dyn Clock>,
         revocable: Option<Arc<dyn Revocable>>,
     ) -> Self {
         Self {
+            limited: claims.limited || !claims.scopes.is_empty(),
+            role_mapping,
+            parents: claims.parents.into_boxed_slice(),
+            purpose: claims.purpose.map(String::into_boxed_str),
+            operator_of: claims.operator_of,
             tenant,
             principal: claims.principal,
             actors: claims.actors.into_boxed_slice(),
@@ -167,6 +178,11 @@ impl Identity {
             .is_ok()
     }
 
+    /// Whether the credential itself bounds what it allows: its roles then only take away.
+    pub const fn is_limited(&self) -> bool {
+        self.limited
+    }
+
     /// The principal's roles in its tenant, sorted and without duplicates.
     pub fn roles(&self) -> impl ExactSizeIterator<Item = &str> {
         self.roles.iter().map(AsRef::as_ref)
@@ -182,6 +198,22 @@ impl Identity {
     /// Which credential was presented.
     pub fn credential(&self) -> Option<&CredentialId> {
         self.credential.as_ref()
+    }
+
+    /// The credentials that this one was derived from by delegation, its parent first.
+    pub fn parents(&self) -> &[CredentialId] {
+        &self.parents
+    }
+
+    /// What the credential was given for, in the words of whoever delegated.
+    pub fn purpose(&self) -> Option<&str> {
+        self.purpose.as_deref()
+    }
+
+    /// The tenant whose staff acts here, if the credential is an operator's: then the current
+    /// [`actor`](Self::actor) is a member of that tenant, not of this one.
+    pub const fn operator_of(&self) -> Option<&TenantId> {
+        self.operator_of.as_ref()
     }
 
     /// When the credential ends.
@@ -237,7 +269,7 @@ impl Identity {
     }
 
     /// All that decides what this identity may see, as injective bytes: principal, actors, scopes,
-    /// roles, resource prefix, issuer and organization, each length-prefixed. What is computed under one authority may be
+    /// roles, resource prefix, issuer, organization and the operator's tenant, each length-prefixed. What is computed under one authority may be
     /// served again to an equal one of the same tenant, and to no other.
     pub fn authority(&self) -> &[u8] {
         self.authority.get_or_init(|| {
@@ -245,10 +277,12 @@ impl Identity {
             principals(&mut bytes, std::slice::from_ref(&self.principal));
             principals(&mut bytes, &self.actors);
             texts(&mut bytes, &self.scopes);
+            bytes.push(self.limited.into());
             texts(&mut bytes, &self.roles);
             texts(&mut bytes, self.resource_prefix.as_slice());
             texts(&mut bytes, self.issuer.as_slice());
             texts(&mut bytes, self.org_id.as_slice());
+            texts(&mut bytes, self.operator_of.as_slice());
             // Custom claims may decide too: a handler can read them. They come last, so that they
             // need no length.
             if !self.custom.is_empty() {
@@ -299,6 +333,10 @@ impl Identity {
             Some(Standing::Absent) => Some(EndReason::Closed),
             None => Some(EndReason::Revoked),
         }
+    }
+
+    pub(crate) fn role_mapping(&self) -> &dyn RoleMapping {
+        &*self.role_mapping
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {

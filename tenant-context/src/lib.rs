@@ -37,6 +37,7 @@
 //! | who | [`TenantId`], [`PrincipalId`], [`Principal`], [`Claims`], [`Identity`] |
 //! | the proof | [`TenantContext`], [`Authenticate`], [`Resolver`], [`IdentityLayer`] |
 //! | tenants | [`TenantRegistry`], [`MemoryRegistry`], [`CachedRegistry`], [`TenantState`] |
+//! | what it may do | [`TenantContext::require`], [`Roles`], [`scope_covers`], [`Authorize`] |
 //! | data | [`TenantScoped`], [`SystemContext`] |
 //! | without a request at hand | [`TenantContext::scope`], [`TenantContext::current`], [`TenantContext::propagate`] |
 //! | refusals | [`Rejection`], [`RenderLayer`], [`Protocol`] |
@@ -57,6 +58,7 @@
 mod answer;
 mod attachments;
 mod authenticate;
+mod authority;
 #[cfg(feature = "axum")]
 mod axum;
 mod body;
@@ -99,6 +101,9 @@ pub use self::clock::TokioTimer;
 pub use self::{
     attachments::{Attachments, InstanceId},
     authenticate::{Authenticate, RequestHead},
+    authority::{
+        Authorize, RoleGrants, RoleMapping, Roles, scope_covers, scopes_overlap,
+    },
     body::GuardedBody,
     challenge::Challenge,
     claims::Claims,

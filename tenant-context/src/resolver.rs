@@ -62,14 +62,17 @@ impl Resolver {
         if claims.actors.len() > Claims::MAX_ACTORS
             || claims.scopes.len() > Claims::MAX_GRANTS
             || claims.roles.len() > Claims::MAX_GRANTS
+            || claims.parents.len() > Claims::MAX_ACTORS
         {
             return Lookup::Ready(Err(Rejection::credential_invalid("claims_too_long")));
         }
-        let clock = self.tenants.clock();
+        let (roles, clock) = (self.tenants.roles(), self.tenants.clock());
         self.tenants
             .get(&claims.tenant)
             .map(move |tenant| match tenant {
-                Ok(tenant) => Ok(Arc::new(Identity::new(claims, tenant, clock, revocable))),
+                Ok(tenant) => Ok(Arc::new(Identity::new(
+                    claims, tenant, roles, clock, revocable,
+                ))),
                 Err(error) => Err(refuse(&error)),
             })
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Rejection, TenantContext, TenantId, scope};
+use crate::{PrincipalId, Rejection, TenantContext, TenantId, scope};
 
 /// A value that was loaded together with its owner, and whose only way out is
 /// [`for_tenant`](Self::for_tenant).
@@ -36,27 +36,79 @@ use crate::{Rejection, TenantContext, TenantId, scope};
 #[must_use = "the value is reached with `for_tenant`"]
 pub struct TenantScoped<T> {
     owner: TenantId,
+    path: Option<Box<str>>,
+    principal: Option<PrincipalId>,
     value: T,
 }
 
 impl<T> TenantScoped<T> {
     /// A value and the tenant that owns it, as read from the store.
     pub const fn new(owner: TenantId, value: T) -> Self {
-        Self { owner, value }
+        Self {
+            owner,
+            path: None,
+            principal: None,
+            value,
+        }
+    }
+
+    /// Says where the resource is: a credential that is limited to a
+    /// [`resource_prefix`](crate::Identity::resource_prefix) reaches it only there. Such a credential reaches
+    /// nothing whose path is not said.
+    pub fn at(mut self, path: impl Into<Box<str>>) -> Self {
+        self.path = Some(path.into());
+        self
+    }
+
+    /// Says whose it is within the tenant, for [`for_owner`](Self::for_owner).
+    pub fn of(mut self, principal: PrincipalId) -> Self {
+        self.principal = Some(principal);
+        self
     }
 
     /// The value, for its owner.
     ///
     /// # Errors
     ///
-    /// The one 404 for another tenant's value (recorded as `cross_tenant` in the current trail), or what
-    /// [`TenantContext::check`] refuses.
+    /// The one 404 for another tenant's value (recorded as `cross_tenant` in the current trail) and for what
+    /// the credential's prefix does not reach (`resource_prefix`); what [`TenantContext::check`] refuses.
     pub fn for_tenant(self, tenant: &TenantContext) -> Result<T, Rejection> {
         tenant.check()?;
-        if self.owner == *tenant.tenant_id() {
-            Ok(self.value)
+        if self.owner != *tenant.tenant_id() {
+            return Err(record(Rejection::cross_tenant()));
+        }
+        if !tenant.reaches(self.path.as_deref()) {
+            return Err(record(Rejection::not_found().with_reason("resource_prefix")));
+        }
+        Ok(self.value)
+    }
+
+    /// The value, for the principal whose it is, whoever acts for it.
+    ///
+    /// ```
+    /// use tenant_context::{Rejection, TenantContext, TenantScoped};
+    ///
+    /// struct Draft;
+    ///
+    /// fn read(tenant: &TenantContext, draft: TenantScoped<Draft>) -> Result<Draft, Rejection> {
+    ///     if tenant.allows("drafts:review") {
+    ///         return draft.for_tenant(tenant);       // whoever reviews sees everybody's
+    ///     }
+    ///     draft.for_owner(tenant)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`for_tenant`](Self::for_tenant); the same 404 (recorded as `owner`) for another principal, and where
+    /// nobody has said whose it is.
+    pub fn for_owner(self, tenant: &TenantContext) -> Result<T, Rejection> {
+        let own = self.principal.as_ref() == Some(tenant.principal().id());
+        let value = self.for_tenant(tenant)?;
+        if own {
+            Ok(value)
         } else {
-            Err(record(Rejection::cross_tenant()))
+            Err(record(Rejection::not_found().with_reason("owner")))
         }
     }
 }
@@ -88,6 +140,14 @@ pub trait ForTenant: sealed::Sealed {
     /// The one 404 if there is no value, or it is another tenant's; what [`TenantContext::check`]
     /// refuses.
     fn for_tenant(self, tenant: &TenantContext) -> Result<Self::Value, Rejection>;
+
+    /// The value, for the principal whose it is.
+    ///
+    /// # Errors
+    ///
+    /// The one 404 if there is no value, or it is another tenant's or principal's; what
+    /// [`TenantContext::check`] refuses.
+    fn for_owner(self, tenant: &TenantContext) -> Result<Self::Value, Rejection>;
 }
 
 impl<T> ForTenant for Option<TenantScoped<T>> {
@@ -99,6 +159,13 @@ impl<T> ForTenant for Option<TenantScoped<T>> {
         }
         tenant.check()?;
         Err(record(Rejection::not_found()))
+    }
+
+    fn for_owner(self, tenant: &TenantContext) -> Result<T, Rejection> {
+        if let Some(value) = self {
+            return value.for_owner(tenant);
+        }
+        None::<Self>.for_tenant(tenant).and(Err(Rejection::not_found()))
     }
 }
 

@@ -22,7 +22,7 @@ impl TenantContext {
     pub fn from_grpc<T>(request: &Request<T>) -> Result<&Self, Status> {
         request.extensions().get().ok_or_else(|| {
             Status::from(
-                Self::require(&http::Extensions::new())
+                Self::required(&http::Extensions::new())
                     .err()
                     .unwrap_or_else(Rejection::context_missing),
             )

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::{LookupError, LookupErrorKind, Source, TenantRegistry};
 use crate::{
-    Clock, ConfigError, Lookup, Monotonic, SystemClock, TenantId, TenantRecord, TenantState,
+    Clock, ConfigError, Lookup, Monotonic, RoleMapping, Roles, SystemClock, TenantId, TenantRecord, TenantState,
     TenantStatus, Timer,
     state::{Flight, LoadTicket},
 };
@@ -56,6 +56,7 @@ pub(crate) struct Settings {
     capacity: usize,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) timer: Option<Arc<dyn Timer>>,
+    roles: Arc<dyn RoleMapping>,
     load_timeout: Option<Duration>,
 }
 
@@ -120,6 +121,12 @@ impl CachedRegistryBuilder {
         self
     }
 
+    /// What the tenants' roles mean, wherever their identities are made. Default: [`Roles::ready`].
+    pub fn roles(mut self, roles: impl RoleMapping) -> Self {
+        self.settings.roles = Arc::new(roles);
+        self
+    }
+
     /// Builds the cache.
     ///
     /// # Errors
@@ -180,6 +187,7 @@ impl CachedRegistry {
                 capacity: 100_000,
                 clock: Arc::new(SystemClock::new()),
                 timer: None,
+                roles: Arc::new(Roles::ready()),
                 load_timeout: None,
             },
         }
@@ -258,6 +266,10 @@ impl CachedRegistry {
             let now = self.0.settings.clock.monotonic();
             state.pushed(record, now, now.saturating_add(self.0.settings.ttl));
         }
+    }
+
+    pub(crate) fn roles(&self) -> Arc<dyn RoleMapping> {
+        Arc::clone(&self.0.settings.roles)
     }
 
     /// The clock this cache was built with.
