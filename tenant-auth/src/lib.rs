@@ -133,6 +133,30 @@
 //! # }
 //! ```
 //!
+//! # What a caller may do
+//!
+//! A token's scopes bound what it allows, with wildcards: `sessions:*`, `*:read`. Roles map to scopes in each tenant
+//! ([`Roles`](tenant_context::Roles), given to the registry's builder) and only take away from a token's
+//! scopes; they decide alone only where a token names no scopes and no agent holds it.
+//!
+//! | question | asked with |
+//! |---|---|
+//! | may this caller use these routes at all? | [`RequireScope`] around them |
+//! | may it do this, which the handler finds out? | `ctx.require("sessions:write")?` |
+//! | is it somebody's job in the tenant, for which there is no scope? | [`RequireRole`], `ctx.require_role("owner")?` |
+//! | is this resource the tenant's, within the credential's prefix? | `TenantScoped::new(owner, value).at(path)`, `.for_tenant(&ctx)?` |
+//! | is it this user's own? | `.of(user)`, `.for_owner(&ctx)?` |
+//! | who may edit document 7? | a policy engine behind [`Authorize`](tenant_context::Authorize) |
+//!
+//! ```
+//! use tenant_auth::{Rejection, TenantContext};
+//!
+//! async fn end_session(tenant: TenantContext) -> Result<(), Rejection> {
+//!     tenant.require("sessions:write")?;              // 403 that names the scope
+//!     Ok(())
+//! }
+//! ```
+//!
 //! # What a client sees, and what the audit sees
 //!
 //! A client is told `invalid_token`, in one fixed answer, whatever is wrong with its credential. The
@@ -152,6 +176,8 @@
 //! | `cnf`, `act_depth`, `cross_tenant_chain` | bound to a key; too many actors; an actor of another tenant |
 //! | `claims_too_long`, `tenant_unknown` | too many scopes or roles; no such tenant |
 //! | `api_key_format`, `api_key_checksum`, `api_key_unknown`, `revoked` | the API key |
+//! | `scope`, `role` | a verified caller that may not do this (403) |
+//! | `resource_prefix`, `owner` | beyond the credential's prefix, or another user's (the one 404) |
 //! | `tenant_mismatch` | token, key, host or internal header name two tenants (403) |
 //! | `rate_limited:failed-authentication` | the address has presented too many bad credentials (429) |
 //! | `host_malformed`, `host_conflict` | what is no host, or stands twice; `Host` is not the authority (400) |
@@ -175,6 +201,7 @@
 //! | what | where |
 //! |---|---|
 //! | the layer | [`layer()`], [`AuthLayerBuilder`], [`Authenticated`] |
+//! | what a caller may do | [`RequireScope`], [`RequireRole`], [`TenantContext::require`] |
 //! | tokens | [`Issuer`], [`Issuers`], [`VerifyingKey`], [`KeySet`], [`KindRule`] |
 //! | API keys | [`MemoryApiKeys`], [`NewApiKey`], [`ApiKeySecret`] |
 //! | floods of bad credentials | [`FailureBudget`] |
@@ -193,6 +220,7 @@
 mod algorithm;
 mod api_key;
 mod authenticated;
+mod authority;
 mod cache;
 mod credential;
 mod crypto;
@@ -221,6 +249,7 @@ pub use self::jwks::HttpFetcher;
 pub use self::{
     api_key::{ApiKeySecret, MemoryApiKeys, NewApiKey},
     authenticated::Authenticated,
+    authority::{Require, RequireFuture, RequireRole, RequireScope},
     error::{KeyError, KeyErrorKind},
     failures::FailureBudget,
     host::{OutsideHosts, Subdomain},

@@ -96,6 +96,27 @@ fn a_good_token_says_who_is_asking() {
 }
 
 #[test]
+fn a_token_whose_scopes_are_none_is_not_widened_to_its_roles() {
+    let fixture = Fixture::new();
+    let allows = |claims: &Value| {
+        fixture
+            .bearer(&fixture.forge(claims))
+            .unwrap()
+            .allows("invoices:read")
+    };
+    assert!(
+        allows(&without("scope")),
+        "an admin without a `scope` has its role's"
+    );
+    assert!(!allows(&with("scope", "")));
+    let (mut scp, mut scopes) = (without("scope"), without("scope"));
+    scp["scp"] = "".into();
+    scopes["scopes"] = json!([]);
+    assert!(!allows(&scp));
+    assert!(!allows(&scopes));
+}
+
+#[test]
 fn scopes_are_read_in_all_their_forms() {
     let fixture = Fixture::new();
     for (name, value) in [

@@ -258,8 +258,12 @@ impl Identity {
         );
         claims.actors = self.actors.to_vec();
         claims.scopes = texts(&self.scopes);
+        claims.limited = self.limited;
         claims.roles = texts(&self.roles);
         claims.credential.clone_from(&self.credential);
+        claims.parents = self.parents.to_vec();
+        claims.purpose = self.purpose.as_deref().map(str::to_owned);
+        claims.operator_of.clone_from(&self.operator_of);
         claims.issued_at = self.issued_at;
         claims.resource_prefix = self.resource_prefix.as_deref().map(str::to_owned);
         claims.issuer.clone_from(&self.issuer);

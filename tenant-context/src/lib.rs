@@ -101,9 +101,7 @@ pub use self::clock::TokioTimer;
 pub use self::{
     attachments::{Attachments, InstanceId},
     authenticate::{Authenticate, RequestHead},
-    authority::{
-        Authorize, RoleGrants, RoleMapping, Roles, scope_covers, scopes_overlap,
-    },
+    authority::{Authorize, RoleGrants, RoleMapping, Roles, scope_covers, scopes_overlap},
     body::GuardedBody,
     challenge::Challenge,
     claims::Claims,

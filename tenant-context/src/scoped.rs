@@ -78,7 +78,9 @@ impl<T> TenantScoped<T> {
             return Err(record(Rejection::cross_tenant()));
         }
         if !tenant.reaches(self.path.as_deref()) {
-            return Err(record(Rejection::not_found().with_reason("resource_prefix")));
+            return Err(record(
+                Rejection::not_found().with_reason("resource_prefix"),
+            ));
         }
         Ok(self.value)
     }
@@ -110,6 +112,13 @@ impl<T> TenantScoped<T> {
         } else {
             Err(record(Rejection::not_found().with_reason("owner")))
         }
+    }
+}
+
+fn missing(tenant: &TenantContext) -> Rejection {
+    match tenant.check() {
+        Ok(()) => record(Rejection::not_found()),
+        Err(ended) => ended,
     }
 }
 
@@ -154,18 +163,17 @@ impl<T> ForTenant for Option<TenantScoped<T>> {
     type Value = T;
 
     fn for_tenant(self, tenant: &TenantContext) -> Result<T, Rejection> {
-        if let Some(value) = self {
-            return value.for_tenant(tenant);
+        match self {
+            Some(value) => value.for_tenant(tenant),
+            None => Err(missing(tenant)),
         }
-        tenant.check()?;
-        Err(record(Rejection::not_found()))
     }
 
     fn for_owner(self, tenant: &TenantContext) -> Result<T, Rejection> {
-        if let Some(value) = self {
-            return value.for_owner(tenant);
+        match self {
+            Some(value) => value.for_owner(tenant),
+            None => Err(missing(tenant)),
         }
-        None::<Self>.for_tenant(tenant).and(Err(Rejection::not_found()))
     }
 }
 

@@ -39,6 +39,8 @@ struct Read<'a> {
     credential: Option<CredentialId>,
     act: Option<Json<'a>>,
     scopes: Vec<String>,
+    /// A claim named scopes, even if none: roles add nothing then.
+    limited: bool,
     roles: Vec<String>,
     resource_prefix: Option<String>,
     org_id: Option<String>,
@@ -73,6 +75,7 @@ pub(super) fn read(
     let mut claims = Claims::new(tenant, Principal::new(kind, subject), expires_at);
     claims.actors = actors;
     claims.scopes = read.scopes;
+    claims.limited = read.limited;
     claims.roles = read.roles;
     claims.credential = read.credential.or_else(|| digest(signed));
     claims.issued_at = read.issued_at;
@@ -102,15 +105,21 @@ impl<'a> Read<'a> {
             "act" => self.act = Some(value),
             // A token bound to a key or a certificate is no bearer token (RFC 9449, RFC 8705).
             "cnf" => return Err("cnf"),
-            "scope" => scopes(&text(value, Claim::SCOPE)?, &mut self.scopes)?,
-            "scp" | "scopes" => match value {
-                Json::Text(text) => scopes(&text, &mut self.scopes)?,
-                list => {
-                    for scope in texts(list, Claim::SCOPE)? {
-                        self.scopes.push(one_scope(&scope)?.to_owned());
+            "scope" => {
+                self.limited = true;
+                scopes(&text(value, Claim::SCOPE)?, &mut self.scopes)?;
+            }
+            "scp" | "scopes" => {
+                self.limited = true;
+                match value {
+                    Json::Text(text) => scopes(&text, &mut self.scopes)?,
+                    list => {
+                        for scope in texts(list, Claim::SCOPE)? {
+                            self.scopes.push(one_scope(&scope)?.to_owned());
+                        }
                     }
                 }
-            },
+            }
             "roles" => {
                 let roles = texts(value, Claim::ROLES)?;
                 self.roles = roles.into_iter().map(Cow::into_owned).collect();

@@ -1,10 +1,7 @@
 //! What handlers ask of a context.
 
 use super::{Authorize, RoleGrants};
-use crate::{
-    Identity, PrincipalId, PrincipalKind, Rejection, TenantContext,
-    scope::current_trail,
-};
+use crate::{Identity, PrincipalId, PrincipalKind, Rejection, TenantContext, scope::current_trail};
 
 impl Identity {
     /// Whether the credential and the roles together allow this scope, wildcards included.
@@ -189,7 +186,8 @@ fn within(prefix: &str, path: &str) -> bool {
     let Some(rest) = path.strip_prefix(prefix) else {
         return false;
     };
-    let whole = rest.is_empty() || prefix.ends_with('/') || rest.starts_with('/') || prefix.is_empty();
+    let whole =
+        rest.is_empty() || prefix.ends_with('/') || rest.starts_with('/') || prefix.is_empty();
     let ambiguous = path.split('/').any(|segment| matches!(segment, "." | ".."))
         || path.bytes().any(|byte| matches!(byte, b'%' | b'\\' | 0));
     whole && !ambiguous

@@ -61,7 +61,9 @@ impl RoleGrants {
     }
 
     fn excepts(&self, needed: &str) -> bool {
-        self.except.iter().any(|taken| scopes_overlap(taken, needed))
+        self.except
+            .iter()
+            .any(|taken| scopes_overlap(taken, needed))
     }
 }
 

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 
 use super::{LookupError, LookupErrorKind, Source, TenantRegistry};
 use crate::{
-    Clock, ConfigError, Lookup, Monotonic, RoleMapping, Roles, SystemClock, TenantId, TenantRecord, TenantState,
-    TenantStatus, Timer,
+    Clock, ConfigError, Lookup, Monotonic, RoleMapping, Roles, SystemClock, TenantId, TenantRecord,
+    TenantState, TenantStatus, Timer,
     state::{Flight, LoadTicket},
 };
 
