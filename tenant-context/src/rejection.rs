@@ -84,7 +84,7 @@ impl Violation {
 /// ```
 #[derive(Clone)]
 #[must_use = "a rejection refuses nothing until it is returned"]
-pub struct Rejection(Box<Inner>);
+pub struct Rejection(Arc<Inner>);
 
 #[derive(Clone)]
 struct Inner {
@@ -101,7 +101,7 @@ struct Inner {
 
 impl Rejection {
     fn new(kind: RejectionKind, reason: impl Into<Cow<'static, str>>) -> Self {
-        Self(Box::new(Inner {
+        Self(Arc::new(Inner {
             kind,
             reason: reason.into(),
             challenge: None,
@@ -112,6 +112,11 @@ impl Rejection {
             source: None,
             identity: None,
         }))
+    }
+
+    /// The parts, to be changed: a copy only if the rejection has clones.
+    fn edit(&mut self) -> &mut Inner {
+        Arc::make_mut(&mut self.0)
     }
 
     /// No credential was presented: 401.
@@ -143,7 +148,7 @@ impl Rejection {
     /// The credential lacks a scope: 403, naming all scopes that are needed.
     pub fn insufficient_scope<S: Into<Box<str>>>(required: impl IntoIterator<Item = S>) -> Self {
         let mut rejection = Self::new(RejectionKind::InsufficientScope, "scope");
-        rejection.0.required_scopes = required.into_iter().map(Into::into).collect();
+        rejection.edit().required_scopes = required.into_iter().map(Into::into).collect();
         rejection
     }
 
@@ -164,21 +169,21 @@ impl Rejection {
             RejectionKind::QuotaExceeded,
             format!("rate_limited:{dimension}"),
         );
-        rejection.0.retry_after = retry_after;
+        rejection.edit().retry_after = retry_after;
         rejection
     }
 
     /// Shed for overload: 503.
     pub fn overloaded(retry_after: Duration) -> Self {
         let mut rejection = Self::new(RejectionKind::Overloaded, "overload");
-        rejection.0.retry_after = Some(retry_after);
+        rejection.edit().retry_after = Some(retry_after);
         rejection
     }
 
     /// A store that the decision needs is down, and the policy is closed: 503.
     pub fn store_unavailable() -> Self {
         let mut rejection = Self::new(RejectionKind::StoreUnavailable, "store_unavailable");
-        rejection.0.retry_after = Some(Duration::from_secs(1));
+        rejection.edit().retry_after = Some(Duration::from_secs(1));
         rejection
     }
 
@@ -189,45 +194,45 @@ impl Rejection {
 
     /// Says how to ask for a credential.
     pub fn with_challenge(mut self, challenge: Arc<Challenge>) -> Self {
-        self.0.challenge = Some(challenge);
+        self.edit().challenge = Some(challenge);
         self
     }
 
     pub(crate) fn with_default_challenge(mut self, challenge: &Arc<Challenge>) -> Self {
-        self.0
-            .challenge
-            .get_or_insert_with(|| Arc::clone(challenge));
+        if self.0.challenge.is_none() {
+            self.edit().challenge = Some(Arc::clone(challenge));
+        }
         self
     }
 
     /// Names another reason for the audit.
     pub fn with_reason(mut self, reason: impl Into<Cow<'static, str>>) -> Self {
-        self.0.reason = reason.into();
+        self.edit().reason = reason.into();
         self
     }
 
     /// Adds a budget that was exceeded.
     pub fn with_violation(mut self, violation: Violation) -> Self {
-        self.0.violations.push(violation);
+        self.edit().violations.push(violation);
         self
     }
 
     /// Adds a header to the HTTP answer.
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.0.headers.append(name, value);
+        self.edit().headers.append(name, value);
         self
     }
 
     /// Keeps the error that led here, for logs.
     pub fn with_source(mut self, source: impl Error + Send + Sync + 'static) -> Self {
-        self.0.source = Some(Arc::new(source));
+        self.edit().source = Some(Arc::new(source));
         self
     }
 
     /// Names whose verified credential was refused, for the audit: the record goes to its tenant's
     /// chain.
     pub fn with_identity(mut self, identity: Arc<Identity>) -> Self {
-        self.0.identity = Some(identity);
+        self.edit().identity = Some(identity);
         self
     }
 
@@ -283,27 +288,46 @@ impl Rejection {
         challenge.lines(self.0.kind, &self.0.required_scopes)
     }
 
+    /// Status and headers of the answer. What else stands among the headers stays.
+    pub(crate) fn write_head(
+        &self,
+        protocol: Protocol,
+        status: &mut StatusCode,
+        headers: &mut HeaderMap,
+    ) {
+        if protocol == Protocol::Grpc {
+            *status = StatusCode::OK;
+            return grpc::trailers_only(self, headers);
+        }
+        *status = self.status();
+        for name in self.0.headers.keys() {
+            headers.remove(name);
+        }
+        for (name, value) in &self.0.headers {
+            headers.append(name.clone(), value.clone());
+        }
+        let lines = self.challenges();
+        if !lines.is_empty() {
+            headers.remove(header::WWW_AUTHENTICATE);
+        }
+        for line in lines {
+            if let Ok(value) = HeaderValue::try_from(line) {
+                headers.append(header::WWW_AUTHENTICATE, value);
+            }
+        }
+        if let Some(secs) = self.retry_after_secs() {
+            headers.insert(header::RETRY_AFTER, secs.into());
+        }
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+
     /// The answer's status and headers, without a body: complete for gRPC (a trailers-only answer),
     /// and for HTTP what a stack without [`RenderLayer`](crate::RenderLayer) sends.
     pub fn to_response(&self, protocol: Protocol) -> Response<()> {
         let mut response = Response::new(());
-        match protocol {
-            Protocol::Grpc => grpc::trailers_only(self, response.headers_mut()),
-            Protocol::Http => {
-                *response.status_mut() = self.status();
-                let headers = response.headers_mut();
-                headers.extend(self.0.headers.clone());
-                for line in self.challenges() {
-                    if let Ok(value) = HeaderValue::try_from(line) {
-                        headers.append(header::WWW_AUTHENTICATE, value);
-                    }
-                }
-                if let Some(secs) = self.retry_after_secs() {
-                    headers.insert(header::RETRY_AFTER, secs.into());
-                }
-                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            }
-        }
+        let mut status = StatusCode::OK;
+        self.write_head(protocol, &mut status, response.headers_mut());
+        *response.status_mut() = status;
         response.extensions_mut().insert(self.clone());
         response
     }

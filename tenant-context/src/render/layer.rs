@@ -162,17 +162,12 @@ fn render<B>(
     to_body: &dyn Fn(&Rejection) -> Rendered,
 ) -> Response<RenderBody<B>> {
     let (mut parts, _replaced) = response.into_parts();
-    let Some(rejection) = parts.extensions.get::<Rejection>().cloned() else {
+    let Some(rejection) = parts.extensions.get::<Rejection>() else {
         return Response::from_parts(parts, RenderBody::rendered(Bytes::new()));
     };
-    // Whoever refused may not have known the protocol (a handler): begin from the rejection again,
-    // keeping headers that others added on the way out.
-    let head = rejection.to_response(protocol);
-    parts.status = head.status();
-    for name in head.headers().keys() {
-        parts.headers.remove(name);
-    }
-    parts.headers.extend(head.headers().clone());
+    // Whoever refused may not have known the protocol (a handler): the head is written again, over what
+    // others added on the way out.
+    rejection.write_head(protocol, &mut parts.status, &mut parts.headers);
     let body = match protocol {
         Protocol::Grpc => {
             parts.headers.remove(header::CONTENT_LENGTH);
@@ -180,7 +175,7 @@ fn render<B>(
             Bytes::new()
         }
         Protocol::Http => {
-            let rendered = to_body(&rejection);
+            let rendered = to_body(rejection);
             parts
                 .headers
                 .insert(header::CONTENT_TYPE, rendered.content_type);

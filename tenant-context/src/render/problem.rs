@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use http::HeaderValue;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use crate::Rejection;
+use crate::{Rejection, Violation};
 
 /// A refusal's body, as a renderer makes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,10 +32,28 @@ struct Problem<'a> {
     title: &'a str,
     status: u16,
     detail: &'a str,
-    #[serde(rename = "violated-policies", skip_serializing_if = "Vec::is_empty")]
-    violated_policies: Vec<&'a str>,
+    #[serde(
+        rename = "violated-policies",
+        skip_serializing_if = "Policies::is_empty"
+    )]
+    violated_policies: Policies<'a>,
     #[serde(rename = "required-scopes", skip_serializing_if = "<[_]>::is_empty")]
     required_scopes: &'a [Box<str>],
+}
+
+/// The names of the policies that were violated.
+struct Policies<'a>(&'a [Violation]);
+
+impl Policies<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Policies<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|violation| &violation.policy))
+    }
 }
 
 /// The default rendering. It holds nothing of the request, so that two refusals of one kind are the
@@ -47,13 +65,12 @@ pub(super) fn problem_json(rejection: &Rejection) -> Rendered {
         title: answer.title,
         status: answer.status.as_u16(),
         detail: answer.detail,
-        violated_policies: rejection
-            .violations()
-            .iter()
-            .map(|violation| violation.policy.as_ref())
-            .collect(),
+        violated_policies: Policies(rejection.violations()),
         required_scopes: rejection.required_scopes(),
     };
-    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    let mut body = Vec::with_capacity(256);
+    if serde_json::to_writer(&mut body, &problem).is_err() {
+        body.clear();
+    }
     Rendered::new(HeaderValue::from_static("application/problem+json"), body)
 }
