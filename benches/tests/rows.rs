@@ -4,7 +4,7 @@
 
 use tenant_benches::rows::{self, Shared};
 
-const STABLE: [&str; 19] = [
+const STABLE: [&str; 20] = [
     "noop",
     "layer/identity",
     "layer/limits",
@@ -16,6 +16,7 @@ const STABLE: [&str; 19] = [
     "stack/cold/rs256",
     "stack/cold/es256",
     "stack/cold/eddsa",
+    "auth/bad-token/after-budget",
     "raw/sig/hs256",
     "raw/sig/rs256",
     "raw/sig/es256",

@@ -1,5 +1,6 @@
 //! The rows by their stable names, in the order of the table.
 
+mod auth_edge;
 mod expert;
 mod layer;
 mod noop;
@@ -155,6 +156,11 @@ pub const ALL: &[Definition] = &[
     Definition::new("stack/cold/rs256", "the same: RSA 2048", stack::cold_rs256).over("noop"),
     Definition::new("stack/cold/es256", "the same: ECDSA P-256", stack::cold_es256).over("noop"),
     Definition::new("stack/cold/eddsa", "the same: Ed25519", stack::cold_eddsa).over("noop"),
+    Definition::new(
+        "auth/bad-token/after-budget",
+        "render and identity: bad Ed25519 tokens from one address whose budget for failures is spent",
+        auth_edge::after_budget,
+    ),
     Definition::new(
         "raw/sig/hs256",
         "the token's signature, key parsed once: HMAC-SHA-256",

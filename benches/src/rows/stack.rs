@@ -100,7 +100,7 @@ pub(super) fn audit(shared: &Arc<Shared>) -> Result<(AuditLayer, impl FnMut(usiz
     Recorder::of(shared)
 }
 
-fn tenants() -> Result<CachedRegistry> {
+pub(super) fn tenants() -> Result<CachedRegistry> {
     let registry = MemoryRegistry::new();
     registry.insert(TenantRecord::new(TenantId::parse(TENANT)?).plan("pro"));
     // A registry that is asked again in between would be measured too, now and then.
@@ -111,7 +111,7 @@ fn tenants() -> Result<CachedRegistry> {
         .build()?)
 }
 
-fn verifying_key(tokens: &Tokens, algorithm: Algorithm) -> Result<VerifyingKey> {
+pub(super) fn verifying_key(tokens: &Tokens, algorithm: Algorithm) -> Result<VerifyingKey> {
     let key = tokens.key(algorithm)?;
     let verifying = match algorithm {
         Algorithm::Hs256 => VerifyingKey::hs256(key.verifying_bytes()),
