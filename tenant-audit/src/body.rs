@@ -57,7 +57,9 @@ impl<B: Body> Body for AuditBody<B> {
         let Some(open) = this.open.as_mut() else {
             return this.inner.poll_frame(cx);
         };
-        let polled = open.run(|| this.inner.as_mut().poll_frame(cx));
+        open.running(true);
+        let polled = this.inner.as_mut().poll_frame(cx);
+        open.running(false);
         let end = match &polled {
             Poll::Pending => None,
             Poll::Ready(None) => Some(End::Complete),

@@ -92,7 +92,9 @@ fn call<S, B>(service: &mut S, request: Request<B>, open: Open) -> State<S, B>
 where
     S: Service<Request<B>>,
 {
-    let inner = open.run(|| service.call(request));
+    open.running(true);
+    let inner = service.call(request);
+    open.running(false);
     State::Calling {
         inner,
         open: Some(open),
@@ -119,10 +121,12 @@ where
         loop {
             let next = match state.as_mut().project() {
                 StateProj::Calling { inner, open } => {
-                    let polled = match open.as_ref() {
-                        Some(open) => open.run(|| inner.poll(cx)),
-                        None => return Poll::Pending,
+                    let Some(running) = open.as_ref() else {
+                        return Poll::Pending;
                     };
+                    running.running(true);
+                    let polled = inner.poll(cx);
+                    running.running(false);
                     let answer = ready!(polled);
                     let Some(open) = open.take() else {
                         return Poll::Pending;

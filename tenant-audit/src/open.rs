@@ -35,15 +35,12 @@ impl Open {
         self.0.as_ref().map(|slot| slot.cell.record())
     }
 
-    /// Runs foreign code: if it panics, the record says so.
-    pub(crate) fn run<R>(&self, f: impl FnOnce() -> R) -> R {
-        let Some(request) = self.request() else {
-            return f();
-        };
-        request.progress.running(true);
-        let result = f();
-        request.progress.running(false);
-        result
+    /// Foreign code runs between `running(true)` and `running(false)`: if it panics, the record says so. No
+    /// closure: a request would be moved into it and out of it again.
+    pub(crate) fn running(&self, on: bool) {
+        if let Some(request) = self.request() {
+            request.progress.running(on);
+        }
     }
 
     /// Takes in the head of the answer.

@@ -81,10 +81,10 @@ where
             *this.done = true;
             return Poll::Ready(Some(cut(reason, *this.protocol)));
         }
-        let polled = match this.watch {
-            Some(watch) if *this.scoped => watch.enter(|| this.inner.poll_frame(cx)),
-            _ => this.inner.poll_frame(cx),
-        };
+        let scoped = this.watch.as_mut().filter(|_| *this.scoped);
+        let entered = scoped.map(Watch::enter);
+        let polled = this.inner.poll_frame(cx);
+        drop(entered);
         match polled {
             Poll::Ready(frame) => {
                 *this.whole = false;

@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use crate::{
     Authenticate, EndReason, Identity, Lookup, Rejection, RequestHead, TenantId, Trail, UnixTime,
     resolver,
-    scope::{self, Current},
+    scope::{Current, Entered},
 };
 
 /// The proof: whoever holds one serves a request, a job or a message whose credential was verified
@@ -194,9 +194,10 @@ impl Watch {
         self.current.as_ref().map(|current| &current.context)
     }
 
-    /// Runs `f` in the context's scope.
-    pub(crate) fn enter<R>(&mut self, f: impl FnOnce() -> R) -> R {
-        scope::enter(&mut self.current, f)
+    /// The context's scope, until what this returns is dropped. No closure: a request would be moved into it
+    /// and out of it again.
+    pub(crate) fn enter(&mut self) -> Entered<'_> {
+        Entered::new(&mut self.current)
     }
 
     /// Two atomic loads.

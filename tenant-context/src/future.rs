@@ -108,10 +108,9 @@ fn call<S, B>(
 where
     S: Service<Request<GuardedBody<B>>>,
 {
-    let inner = match &mut watch {
-        None => service.call(request),
-        Some(watch) => watch.enter(|| service.call(request)),
-    };
+    let entered = watch.as_mut().map(Watch::enter);
+    let inner = service.call(request);
+    drop(entered);
     Calling { inner, watch, cut }
 }
 
@@ -129,10 +128,9 @@ where
         {
             return Poll::Ready(Ok(end(reason, protocol)));
         }
-        let polled = match this.watch {
-            Some(watch) => watch.enter(|| this.inner.poll(cx)),
-            None => this.inner.poll(cx),
-        };
+        let entered = this.watch.as_mut().map(Watch::enter);
+        let polled = this.inner.poll(cx);
+        drop(entered);
         match polled {
             Poll::Ready(answer) => {
                 let watch = this.watch.take();

@@ -49,10 +49,10 @@ impl From<NoContext> for Rejection {
 
 /// Puts the scope's content in place for the duration of a call, and back after it: also when the
 /// call panics, and also when scopes nest. Nothing is cloned.
-struct Entered<'a>(&'a mut Option<Current>);
+pub(crate) struct Entered<'a>(&'a mut Option<Current>);
 
 impl<'a> Entered<'a> {
-    fn new(slot: &'a mut Option<Current>) -> Self {
+    pub(crate) fn new(slot: &'a mut Option<Current>) -> Self {
         swap(slot);
         Self(slot)
     }
@@ -69,7 +69,7 @@ fn swap(slot: &mut Option<Current>) {
     let _gone = CURRENT.try_with(|current| std::mem::swap(&mut *current.borrow_mut(), slot));
 }
 
-pub(crate) fn enter<R>(slot: &mut Option<Current>, f: impl FnOnce() -> R) -> R {
+fn enter<R>(slot: &mut Option<Current>, f: impl FnOnce() -> R) -> R {
     let _entered = Entered::new(slot);
     f()
 }
