@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::{pin_project, pinned_drop};
 
-use crate::{plan::Recording, stored::Head};
+use crate::{recording::Recording, stored::Head};
 
 /// The handler's body, each frame passed on as it comes, or a stored one.
 #[pin_project]

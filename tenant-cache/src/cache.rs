@@ -202,7 +202,8 @@ impl TenantCache {
     /// [`surrogate_key`](crate::ResponseCacheLayerBuilder::surrogate_key)), and those that are being made now: no read that begins after this
     /// returns finds any. One step, however many there are.
     ///
-    /// Tags are kept as hashes in 256 cells: an entry with another tag of the same cell may be forgotten too.
+    /// The latest 112 tags of a tenant are remembered; beyond that the older half is forgotten, and all that carries any tag and is
+    /// older goes with it.
     ///
     /// # Errors
     ///
@@ -297,9 +298,9 @@ impl TenantCache {
         self.0.hasher.hash_one((0_u8, tag))
     }
 
-    /// What invalidates the responses to one target of one layer.
-    pub(crate) fn target_tag(&self, layer: u64, target: &[u8]) -> Tag {
-        self.0.hasher.hash_one((1_u8, layer, target))
+    /// What invalidates the responses to one resource.
+    pub(crate) fn response_tag(&self, resource: &[u8]) -> Tag {
+        self.0.hasher.hash_one((1_u8, resource))
     }
 
     pub(crate) fn seat<'c>(&self, tenant: &'c TenantContext) -> Option<Found<'c>> {

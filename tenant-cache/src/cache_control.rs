@@ -9,6 +9,9 @@ pub(crate) struct Malformed;
 /// Seconds beyond this are taken for it (RFC 9111 §1.2.2).
 const MAX_SECONDS: u64 = 1 << 31;
 
+/// What `max-stale` without an argument stands for.
+const ANY: &[u8] = b"2147483648";
+
 /// The directives of a request that this cache acts on (RFC 9111 §5.2.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RequestDirectives {
@@ -17,6 +20,8 @@ pub(crate) struct RequestDirectives {
     pub(crate) only_if_cached: bool,
     pub(crate) max_age: Option<u64>,
     pub(crate) min_fresh: Option<u64>,
+    /// Without an argument any staleness will do.
+    pub(crate) max_stale: Option<u64>,
 }
 
 /// The directives of a response that this cache acts on (RFC 9111 §5.2.2).
@@ -33,8 +38,11 @@ pub(crate) struct ResponseDirectives {
     pub(crate) private: bool,
     pub(crate) public: bool,
     pub(crate) must_revalidate: bool,
+    pub(crate) proxy_revalidate: bool,
     pub(crate) max_age: Option<u64>,
     pub(crate) s_maxage: Option<u64>,
+    /// RFC 5861 §4.
+    pub(crate) stale_if_error: Option<u64>,
 }
 
 impl RequestDirectives {
@@ -51,6 +59,8 @@ impl RequestDirectives {
                 once(&mut found.max_age, value)?;
             } else if is(name, "min-fresh") {
                 once(&mut found.min_fresh, value)?;
+            } else if is(name, "max-stale") {
+                once(&mut found.max_stale, Some(value.unwrap_or(ANY)))?;
             }
             Ok(())
         })?;
@@ -74,8 +84,12 @@ impl ResponseDirectives {
                 found.must_revalidate = true;
             } else if is(name, "max-age") {
                 once(&mut found.max_age, value)?;
+            } else if is(name, "proxy-revalidate") {
+                found.proxy_revalidate = true;
             } else if is(name, "s-maxage") {
                 once(&mut found.s_maxage, value)?;
+            } else if is(name, "stale-if-error") {
+                once(&mut found.stale_if_error, value)?;
             }
             Ok(())
         })?;

@@ -65,7 +65,10 @@ where
             StateProj::Calling { inner, plan } => {
                 let answer = ready!(inner.poll(cx));
                 let plan = plan.take().unwrap_or(Plan::Nothing);
-                Poll::Ready(answer.map(|response| plan.finish(response)))
+                Poll::Ready(match answer {
+                    Ok(response) => Ok(plan.finish(response)),
+                    Err(error) => plan.stand_in().ok_or(error),
+                })
             }
         }
     }

@@ -1,8 +1,8 @@
 //! The response cache layer and its configuration.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
-use http::Method;
+use http::{HeaderName, Method};
 use tenant_context::{ConfigError, StackPart, stack::place};
 use tower_layer::Layer;
 
@@ -12,7 +12,8 @@ use crate::{
     key::KeyWriter,
     marks::Tag,
     plan::{Forward, Plan},
-    target::Target,
+    policy::Heuristic,
+    target::{Target, is_plain},
 };
 
 /// Keeps responses to GET requests, per tenant and within a tenant per authority, as RFC 9111 allows.
@@ -80,6 +81,10 @@ pub(crate) struct Shared {
     pub(crate) max_variants: usize,
     /// Whether every response says what the cache did, not only those it answers or stores.
     pub(crate) explains: bool,
+    /// Whether a write forgets all of its tenant's responses.
+    pub(crate) forgets_all: bool,
+    pub(crate) heuristic: Option<Heuristic>,
+    pub(crate) surrogate_key: Option<HeaderName>,
     routes: Option<matchit::Router<()>>,
     /// Tells this layer's entries from those of other layers on the same cache.
     number: u64,
@@ -93,6 +98,9 @@ pub struct ResponseCacheLayerBuilder {
     max_body: usize,
     max_variants: usize,
     explain: bool,
+    forget_all: bool,
+    heuristic: Option<Heuristic>,
+    surrogate_key: Option<HeaderName>,
     shared: Vec<(Method, String)>,
 }
 
@@ -115,6 +123,9 @@ pub fn layer(cache: TenantCache) -> ResponseCacheLayerBuilder {
         max_body: 1 << 20,
         max_variants: 8,
         explain: false,
+        forget_all: false,
+        heuristic: None,
+        surrogate_key: None,
         shared: Vec::new(),
     }
 }
@@ -138,6 +149,27 @@ impl ResponseCacheLayerBuilder {
     /// uncached response a header.
     pub fn explain(mut self, explain: bool) -> Self {
         self.explain = explain;
+        self
+    }
+
+    /// Whether a request that may have written forgets all of its tenant's responses, not only those of its own URI and
+    /// those that its answer names. Default false.
+    pub fn forget_all_on_write(mut self, all: bool) -> Self {
+        self.forget_all = all;
+        self
+    }
+
+    /// Guesses a freshness where a response states none and says when it was last modified: so many percent of the time
+    /// since then, at most `most` (RFC 9111 §4.2.2, which suggests 10). Default: it is never guessed.
+    pub fn heuristic(mut self, percent: u32, most: Duration) -> Self {
+        self.heuristic = Some(Heuristic { percent, most });
+        self
+    }
+
+    /// The response's field that names its tags, separated by spaces, for [`TenantCache::invalidate_tag`]: `surrogate-key`
+    /// is usual. It is taken off the response. A response with more than 16 tags is not stored. Default: none.
+    pub fn surrogate_key(mut self, name: HeaderName) -> Self {
+        self.surrogate_key = Some(name);
         self
     }
 
@@ -183,6 +215,9 @@ impl ResponseCacheLayerBuilder {
         Ok(ResponseCacheLayer {
             shared: Arc::new(Shared {
                 explains: self.explain,
+                forgets_all: self.forget_all,
+                heuristic: self.heuristic,
+                surrogate_key: self.surrogate_key,
                 number: self.cache.next_layer(),
                 cache: self.cache,
                 max_body: self.max_body,
@@ -207,16 +242,21 @@ impl Shared {
     pub(crate) fn is_shared(&self, path: &str) -> bool {
         self.routes
             .as_ref()
-            .is_some_and(|routes| routes.at(path).is_ok())
+            .is_some_and(|routes| is_plain(path) && routes.at(path).is_ok())
     }
 
     /// What invalidates all of a tenant's responses.
     pub(crate) fn all_responses(&self) -> Tag {
-        self.cache.target_tag(0, b"")
+        self.cache.response_tag(b"")
+    }
+
+    /// What invalidates the responses to one resource, for all authorities and all layers.
+    pub(crate) fn resource_tag(&self, resource: &[u8]) -> Tag {
+        self.cache.response_tag(resource)
     }
 
     /// The key of a response: `authority` is `None` on a shared route.
-    pub(crate) fn key(&self, authority: Option<u64>, target: &Target) -> KeyWriter {
+    pub(crate) fn key(&self, authority: Option<u64>, target: Target<'_>) -> KeyWriter {
         let mut key = KeyWriter::begin(RESPONSES, 0);
         key.bytes(&self.number.to_be_bytes());
         match authority {

@@ -83,6 +83,7 @@ mod partition;
 mod plan;
 mod policy;
 mod pool;
+mod recording;
 mod room;
 mod scope;
 mod serialized;

@@ -1,23 +1,31 @@
 //! Invalidation by tag: what was begun before its tag was marked is dead.
-//!
-//! Tags fall into a fixed number of cells by their hash, and a cell keeps the number of its latest mark. Two tags in
-//! one cell cost an entry that could have stayed; none ever stays that should have gone.
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering},
 };
+
+use parking_lot::Mutex;
 
 /// The keyed hash of a tag's bytes.
 pub(crate) type Tag = u64;
 
-/// Two KiB, made when a partition's first tag is marked.
-const CELLS: usize = 256;
+/// The most tags whose latest mark is remembered, in some two KiB. Beyond it the older half is forgotten, and with it whatever
+/// carries a tag and was begun before: none ever stays that should have gone.
+const MOST: usize = 112;
 
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
+    /// How many marks there were. Raised while `recent` is locked, after the mark is in it.
     count: AtomicU64,
-    cells: OnceLock<Box<[AtomicU64]>>,
+    recent: Mutex<Recent>,
+}
+
+#[derive(Debug, Default)]
+struct Recent {
+    marks: HashMap<Tag, u64>,
+    /// What carries a tag and was begun before this is dead.
+    floor: u64,
 }
 
 impl Marks {
@@ -28,66 +36,105 @@ impl Marks {
 
     /// Kills what carries the tag and began before. When this returns, every later read sees it.
     pub(crate) fn mark(&self, tag: Tag) {
-        let cells = self
-            .cells
-            .get_or_init(|| (0..CELLS).map(|_| AtomicU64::new(0)).collect());
-        let number = self.count.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
-        if let Some(cell) = cells.get(place(tag)) {
-            cell.fetch_max(number, Ordering::AcqRel);
+        let mut recent = self.recent.lock();
+        let number = self.count.load(Ordering::Relaxed).saturating_add(1);
+        recent.marks.insert(tag, number);
+        if recent.marks.len() > MOST {
+            recent.forget_half();
         }
+        self.count.store(number, Ordering::Release);
     }
 
-    /// Whether one of the tags was marked since `begun`. Without tags it costs nothing.
+    /// Whether one of the tags was marked since `begun`. Without tags, and without a mark since then, it takes no lock.
     pub(crate) fn hit(&self, begun: u64, tags: &[Tag]) -> bool {
-        if tags.is_empty() {
+        if tags.is_empty() || self.count() <= begun {
             return false;
         }
-        let Some(cells) = self.cells.get() else {
-            return false;
-        };
-        tags.iter().any(|tag| {
-            cells
-                .get(place(*tag))
-                .is_some_and(|cell| cell.load(Ordering::Acquire) > begun)
-        })
+        let recent = self.recent.lock();
+        begun < recent.floor
+            || tags.iter().any(|tag| {
+                let mark = recent.marks.get(tag);
+                mark.is_some_and(|number| *number > begun)
+            })
+    }
+
+    /// Nothing is left that a mark could kill.
+    pub(crate) fn clear(&self) {
+        let mut recent = self.recent.lock();
+        recent.marks = HashMap::new();
+        recent.floor = self.count.load(Ordering::Relaxed);
     }
 }
 
-fn place(tag: Tag) -> usize {
-    usize::try_from(tag >> 32).unwrap_or(0) % CELLS
+impl Recent {
+    fn forget_half(&mut self) {
+        let mut numbers: Vec<u64> = self.marks.values().copied().collect();
+        numbers.sort_unstable();
+        let floor = numbers.get(numbers.len() / 2).copied().unwrap_or(0);
+        self.marks.retain(|_, number| *number > floor);
+        self.floor = floor;
+    }
 }
 
 #[cfg(test)]
 #[cfg(not(loom))]
 mod tests {
     use super::*;
-
-    const fn tag(cell: u64) -> Tag {
-        cell << 32
-    }
+    use proptest::prelude::*;
 
     #[test]
     fn a_mark_kills_what_began_before_it_and_nothing_that_begins_after() {
         let marks = Marks::default();
         let before = marks.count();
-        assert!(!marks.hit(before, &[tag(1)]));
-        marks.mark(tag(1));
-        assert!(marks.hit(before, &[tag(1)]));
-        assert!(marks.hit(before, &[tag(9), tag(1)]));
-        assert!(!marks.hit(before, &[tag(2)]));
+        assert!(!marks.hit(before, &[1]));
+        marks.mark(1);
+        assert!(marks.hit(before, &[1]));
+        assert!(marks.hit(before, &[9, 1]));
+        assert!(!marks.hit(before, &[2]));
         assert!(!marks.hit(before, &[]));
         let after = marks.count();
-        assert!(!marks.hit(after, &[tag(1)]));
-        marks.mark(tag(2));
-        assert!(!marks.hit(after, &[tag(1)]));
-        assert!(marks.hit(after, &[tag(2)]));
+        assert!(!marks.hit(after, &[1]));
+        marks.mark(2);
+        assert!(!marks.hit(after, &[1]));
+        assert!(marks.hit(after, &[2]));
     }
 
     #[test]
-    fn tags_that_share_a_cell_err_on_the_safe_side() {
+    fn i6_marks_are_bounded_and_forgetting_some_revives_nothing() {
         let marks = Marks::default();
-        let other = tag(3).wrapping_add(tag(256));
-        marks.mark(other);
-        assert!(marks.hit(0, &[tag(3)]));
+        let begun = marks.count();
+        for tag in 0..10_000 {
+            marks.mark(tag);
+            assert!(marks.hit(begun, &[tag / 2]), "{tag}");
+        }
+        assert!(marks.recent.lock().marks.len() <= MOST);
+        let now = marks.count();
+        assert!(!marks.hit(now, &[9_999]));
+        marks.clear();
+        assert!(marks.hit(begun, &[1]));
+    }
+
+    proptest! {
+        /// Against a model that forgets nothing: what it says is dead is dead.
+        #[test]
+        fn what_was_marked_since_is_dead(steps in prop::collection::vec((any::<bool>(), 0..300_u64), 0..600)) {
+            let marks = Marks::default();
+            let mut model: HashMap<u64, u64> = HashMap::new();
+            let mut begun: Vec<(u64, u64)> = Vec::new();
+            for (marked, tag) in steps {
+                if marked {
+                    marks.mark(tag);
+                    model.insert(tag, marks.count());
+                } else {
+                    begun.push((marks.count(), tag));
+                    prop_assert!(!marks.hit(marks.count(), &[tag]));
+                }
+            }
+            for (begun, tag) in begun {
+                if model.get(&tag).is_some_and(|number| *number > begun) {
+                    prop_assert!(marks.hit(begun, &[tag]));
+                }
+            }
+        }
     }
 }

@@ -197,6 +197,7 @@ impl Partition {
             let old = std::mem::take(&mut *room);
             self.report(&room);
             self.responses.store(false, Ordering::Release);
+            self.marks.clear();
             old
         };
         let flights = std::mem::take(&mut *self.flights.lock());

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use tenant_context::{Protocol, PublicRoute, Rejection, TenantContext, Trail};
 use tower_service::Service;
@@ -16,10 +16,11 @@ use crate::{
     body::Stored,
     future::ResponseFuture,
     layer::Shared,
-    plan::{Forward, Invalidation, Plan, Recording},
+    plan::{Forward, Invalidation, Plan},
     policy::{self, Use},
+    recording::Recording,
     status,
-    stored::{Choice, StoredResponse, Variants},
+    stored::{Choice, Variants},
     target::Target,
 };
 
@@ -58,9 +59,16 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let answer = match decide(&self.shared, &request) {
-            Decision::Pass(plan) => return ResponseFuture::calling(self.inner.call(request), plan),
+            Decision::Pass(plan) => {
+                if let Plan::Record(recording) = &plan
+                    && let Some(stored) = recording.to_validate()
+                {
+                    policy::validators(&stored.head.headers, request.headers_mut());
+                }
+                return ResponseFuture::calling(self.inner.call(request), plan);
+            }
             Decision::Answer(response) => response,
             Decision::Refuse(rejection) => rejection
                 .to_response(Protocol::of(request.headers()))
@@ -85,14 +93,39 @@ fn decide<B: Body>(shared: &Arc<Shared>, request: &Request<B>) -> Decision {
     match *request.method() {
         Method::GET | Method::HEAD if !content => read(shared, tenant, request),
         ref method if method.is_safe() && !content => Decision::Pass(Plan::Nothing),
-        _ => Decision::Pass(match shared.cache.seat(tenant) {
-            Some(seat) => Plan::Invalidate(Invalidation::new(
-                Arc::clone(&seat.partition),
-                shared.all_responses(),
-            )),
-            None => Plan::Nothing,
-        }),
+        _ => Decision::Pass(write(shared, tenant, request, content)),
     }
+}
+
+fn write<B>(
+    shared: &Arc<Shared>,
+    tenant: &TenantContext,
+    request: &Request<B>,
+    content: bool,
+) -> Plan {
+    let Some(seat) = shared.cache.seat(tenant) else {
+        return Plan::Nothing;
+    };
+    let mut host = HeaderMap::new();
+    for line in request.headers().get_all(header::HOST) {
+        host.append(header::HOST, line.clone());
+    }
+    let uri = request.uri().clone();
+    // What cannot be named was never stored under its name.
+    let target = Target::of(&uri, &host).map_or_else(
+        || shared.all_responses(),
+        |target| shared.resource_tag(&target.resource()),
+    );
+    Plan::Invalidate(Box::new(Invalidation {
+        shared: Arc::clone(shared),
+        partition: Arc::clone(&seat.partition),
+        target,
+        uri,
+        host,
+        method: request.method().clone(),
+        content,
+        settled: false,
+    }))
 }
 
 fn read<B: Body>(shared: &Arc<Shared>, tenant: &TenantContext, request: &Request<B>) -> Decision {
@@ -100,99 +133,95 @@ fn read<B: Body>(shared: &Arc<Shared>, tenant: &TenantContext, request: &Request
         Trail::of(request.extensions()).with(|facts| facts.cache = Some("pass"));
         Decision::Pass(shared.mark(Forward::Bypass))
     };
-    let usage = policy::request(request.headers());
-    if usage == Use::Bypass {
+    let headers = request.headers();
+    let Use::LookUp(asked) = policy::request(headers) else {
         return pass();
-    }
+    };
     let Some(seat) = shared.cache.seat(tenant) else {
         return pass();
     };
     let partition = &seat.partition;
-    if !partition.remembers() && !partition.has_responses() && usage == Use::ANY && !shared.explains
-    {
+    let remembers = partition.remembers() || shared.explains;
+    if !remembers && !partition.has_responses() && !asked.only_if_cached {
         return Decision::Pass(Plan::Watch(Arc::clone(partition)));
     }
-    let Some(target) = Target::of(request.uri(), request.headers()) else {
+    let Some(target) = Target::of(request.uri(), headers) else {
         return pass();
     };
-    let trail = Trail::of(request.extensions());
     // Before the look-up and the handler: whatever is purged from here on takes the answer with it.
     let epoch = partition.epoch();
     let now = shared.cache.now();
-    let authority =
-        (!shared.is_shared(request.uri().path())).then(|| shared.cache.authority(&seat, tenant));
-    let mut forward = Forward::Miss;
-    let only_if_cached = match usage {
-        Use::LookUp(limits) => {
-            if partition.has_responses() {
-                let key = shared.key(authority, &target);
-                let hash = shared.cache.hash(key.as_bytes());
-                let found = partition.find(hash, key.as_bytes(), now);
-                let variants = found.as_ref().and_then(|entry| entry.value::<Variants>());
-                match variants.map_or(Choice::None, |known| {
-                    known.choose(request.headers(), limits, now)
-                }) {
-                    Choice::Fresh(stored, age) => {
-                        if let Err(rejection) = tenant.check() {
-                            return Decision::Refuse(rejection);
-                        }
-                        partition.count(true);
-                        stored.head.deed().repeat(&trail);
-                        return Decision::Answer(answer(stored, age.as_secs(), request.method()));
-                    }
-                    Choice::Stale => forward = Forward::Stale,
-                    Choice::None => {}
+    let is_shared = shared.is_shared(request.uri().path());
+    let authority = (!is_shared).then(|| shared.cache.authority(&seat, tenant));
+    let key = shared.key(authority, target);
+    let hash = shared.cache.hash(key.as_bytes());
+    let is_head = request.method() == Method::HEAD;
+    let (mut forward, mut stored) = (Forward::Miss, None);
+    if partition.has_responses()
+        && let Some(entry) = partition.find(hash, key.as_bytes(), now)
+        && let Some(variants) = entry.value::<Variants>()
+    {
+        match variants.choose(headers, asked, now) {
+            Choice::Serve(found, age) => {
+                if let Err(rejection) = tenant.check() {
+                    return Decision::Refuse(rejection);
                 }
+                partition.count(true);
+                found.head.deed().repeat(request.extensions().get());
+                let same =
+                    asked.conditional && policy::is_not_modified(headers, &found.head.headers);
+                let answer = found.answer(age.as_secs(), same);
+                return Decision::Answer(if is_head {
+                    answer.map(|_| Stored::default())
+                } else {
+                    answer
+                });
             }
-            limits.only_if_cached
+            Choice::Validate(found) => {
+                let by_request = asked.no_cache || asked.max_age.is_some() || asked.min_fresh > 0;
+                forward = if by_request {
+                    Forward::Request
+                } else {
+                    Forward::Stale
+                };
+                stored = Some((Arc::clone(found), tenant.clone()));
+            }
+            Choice::None => forward = Forward::Vary,
         }
-        Use::Fetch { only_if_cached } => {
-            forward = Forward::Request;
-            only_if_cached
-        }
-        Use::Bypass => return pass(),
-    };
+    } else if asked.no_cache {
+        forward = Forward::Request;
+    }
     partition.count(false);
+    let trail = Trail::of(request.extensions());
     trail.with(|facts| facts.cache = Some("miss"));
-    if only_if_cached {
+    if asked.only_if_cached {
         // RFC 9111 §5.2.1.7.
         let mut response = Response::new(Stored::default());
-        *response.status_mut() = http::StatusCode::GATEWAY_TIMEOUT;
+        *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+        response
+            .headers_mut()
+            .insert(status::NAME, status::NOT_STORED);
         return Decision::Answer(response);
     }
-    if request.method() == Method::HEAD {
-        return Decision::Pass(shared.mark(forward));
-    }
-    if !partition.remembers() && !shared.explains {
+    if !remembers && stored.is_none() {
         return Decision::Pass(Plan::Watch(Arc::clone(partition)));
     }
     Decision::Pass(Plan::Record(Box::new(Recording {
         shared: Arc::clone(shared),
         partition: Arc::clone(partition),
         epoch,
-        authority,
-        target,
-        asked: request.headers().clone(),
+        hash,
+        key,
+        target: shared.resource_tag(&target.resource()),
+        is_shared,
+        is_head,
+        asked: headers.clone(),
         trail,
         requested: now,
         forward,
+        stored,
+        tags: Vec::new(),
     })))
-}
-
-/// A stored response as it goes out (RFC 9111 §4, §5.1); to a HEAD without its content.
-fn answer(stored: &StoredResponse, age: u64, method: &Method) -> Response<Stored> {
-    let body = if method == Method::HEAD {
-        Stored::default()
-    } else {
-        Stored::new(stored.body.clone())
-    };
-    let mut response = Response::new(body);
-    *response.status_mut() = stored.head.status;
-    let headers: &mut HeaderMap = response.headers_mut();
-    headers.clone_from(&stored.head.headers);
-    headers.insert(http::header::AGE, age.into());
-    headers.append(status::NAME, status::HIT);
-    response
 }
 
 impl<S: fmt::Debug> fmt::Debug for ResponseCache<S> {

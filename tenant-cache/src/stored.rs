@@ -7,10 +7,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use tenant_context::{Monotonic, Trail, UnixTime};
 
-use crate::policy::{Limits, Storable};
+use crate::{
+    body::Stored,
+    policy::{Asked, Freshness, Reuse, Storable, keeps_validator},
+    status,
+};
 
 /// The responses of one URI, newest first, one for each combination of the fields they vary by.
 #[derive(Clone, Default)]
@@ -22,6 +26,35 @@ pub(crate) struct StoredResponse {
     pub(crate) body: Bytes,
 }
 
+impl StoredResponse {
+    /// How it goes out (RFC 9111 §4, §5.1): in whole, or as a 304 to a client that has it.
+    pub(crate) fn answer(&self, age: u64, not_modified: bool) -> Response<Stored> {
+        let body = if not_modified {
+            Stored::default()
+        } else {
+            Stored::new(self.body.clone())
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = self.head.status;
+        let headers = response.headers_mut();
+        headers.clone_from(&self.head.headers);
+        headers.insert(header::AGE, age.into());
+        if not_modified {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            // RFC 9110 §15.4.5: what describes the content goes with the content.
+            for name in [
+                header::CONTENT_LENGTH,
+                header::CONTENT_TYPE,
+                header::CONTENT_ENCODING,
+                header::CONTENT_LANGUAGE,
+            ] {
+                response.headers_mut().remove(name);
+            }
+        }
+        response
+    }
+}
+
 /// All of a stored response but its body.
 pub(crate) struct Head {
     pub(crate) status: StatusCode,
@@ -29,7 +62,8 @@ pub(crate) struct Head {
     vary: Vec<(HeaderName, Vec<HeaderValue>)>,
     received: Monotonic,
     initial_age: Duration,
-    lifetime: Duration,
+    pub(crate) freshness: Freshness,
+    authorized_only: bool,
     deed: Deed,
 }
 
@@ -56,7 +90,8 @@ impl Deed {
     }
 
     /// Writes it, and that the cache answered.
-    pub(crate) fn repeat(&self, trail: &Trail) {
+    pub(crate) fn repeat(&self, trail: Option<&Trail>) {
+        let Some(trail) = trail else { return };
         trail.with(|facts| {
             facts.cache = Some("hit");
             if self.action.is_some() {
@@ -98,50 +133,81 @@ impl Head {
                 Some((name, values?))
             })
             .collect::<Option<Vec<_>>>()?;
-        let mut kept = HeaderMap::with_capacity(headers.len().saturating_add(1));
-        for (name, value) in headers {
-            if !of_the_connection(name, headers) {
-                kept.append(name.clone(), own(value)?);
-            }
-        }
-        // RFC 9110 §6.6.1: a stored response is dated.
-        if !kept.contains_key(header::DATE) {
-            let since = Duration::from_nanos(received.1.as_nanos());
-            let text = httpdate::fmt_http_date(UNIX_EPOCH.checked_add(since)?);
-            kept.insert(header::DATE, HeaderValue::try_from(text).ok()?);
-        }
+        let kept = kept_fields(headers, received.1)?;
         Some(Self {
             status,
             headers: kept,
             vary,
             received: received.0,
             initial_age: storable.age,
-            lifetime: storable.lifetime,
+            freshness: storable.freshness,
+            authorized_only: storable.authorized_only,
             deed,
         })
     }
 
+    /// The same response after a 304 (RFC 9111 §4.3.4), with the fields that it left.
+    pub(crate) fn refreshed(
+        &self,
+        headers: HeaderMap,
+        storable: &Storable,
+        received: Monotonic,
+    ) -> Self {
+        Self {
+            status: self.status,
+            headers,
+            vary: self.vary.clone(),
+            received,
+            initial_age: storable.age,
+            freshness: storable.freshness,
+            authorized_only: self.authorized_only && storable.authorized_only,
+            deed: self.deed.clone(),
+        }
+    }
+
+    /// The fields as they came, without those that each answer writes anew.
+    pub(crate) fn fields(&self) -> HeaderMap {
+        let mut fields = self.headers.clone();
+        fields.remove(header::AGE);
+        fields.remove(status::NAME);
+        let kept = self.headers.get_all(status::NAME);
+        let earlier = kept.iter().count().saturating_sub(1);
+        for value in kept.iter().take(earlier) {
+            fields.append(status::NAME, value.clone());
+        }
+        fields
+    }
+
     /// RFC 9111 §4.2.3.
-    fn age(&self, now: Monotonic) -> Duration {
+    pub(crate) fn age(&self, now: Monotonic) -> Duration {
         self.initial_age
             .saturating_add(now.saturating_since(self.received))
     }
 
-    fn expires_at(&self) -> Monotonic {
-        self.received
-            .saturating_add(self.lifetime.saturating_sub(self.initial_age))
+    /// Until when it can be of any use: fresh, in place of an error, or to be validated.
+    fn useful_until(&self) -> Monotonic {
+        let kept = if keeps_validator(&self.headers) {
+            KEPT_TO_VALIDATE
+        } else {
+            KEPT_FOR_THE_PATIENT
+        };
+        let fresh = self.freshness.lifetime.saturating_sub(self.initial_age);
+        let grace = self.freshness.grace().max(kept);
+        self.received.saturating_add(fresh.saturating_add(grace))
     }
 
-    /// RFC 9111 §4.1: every field byte for byte, line for line.
+    /// RFC 9111 §4.1: every field byte for byte, line for line; §3.5.
     fn answers(&self, asked: &HeaderMap) -> bool {
-        self.vary
-            .iter()
-            .all(|(name, values)| asked.get_all(name).iter().eq(values.iter()))
+        (!self.authorized_only || asked.contains_key(header::AUTHORIZATION))
+            && self
+                .vary
+                .iter()
+                .all(|(name, values)| asked.get_all(name).iter().eq(values.iter()))
     }
 
     /// Whether both would be chosen for the same requests.
     fn replaces(&self, other: &Self) -> bool {
-        self.vary == other.vary
+        self.vary == other.vary && (self.authorized_only || !other.authorized_only)
     }
 
     pub(crate) fn deed(&self) -> &Deed {
@@ -165,6 +231,25 @@ impl Head {
             })
             .fold(self.deed.weight(), usize::saturating_add)
     }
+}
+
+/// What is kept of a response's fields. The places of those that each answer writes anew are taken, so that a copy does not grow.
+pub(crate) fn kept_fields(headers: &HeaderMap, now: UnixTime) -> Option<HeaderMap> {
+    let mut kept = HeaderMap::with_capacity(headers.len().saturating_add(3));
+    for (name, value) in headers {
+        if !of_the_connection(name, headers) {
+            kept.append(name.clone(), own(value)?);
+        }
+    }
+    kept.insert(header::AGE, HeaderValue::from_static("0"));
+    kept.append(status::NAME, status::HIT);
+    // RFC 9110 §6.6.1: a stored response is dated.
+    if !kept.contains_key(header::DATE) {
+        let since = Duration::from_nanos(now.as_nanos());
+        let text = httpdate::fmt_http_date(UNIX_EPOCH.checked_add(since)?);
+        kept.insert(header::DATE, HeaderValue::try_from(text).ok()?);
+    }
+    Some(kept)
 }
 
 /// A copy with memory of its own: a slice of a connection's buffer would keep all of it. `None` for a
@@ -201,25 +286,31 @@ fn of_the_connection(name: &HeaderName, headers: &HeaderMap) -> bool {
     })
 }
 
+/// How long a response is kept beyond its freshness, to ask the handler whether it still holds.
+const KEPT_TO_VALIDATE: Duration = Duration::from_secs(3600);
+
+/// And how long for requests that say `max-stale`.
+const KEPT_FOR_THE_PATIENT: Duration = Duration::from_secs(60);
+
 /// What was found for a request.
 pub(crate) enum Choice<'a> {
     /// A response that will do, and its age.
-    Fresh(&'a Arc<StoredResponse>, Duration),
-    /// One that is too old for this request.
-    Stale,
+    Serve(&'a Arc<StoredResponse>, Duration),
+    /// One that has to be validated, or replaced.
+    Validate(&'a Arc<StoredResponse>),
     None,
 }
 
 impl Variants {
-    pub(crate) fn choose(&self, asked: &HeaderMap, limits: Limits, now: Monotonic) -> Choice<'_> {
-        let Some(found) = self.0.iter().find(|stored| stored.head.answers(asked)) else {
+    pub(crate) fn choose(&self, headers: &HeaderMap, asked: Asked, now: Monotonic) -> Choice<'_> {
+        // §4.1: of several that fit, the most recent, which stands first.
+        let Some(found) = self.0.iter().find(|stored| stored.head.answers(headers)) else {
             return Choice::None;
         };
         let age = found.head.age(now);
-        if limits.accept(age, found.head.lifetime) {
-            Choice::Fresh(found, age)
-        } else {
-            Choice::Stale
+        match found.head.freshness.reuse(asked, age) {
+            Reuse::Serve => Choice::Serve(found, age),
+            Reuse::Validate => Choice::Validate(found),
         }
     }
 
@@ -229,17 +320,17 @@ impl Variants {
         let kept = self
             .0
             .iter()
-            .filter(|old| now < old.head.expires_at() && !new.head.replaces(&old.head))
+            .filter(|old| now < old.head.useful_until() && !new.head.replaces(&old.head))
             .take(most.saturating_sub(1))
             .cloned()
             .collect::<Vec<_>>();
         Self(std::iter::once(Arc::new(new)).chain(kept).collect())
     }
 
-    pub(crate) fn expires_at(&self) -> Monotonic {
+    pub(crate) fn useful_until(&self) -> Monotonic {
         self.0
             .iter()
-            .map(|stored| stored.head.expires_at())
+            .map(|stored| stored.head.useful_until())
             .max()
             .unwrap_or_default()
     }
@@ -257,120 +348,5 @@ impl Variants {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        lines
-            .iter()
-            .map(|(name, value)| {
-                (
-                    HeaderName::from_static(name),
-                    HeaderValue::from_static(value),
-                )
-            })
-            .collect()
-    }
-
-    fn head(headers: &HeaderMap, vary: &[HeaderName], asked: &HeaderMap) -> Option<Head> {
-        let storable = Storable {
-            lifetime: Duration::from_secs(60),
-            age: Duration::ZERO,
-            vary: vary.to_vec(),
-        };
-        let received = (Monotonic::from_secs(10), UnixTime::from_secs(784_111_777));
-        Head::new(
-            StatusCode::OK,
-            headers,
-            storable,
-            asked,
-            Deed::default(),
-            received,
-        )
-    }
-
-    fn stored(body: &'static str, asked: &HeaderMap) -> StoredResponse {
-        StoredResponse {
-            head: head(&HeaderMap::new(), &[header::ACCEPT], asked).unwrap(),
-            body: Bytes::from_static(body.as_bytes()),
-        }
-    }
-
-    fn chosen(variants: &Variants, asked: &HeaderMap, now: u64) -> Option<Bytes> {
-        match variants.choose(asked, Limits::default(), Monotonic::from_secs(now)) {
-            Choice::Fresh(found, _) => Some(found.body.clone()),
-            Choice::Stale | Choice::None => None,
-        }
-    }
-
-    #[test]
-    fn connection_fields_are_not_stored_and_a_date_is() {
-        let kept = head(
-            &map(&[
-                ("connection", "close, X-Hop"),
-                ("keep-alive", "timeout=5"),
-                ("x-hop", "1"),
-                ("x-request-id", "r1"),
-                ("age", "3"),
-                ("x-kept", "1"),
-            ]),
-            &[],
-            &HeaderMap::new(),
-        )
-        .unwrap()
-        .headers;
-        let names: Vec<_> = kept.keys().map(HeaderName::as_str).collect();
-        assert_eq!(names, ["x-kept", "date"]);
-        assert_eq!(kept[header::DATE], "Sun, 06 Nov 1994 08:49:37 GMT");
-    }
-
-    #[test]
-    fn i8_a_value_marked_as_secret_is_not_stored() {
-        let mut secret = HeaderValue::from_static("canary");
-        secret.set_sensitive(true);
-        let headers = HeaderMap::from_iter([(HeaderName::from_static("x-key"), secret)]);
-        assert!(head(&headers, &[], &HeaderMap::new()).is_none());
-        let vary = [HeaderName::from_static("x-key")];
-        assert!(head(&HeaderMap::new(), &vary, &headers).is_none());
-    }
-
-    #[test]
-    fn vary_compares_byte_for_byte_and_line_for_line() {
-        let one = map(&[("accept", "a"), ("accept", "b")]);
-        let variants = Variants::default().with(stored("one", &one), 8, Monotonic::default());
-        assert!(chosen(&variants, &one, 11).is_some());
-        for other in [
-            map(&[]),
-            map(&[("accept", "a")]),
-            map(&[("accept", "a, b")]),
-            map(&[("accept", "b"), ("accept", "a")]),
-            map(&[("accept", "A"), ("accept", "b")]),
-        ] {
-            assert!(chosen(&variants, &other, 11).is_none(), "{other:?}");
-        }
-        let absent = Variants::default().with(stored("none", &map(&[])), 8, Monotonic::default());
-        assert!(chosen(&absent, &map(&[("x", "y")]), 11).is_some());
-        assert!(chosen(&absent, &map(&[("accept", "")]), 11).is_none());
-    }
-
-    #[test]
-    fn i6_variants_are_bounded_and_the_newest_is_chosen() {
-        let asked = [
-            map(&[("accept", "a")]),
-            map(&[("accept", "b")]),
-            map(&[("accept", "c")]),
-        ];
-        let mut variants = Variants::default();
-        for (asked, body) in asked.iter().zip(["1", "2", "3"]) {
-            variants = variants.with(stored(body, asked), 2, Monotonic::default());
-        }
-        assert!(chosen(&variants, &asked[0], 11).is_none());
-        variants = variants.with(stored("4", &asked[2]), 2, Monotonic::default());
-        assert_eq!(chosen(&variants, &asked[1], 11).unwrap(), "2");
-        assert_eq!(chosen(&variants, &asked[2], 11).unwrap(), "4");
-        assert!(chosen(&variants, &asked[2], 70).is_none(), "stale");
-        assert_eq!(variants.expires_at(), Monotonic::from_secs(70));
-        let fresh = Variants::default().with(stored("5", &asked[0]), 8, Monotonic::default());
-        assert!(fresh.weight() < variants.weight());
-    }
-}
+#[cfg(not(loom))]
+mod tests;

@@ -1,23 +1,23 @@
-//! What a request is for: the part of a response's key that the client writes.
+//! What a request is for: the part of a response's key that the client writes, and what invalidates it.
 
-use http::{HeaderMap, HeaderValue, Uri, header};
+use http::{HeaderMap, HeaderValue, Uri, header, uri::PathAndQuery};
 
 use crate::key::KeyWriter;
 
 /// The URI and the host, as they came. Forms that the standard calls equal are kept apart: that costs
 /// a miss at most, and no normalisation can then join what the handler tells apart.
-#[derive(Clone, Debug)]
-pub(crate) struct Target {
-    uri: Uri,
-    host: Option<HeaderValue>,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target<'a> {
+    uri: &'a Uri,
+    host: Option<&'a HeaderValue>,
 }
 
 /// Longer ones are not cached.
 const MAX_BYTES: usize = 8 << 10;
 
-impl Target {
+impl<'a> Target<'a> {
     /// `None` if the request names several hosts or is absurdly long.
-    pub(crate) fn of(uri: &Uri, headers: &HeaderMap) -> Option<Self> {
+    pub(crate) fn of(uri: &'a Uri, headers: &'a HeaderMap) -> Option<Self> {
         let mut hosts = headers.get_all(header::HOST).iter();
         let host = hosts.next();
         if hosts.next().is_some() {
@@ -31,19 +31,90 @@ impl Target {
         ]
         .into_iter()
         .fold(0, usize::saturating_add);
-        (bytes <= MAX_BYTES).then(|| Self {
-            uri: uri.clone(),
-            host: host.cloned(),
-        })
+        (bytes <= MAX_BYTES).then_some(Self { uri, host })
     }
 
-    pub(crate) fn write(&self, key: &mut KeyWriter) {
+    pub(crate) fn write(self, key: &mut KeyWriter) {
         optional(key, self.uri.scheme_str().map(str::as_bytes));
         optional(key, self.uri.authority().map(|it| it.as_str().as_bytes()));
-        optional(key, self.host.as_ref().map(HeaderValue::as_bytes));
+        optional(key, self.host.map(HeaderValue::as_bytes));
         optional(key, Some(self.uri.path().as_bytes()));
         optional(key, self.uri.query().map(str::as_bytes));
     }
+
+    /// What a write to this target invalidates: here forms are joined that may be one resource, whichever protocol and
+    /// spelling of the host it was asked by.
+    pub(crate) fn resource(self) -> Vec<u8> {
+        resource(self.host(), path_of(self.uri))
+    }
+
+    /// The resource that `reference` names, if it is of the same origin (RFC 9111 §4.4). `Err`: that cannot be told.
+    pub(crate) fn related(self, reference: &HeaderValue) -> Result<Option<Vec<u8>>, Unclear> {
+        let text = reference.to_str().map_err(|_| Unclear)?;
+        // A path relative to another would have to be resolved: not worth a mistake.
+        if text.contains("/.") || text.starts_with('.') {
+            return Err(Unclear);
+        }
+        if text.starts_with('/') && !text.starts_with("//") {
+            return Ok(Some(resource(self.host(), without_fragment(text))));
+        }
+        let Some((_scheme, rest)) = text.split_once("://") else {
+            return Err(Unclear);
+        };
+        let uri: Uri = format!("http://{}", without_fragment(rest))
+            .parse()
+            .map_err(|_| Unclear)?;
+        let host = uri.authority().map(|it| it.as_str().as_bytes());
+        let same = host.is_some_and(|host| plain_host(host) == plain_host(self.host()));
+        Ok(same.then(|| resource(self.host(), path_of(&uri))))
+    }
+
+    fn host(self) -> &'a [u8] {
+        match (self.uri.authority(), self.host) {
+            (Some(authority), _) => authority.as_str().as_bytes(),
+            (None, Some(host)) => host.as_bytes(),
+            (None, None) => b"",
+        }
+    }
+}
+
+/// A reference that cannot be told to be of this origin or of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unclear;
+
+fn without_fragment(text: &str) -> &str {
+    text.split('#').next().unwrap_or(text)
+}
+
+fn path_of(uri: &Uri) -> &str {
+    uri.path_and_query().map_or("/", PathAndQuery::as_str)
+}
+
+/// RFC 9110 §4.2.3: a host is the same in either case, with the scheme's own port and without.
+fn plain_host(host: &[u8]) -> Vec<u8> {
+    let host = host.to_ascii_lowercase();
+    for port in [b":80".as_slice(), b":443"] {
+        if let Some(bare) = host.strip_suffix(port) {
+            return bare.to_vec();
+        }
+    }
+    host
+}
+
+fn resource(host: &[u8], path: &str) -> Vec<u8> {
+    let mut bytes = plain_host(host);
+    bytes.push(0);
+    bytes.extend_from_slice(path.as_bytes());
+    bytes
+}
+
+/// Whether a path is read alike by whatever reads it: no encoded or doubled slash, no dot segment, no parameter, no
+/// backslash. What is not is never shared, for a template may match what the handler takes for another resource.
+pub(crate) fn is_plain(path: &str) -> bool {
+    let odd = |byte: u8| matches!(byte, b'%' | b';' | b'\\') || !byte.is_ascii_graphic();
+    !path.bytes().any(odd)
+        && !path.contains("//")
+        && !path.split('/').any(|segment| matches!(segment, "." | ".."))
 }
 
 fn optional(key: &mut KeyWriter, part: Option<&[u8]>) {
@@ -54,19 +125,25 @@ fn optional(key: &mut KeyWriter, part: Option<&[u8]>) {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     fn key(uri: &str, host: Option<&str>) -> Vec<u8> {
+        with(uri, host, |target| {
+            let mut writer = KeyWriter::begin(1, 1);
+            target.write(&mut writer);
+            writer.as_bytes().to_vec()
+        })
+    }
+
+    fn with<R>(uri: &str, host: Option<&str>, look: impl FnOnce(Target<'_>) -> R) -> R {
         let mut headers = HeaderMap::new();
         if let Some(host) = host {
             headers.insert(header::HOST, HeaderValue::from_str(host).unwrap());
         }
-        let target = Target::of(&uri.parse().unwrap(), &headers).unwrap();
-        let mut writer = KeyWriter::begin(1, 1);
-        target.write(&mut writer);
-        writer.as_bytes().to_vec()
+        look(Target::of(&uri.parse().unwrap(), &headers).unwrap())
     }
 
     #[test]
@@ -98,6 +175,69 @@ mod tests {
                     "{one:?} {other:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_write_is_to_the_resource_however_it_was_spelled() {
+        let resource = |uri: &str, host| with(uri, host, |it| it.resource().clone());
+        let one = resource("/a?b", Some("h.test"));
+        for (uri, host) in [
+            ("/a?b", Some("H.Test")),
+            ("/a?b", Some("h.test:80")),
+            ("http://h.test/a?b", None),
+            ("https://h.test:443/a?b", Some("other")),
+        ] {
+            assert_eq!(resource(uri, host), one, "{uri}");
+        }
+        for (uri, host) in [("/a", Some("h.test")), ("/a?b", Some("h.test:81"))] {
+            assert_ne!(resource(uri, host), one, "{uri}");
+        }
+    }
+
+    #[test]
+    fn locations_of_the_same_origin_are_related() {
+        let related = |reference: &'static str| {
+            with("/a", Some("h.test"), |target| {
+                target.related(&HeaderValue::from_static(reference))
+            })
+        };
+        let b = with("/b?c", Some("h.test"), |it| it.resource().clone());
+        for same in [
+            "/b?c",
+            "/b?c#d",
+            "http://h.test/b?c",
+            "https://H.TEST:443/b?c",
+        ] {
+            assert_eq!(related(same), Ok(Some(b.clone())), "{same}");
+        }
+        for other in ["http://other.test/b?c", "https://h.test.other/b?c"] {
+            assert_eq!(related(other), Ok(None), "{other}");
+        }
+        for unclear in ["b?c", "../b", "/x/../b", "//h.test/b", "http://", "./b"] {
+            assert_eq!(related(unclear), Err(Unclear), "{unclear}");
+        }
+    }
+
+    #[test]
+    fn paths_that_may_be_read_in_two_ways_are_not_plain() {
+        for path in ["/", "/a", "/a/b.css", "/a/b..c", "/a-_~!$&'()*+,=:@"] {
+            assert!(is_plain(path), "{path}");
+        }
+        for path in [
+            "/a;x.css",
+            "/a%2Fb",
+            "/a%2fb",
+            "/%61",
+            "//a",
+            "/a//b",
+            "/a/../b",
+            "/a/.",
+            "/a\\b",
+            "/a%00",
+            "/a%3Bx.css",
+        ] {
+            assert!(!is_plain(path), "{path}");
         }
     }
 

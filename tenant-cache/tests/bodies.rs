@@ -348,14 +348,14 @@ async fn a_cancelled_write_may_have_written() {
                 answer.into_body().collect().await.unwrap();
             }
         };
-        read("tenant-cache; fwd=miss; stored").await;
+        read("tenant-cache; fwd=uri-miss; stored").await;
         read("tenant-cache; hit").await;
         let mut writing = Box::pin(service.clone().call(request(Method::POST, &ada, "/a", &[])));
         for _ in 0..polls {
             assert!(poll(writing.as_mut()).is_pending());
         }
         drop(writing);
-        read("tenant-cache; fwd=miss; stored").await;
+        read("tenant-cache; fwd=uri-miss; stored").await;
     }
 }
 

@@ -166,7 +166,7 @@ impl Answer {
     }
 
     pub fn is_hit(&self) -> bool {
-        self.cache_status() == "tenant-cache; hit"
+        self.cache_status().starts_with("tenant-cache; hit")
     }
 
     pub fn is_stored(&self) -> bool {

@@ -1,0 +1,330 @@
+//! A GET that went to the handler: its answer is stored, refreshes what is stored, or is stood in for.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_body::Body;
+use tenant_context::{Monotonic, Rejection, TenantContext, Trail};
+
+use crate::{
+    Keep,
+    body::{CacheBody, Stored, Tee},
+    entry::{Entry, Life},
+    key::KeyWriter,
+    layer::Shared,
+    marks::Tag,
+    partition::{Epoch, Partition, Place},
+    plan::Forward,
+    policy::{self, Circumstances, Storable},
+    status,
+    stored::{Deed, Head, StoredResponse, Variants, kept_fields},
+};
+
+/// A GET or HEAD whose answer concerns the cache, as it was when it began.
+pub(crate) struct Recording {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) partition: Arc<Partition>,
+    pub(crate) epoch: Epoch,
+    pub(crate) key: KeyWriter,
+    pub(crate) hash: u64,
+    /// What a write to the target marks.
+    pub(crate) target: Tag,
+    /// Whether the tenant's identities share the route.
+    pub(crate) is_shared: bool,
+    pub(crate) is_head: bool,
+    /// The request's fields, as the client sent them.
+    pub(crate) asked: HeaderMap,
+    pub(crate) trail: Trail,
+    pub(crate) requested: Monotonic,
+    pub(crate) forward: Forward,
+    /// What is stored and was not good enough, with the proof of who asked for it.
+    pub(crate) stored: Option<(Arc<StoredResponse>, TenantContext)>,
+    /// The surrogate tags of the response.
+    pub(crate) tags: Vec<Tag>,
+}
+
+impl Recording {
+    pub(crate) fn finish<B: Body<Data = Bytes>>(
+        mut self: Box<Self>,
+        mut response: Response<B>,
+    ) -> Response<CacheBody<B>> {
+        let tagged = self.take_tags(response.headers_mut());
+        if self.is_head {
+            self.compare(&response);
+            return self.pass(response, None);
+        }
+        let refused = response.extensions().get::<Rejection>().is_some();
+        if response.status() == StatusCode::NOT_MODIFIED
+            && let Some((stored, _)) = &self.stored
+            && policy::same_representation(response.headers(), &stored.head.headers)
+        {
+            let stored = Arc::clone(stored);
+            return self
+                .refresh(&stored, response.headers())
+                .map(CacheBody::stored);
+        }
+        if policy::is_failure(response.status())
+            && !refused
+            && let Some(answer) = self.stand_in()
+        {
+            return answer.map(CacheBody::stored);
+        }
+        let decided = (tagged && !refused)
+            .then(|| self.decide(&response))
+            .flatten();
+        match decided {
+            Some((head, length)) => {
+                let (forward, marked) = (self.forward, true);
+                let tee = Box::new(Tee::new(*self, head, length));
+                mark(response, forward, marked, Some(tee))
+            }
+            None => self.pass(response, None),
+        }
+    }
+
+    /// A stored response in place of an error (RFC 5861 §4), if it may be, and if whoever asked still may.
+    pub(crate) fn stand_in(&self) -> Option<Response<Stored>> {
+        let (stored, context) = self.stored.as_ref()?;
+        let age = stored.head.age(self.shared.cache.now());
+        if self.is_head || !stored.head.freshness.covers_error(age) || context.check().is_err() {
+            return None;
+        }
+        self.trail.with(|facts| facts.cache = Some("hit"));
+        let mut answer = stored.answer(age.as_secs(), false);
+        status::replace(answer.headers_mut(), status::IN_PLACE_OF_ERROR);
+        Some(answer)
+    }
+
+    /// What the handler is asked about.
+    pub(crate) fn to_validate(&self) -> Option<&StoredResponse> {
+        let (stored, _) = self.stored.as_ref().filter(|_| !self.is_head)?;
+        policy::keeps_validator(&stored.head.headers).then_some(stored)
+    }
+
+    fn pass<B: Body<Data = Bytes>>(
+        self: Box<Self>,
+        response: Response<B>,
+        tee: Option<Box<Tee>>,
+    ) -> Response<CacheBody<B>> {
+        if self.shared.explains {
+            mark(response, self.forward, false, tee)
+        } else {
+            response.map(|body| CacheBody::inner(body, tee))
+        }
+    }
+
+    /// Takes the surrogate tags off the response; false if there are too many to remember.
+    fn take_tags(&mut self, headers: &mut HeaderMap) -> bool {
+        let Some(name) = &self.shared.surrogate_key else {
+            return true;
+        };
+        let cache = &self.shared.cache;
+        let texts = headers
+            .get_all(name)
+            .iter()
+            .filter_map(|line| line.to_str().ok());
+        let tags = texts.flat_map(str::split_ascii_whitespace);
+        self.tags = tags
+            .take(Keep::MAX_TAGS.saturating_add(1))
+            .map(|tag| cache.tag(tag))
+            .collect();
+        headers.remove(name);
+        self.tags.len() <= Keep::MAX_TAGS
+    }
+
+    /// RFC 9111 §4.3.5: a HEAD that tells of another representation than the stored one.
+    fn compare<B>(&self, response: &Response<B>) {
+        let Some((stored, _)) = &self.stored else {
+            return;
+        };
+        let (new, old) = (response.headers(), &stored.head.headers);
+        let differs = [header::ETAG, header::LAST_MODIFIED, header::CONTENT_LENGTH]
+            .iter()
+            .any(|name| new.contains_key(name) && new.get(name) != old.get(name));
+        if response.status() == StatusCode::OK && differs {
+            self.forget();
+        }
+    }
+
+    fn forget(&self) {
+        let pool = self.shared.cache.pool();
+        pool.remove(&self.partition, self.hash, self.key.as_bytes());
+    }
+
+    fn circumstances(&self) -> (Circumstances, Monotonic) {
+        let clock = self.shared.cache.clock();
+        let received = clock.coarse_monotonic();
+        let around = Circumstances {
+            shared: self.is_shared,
+            authorized: self.asked.contains_key(header::AUTHORIZATION),
+            delay: received.saturating_since(self.requested),
+            now: clock.unix(),
+            heuristic: self.shared.heuristic,
+        };
+        (around, received)
+    }
+
+    /// Whether the response is stored, and how long it will be.
+    fn decide<B: Body>(&self, response: &Response<B>) -> Option<(Head, Option<u64>)> {
+        let (status, headers) = (response.status(), response.headers());
+        if !policy::promises(headers, self.shared.heuristic.is_some()) {
+            self.partition.learn(false);
+            return None;
+        }
+        let (around, received) = self.circumstances();
+        let decided = policy::response(status, headers, &around);
+        self.partition.learn(decided.is_ok());
+        let storable = decided.ok()?;
+        let most = u64::try_from(self.shared.max_body).unwrap_or(u64::MAX);
+        let length = match Length::of(headers, response.body()) {
+            Length::Known(length) if length <= most => Some(length),
+            Length::Unknown => None,
+            Length::Known(_) | Length::Contradiction => return None,
+        };
+        let deed = Deed::of(&self.trail)?;
+        let head = Head::new(
+            status,
+            headers,
+            storable,
+            &self.asked,
+            deed,
+            (received, around.now),
+        )?;
+        Some((head, length))
+    }
+
+    /// RFC 9111 §4.3.4: what is stored holds, with the fields that the 304 brought.
+    fn refresh(&self, stored: &Arc<StoredResponse>, news: &HeaderMap) -> Response<Stored> {
+        let (around, received) = self.circumstances();
+        let fields = policy::refreshed(&stored.head.fields(), news);
+        let decided = policy::response(stored.head.status, &fields, &around);
+        let renewed = decided.ok().zip(kept_fields(&fields, around.now)).map(
+            |(storable, kept): (Storable, HeaderMap)| StoredResponse {
+                head: stored.head.refreshed(kept, &storable, received),
+                body: stored.body.clone(),
+            },
+        );
+        let answer = |response: &StoredResponse| {
+            let same = policy::is_not_modified(&self.asked, &response.head.headers);
+            response.answer(response.head.age(received).as_secs(), same)
+        };
+        let value = match self.forward {
+            Forward::Request => status::VALIDATED_ON_REQUEST,
+            _ => status::VALIDATED,
+        };
+        let mut response = answer(renewed.as_ref().unwrap_or(stored));
+        match renewed {
+            Some(renewed) => self.put(renewed),
+            // It may no longer be stored; this once it is what the handler said.
+            None => self.forget(),
+        }
+        status::replace(response.headers_mut(), value);
+        response
+    }
+
+    /// Stores a response that came to its end.
+    pub(crate) fn store(&self, mut head: Head, body: Vec<u8>) {
+        // What was purged meanwhile could not be found again: not worth the memory.
+        if self.partition.epoch().generation != self.epoch.generation {
+            return;
+        }
+        if head.status != StatusCode::NO_CONTENT {
+            head.headers
+                .insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
+        self.put(StoredResponse {
+            head,
+            body: Bytes::from(body.into_boxed_slice()),
+        });
+    }
+
+    fn put(&self, response: StoredResponse) {
+        let cache = &self.shared.cache;
+        let (now, key) = (cache.now(), self.key.as_bytes());
+        // What was invalidated is not found, and so not taken along.
+        let known = self.partition.find(self.hash, key, now);
+        let others = known.as_ref().and_then(|entry| {
+            let variants = entry.value::<Variants>()?;
+            Some((variants, &entry.life().tags))
+        });
+        let mut tags = vec![self.shared.all_responses(), self.target];
+        let of_others = others.iter().flat_map(|(_, tags)| tags.iter());
+        for tag in self.tags.iter().chain(of_others) {
+            if !tags.contains(tag) {
+                tags.push(*tag);
+            }
+        }
+        let variants = others
+            .map_or(&Variants::default(), |(variants, _)| variants)
+            .with(response, self.shared.max_variants, now);
+        let place = Place {
+            hash: self.hash,
+            key,
+            generation: self.epoch.generation,
+        };
+        let life = Life {
+            begun: self.epoch.marks,
+            tags: tags.into_boxed_slice(),
+            ..Life::until(variants.useful_until())
+        };
+        let weight = variants.weight().saturating_add(size_of_val(&*life.tags));
+        let entry = Arc::new(Entry::new(life, variants));
+        if cache
+            .pool()
+            .insert(&self.partition, place, entry, weight, now)
+        {
+            self.partition.note_response();
+        }
+        cache.tidy();
+    }
+
+    pub(crate) fn max_body(&self) -> usize {
+        self.shared.max_body
+    }
+}
+
+fn mark<B: Body<Data = Bytes>>(
+    mut response: Response<B>,
+    forward: Forward,
+    stored: bool,
+    tee: Option<Box<Tee>>,
+) -> Response<CacheBody<B>> {
+    let value = status::forwarded(forward, stored);
+    response.headers_mut().append(status::NAME, value);
+    response.map(|body| CacheBody::inner(body, tee))
+}
+
+/// What is known of a body's length before it comes.
+enum Length {
+    Known(u64),
+    Unknown,
+    /// The field and the body contradict each other, or the field is no number.
+    Contradiction,
+}
+
+impl Length {
+    fn of(headers: &HeaderMap, body: &impl Body) -> Self {
+        let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
+        let stated = match (lines.next(), lines.next()) {
+            (None, _) => None,
+            (Some(line), None) => match decimal(line.as_bytes()) {
+                None => return Self::Contradiction,
+                length => length,
+            },
+            _ => return Self::Contradiction,
+        };
+        match (stated, body.size_hint().exact()) {
+            (Some(stated), Some(exact)) if stated != exact => Self::Contradiction,
+            (Some(length), _) | (None, Some(length)) => Self::Known(length),
+            (None, None) => Self::Unknown,
+        }
+    }
+}
+
+/// Digits only: `parse` alone would take a sign.
+fn decimal(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten()
+}

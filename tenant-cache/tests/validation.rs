@@ -1,0 +1,403 @@
+//! Validation, stale answers in place of errors, surrogate tags, and paths made to deceive.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "tests"
+)]
+
+mod support;
+
+use std::{
+    future::{Ready, ready},
+    sync::{
+        Arc,
+        atomic::{AtomicU16, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{HeaderName, Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use support::{Content, House, Origin, counted, get, request, response, send, with_trail};
+use tenant_context::Rejection;
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// Answers 200 with an entity tag, and 304 to whoever has it, with news.
+fn validating(fields: &'static [(&'static str, &'static str)]) -> Origin<Content> {
+    let calls = AtomicUsize::new(0);
+    Origin::new(move |request| {
+        let call = calls.fetch_add(1, Ordering::SeqCst) + 1;
+        let news = call.to_string();
+        let mut response = response(fields, format!("answer {call}"));
+        response
+            .headers_mut()
+            .insert("x-news", news.parse().unwrap());
+        response
+            .headers_mut()
+            .insert("etag", "\"a\"".parse().unwrap());
+        if request
+            .headers()
+            .get("if-none-match")
+            .is_some_and(|it| it == "\"a\"")
+        {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            *response.body_mut() = Content::default();
+        }
+        response
+    })
+}
+
+#[tokio::test]
+async fn a_304_makes_what_is_stored_fresh_again_with_its_fields() {
+    let house = House::new();
+    let origin = validating(&[
+        ("cache-control", "max-age=10"),
+        ("content-type", "text/plain"),
+    ]);
+    let service = house.around(&origin);
+    let ada = house.of("acme", "ada");
+    send(&service, get(&ada, "/a")).await;
+    house.pass(10);
+    let validated = send(&service, get(&ada, "/a")).await;
+    assert_eq!(validated.status, 200);
+    assert_eq!(validated.body, "answer 1");
+    assert_eq!(validated.header("x-news"), Some("2"));
+    assert_eq!(validated.header("content-length"), Some("8"));
+    assert_eq!(
+        validated.cache_status(),
+        "tenant-cache; fwd=stale; fwd-status=304; stored"
+    );
+    house.pass(9);
+    let hit = send(&service, get(&ada, "/a")).await;
+    assert!(hit.is_hit());
+    assert_eq!(
+        (hit.header("x-news"), hit.header("age")),
+        (Some("2"), Some("9"))
+    );
+    assert_eq!(hit.headers.get_all("cache-status").iter().count(), 1);
+    assert_eq!(origin.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_client_that_has_it_gets_a_304_from_the_cache_and_after_validation() {
+    let house = House::new();
+    let origin = validating(&[
+        ("cache-control", "max-age=10"),
+        ("content-type", "text/plain"),
+    ]);
+    let service = house.around(&origin);
+    let ada = house.of("acme", "ada");
+    let asking = |tag| request(Method::GET, &ada, "/a", &[("if-none-match", tag)]);
+    send(&service, get(&ada, "/a")).await;
+    for _ in 0..2 {
+        let answer = send(&service, asking("\"a\"")).await;
+        assert_eq!((answer.status.as_u16(), answer.body.as_str()), (304, ""));
+        assert_eq!(answer.header("etag"), Some("\"a\""));
+        assert_eq!(answer.header("content-type"), None);
+        assert!(answer.header("cache-control").is_some());
+        house.pass(10);
+    }
+    assert_eq!(origin.calls(), 2);
+    let other = send(&service, asking("\"b\"")).await;
+    assert_eq!(
+        (other.status.as_u16(), other.body.as_str()),
+        (200, "answer 1")
+    );
+}
+
+#[tokio::test]
+async fn a_304_about_something_else_is_passed_on() {
+    let house = House::new();
+    let origin = Origin::new(|request| {
+        let mut response = response(&[("cache-control", "max-age=10"), ("etag", "\"a\"")], "x");
+        if request.headers().contains_key("if-none-match") {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response
+                .headers_mut()
+                .insert("etag", "\"other\"".parse().unwrap());
+        }
+        response
+    });
+    let service = house.around(&origin);
+    let ada = house.of("acme", "ada");
+    send(&service, get(&ada, "/a")).await;
+    house.pass(10);
+    assert_eq!(send(&service, get(&ada, "/a")).await.status, 304);
+}
+
+#[tokio::test]
+async fn a_304_that_forbids_to_store_ends_it() {
+    let house = House::new();
+    let calls = AtomicUsize::new(0);
+    let origin = Origin::new(move |request| {
+        let conditional = request.headers().contains_key("if-none-match");
+        calls.fetch_add(1, Ordering::SeqCst);
+        let control = if conditional {
+            "no-store"
+        } else {
+            "max-age=10"
+        };
+        let mut response = response(&[("cache-control", control), ("etag", "\"a\"")], "x");
+        if conditional {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        }
+        response
+    });
+    let service = house.around(&origin);
+    let ada = house.of("acme", "ada");
+    send(&service, get(&ada, "/a")).await;
+    house.pass(10);
+    let last = send(&service, get(&ada, "/a")).await;
+    assert_eq!((last.status.as_u16(), last.body.as_str()), (200, "x"));
+    assert_eq!(
+        send(&service, get(&ada, "/a")).await.cache_status(),
+        "tenant-cache; fwd=uri-miss; stored"
+    );
+}
+
+#[tokio::test]
+async fn a_purge_during_validation_keeps_the_old_answer_out() {
+    let house = House::new();
+    let ada = house.of("acme", "ada");
+    let (cache, caller) = (house.cache.clone(), ada.clone());
+    let origin = Origin::new(move |request| {
+        let mut response = response(&[("cache-control", "max-age=10"), ("etag", "\"a\"")], "x");
+        if request.headers().contains_key("if-none-match") {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            cache.purge(&caller).unwrap();
+        }
+        response
+    });
+    let service = house.around(&origin);
+    send(&service, get(&ada, "/a")).await;
+    house.pass(10);
+    send(&service, get(&ada, "/a")).await;
+    assert!(!send(&service, get(&ada, "/a")).await.is_hit());
+}
+
+/// Answers as its status says, or fails.
+#[derive(Clone)]
+struct Failing(Arc<AtomicU16>, &'static str);
+
+impl Service<Request<Content>> for Failing {
+    type Response = Response<Content>;
+    type Error = &'static str;
+    type Future = Ready<Result<Response<Content>, &'static str>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), &'static str>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Content>) -> Self::Future {
+        let status = self.0.load(Ordering::SeqCst);
+        if status == 0 {
+            return ready(Err("the connection broke"));
+        }
+        let mut answer = response(&[("cache-control", self.1)], status.to_string());
+        *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+        if status == 503 {
+            answer
+                .headers_mut()
+                .insert("cache-control", "no-store".parse().unwrap());
+        }
+        ready(Ok(answer))
+    }
+}
+
+#[tokio::test]
+async fn a_stale_answer_stands_in_for_an_error_where_it_may() {
+    for (control, seconds, status, stands_in) in [
+        ("max-age=10, stale-if-error=20", 29, 503, true),
+        ("max-age=10, stale-if-error=20", 29, 500, true),
+        ("max-age=10, stale-if-error=20", 29, 0, true),
+        ("max-age=10, stale-if-error=20", 30, 0, false),
+        ("max-age=10, stale-if-error=20", 29, 404, false),
+        (
+            "max-age=10, stale-if-error=20, must-revalidate",
+            29,
+            503,
+            false,
+        ),
+        ("max-age=10", 11, 503, false),
+        ("max-age=10", 11, 0, false),
+    ] {
+        let house = House::new();
+        let now = Arc::new(AtomicU16::new(200));
+        let mut service = house.layer().layer(Failing(Arc::clone(&now), control));
+        let ada = house.of("acme", "ada");
+        let first = service.call(get(&ada, "/a")).await.unwrap();
+        first.into_body().collect().await.unwrap();
+        house.pass(seconds);
+        now.store(status, Ordering::SeqCst);
+        let (asked, trail) = with_trail(get(&ada, "/a"));
+        let answer = service.call(asked).await;
+        let stood_in = answer.is_ok_and(|answer| answer.status() == 200);
+        assert_eq!(stood_in, stands_in, "{control} {seconds} {status}");
+        let expected = if stands_in { "hit" } else { "miss" };
+        assert_eq!(trail.with(|facts| facts.cache), Some(Some(expected)));
+    }
+}
+
+#[tokio::test]
+async fn nothing_stands_in_for_a_refusal_or_serves_an_ended_context() {
+    let house = House::new();
+    let ada = house.of("acme", "ada");
+    let tenants = house.tenants.clone();
+    let id = ada.tenant_id().clone();
+    for suspends in [false, true] {
+        let (tenants, id) = (tenants.clone(), id.clone());
+        let calls = AtomicUsize::new(0);
+        let origin = Origin::new(move |_| {
+            let control = [("cache-control", "max-age=10, stale-if-error=99")];
+            if calls.fetch_add(1, Ordering::SeqCst) == 0 {
+                return response(&control, "x");
+            }
+            let mut answer = response(&control, "no");
+            *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            if suspends {
+                tenants.suspend(&id);
+            } else {
+                answer
+                    .extensions_mut()
+                    .insert(Rejection::store_unavailable());
+            }
+            answer
+        });
+        let service = house.around(&origin);
+        send(&service, get(&ada, "/a")).await;
+        house.pass(11);
+        assert_eq!(
+            send(&service, get(&ada, "/a")).await.status,
+            503,
+            "{suspends}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn surrogate_tags_forget_what_carries_them_and_leave_with_nobody() {
+    let house = House::new();
+    let origin = Origin::new(|request| {
+        let tags = match request.uri().path() {
+            "/a" => "list customer:7",
+            "/b" => "customer:8",
+            _ => "0 1 2 3 4 5 6 7 8 9 a b c d e f 10",
+        };
+        response(
+            &[("cache-control", "max-age=60"), ("surrogate-key", tags)],
+            "x",
+        )
+    });
+    let layer = tenant_cache::layer(house.cache.clone())
+        .surrogate_key(HeaderName::from_static("surrogate-key"))
+        .build()
+        .unwrap();
+    let service = layer.layer(origin);
+    let ada = house.of("acme", "ada");
+    for path in ["/a", "/b"] {
+        let stored = send(&service, get(&ada, path)).await;
+        assert!(stored.is_stored() && stored.header("surrogate-key").is_none());
+        let hit = send(&service, get(&ada, path)).await;
+        assert!(hit.is_hit() && hit.header("surrogate-key").is_none());
+    }
+    assert!(!send(&service, get(&ada, "/many")).await.is_stored());
+    house.cache.invalidate_tag(&ada, "customer:7").unwrap();
+    assert!(!send(&service, get(&ada, "/a")).await.is_hit());
+    assert!(send(&service, get(&ada, "/b")).await.is_hit());
+}
+
+#[tokio::test]
+async fn paths_that_may_be_read_in_two_ways_are_never_shared() {
+    let house = House::new();
+    let origin = counted(&[("cache-control", "public, max-age=60")]);
+    let layer = tenant_cache::layer(house.cache.clone())
+        .shared_within_tenant(Method::GET, "/static/{*file}")
+        .explain(true)
+        .build()
+        .unwrap();
+    let service = layer.layer(origin.clone());
+    let (ada, bob) = (house.of("acme", "ada"), house.of("acme", "bob"));
+    send(&service, get(&ada, "/static/site.css")).await;
+    assert!(send(&service, get(&bob, "/static/site.css")).await.is_hit());
+    for path in [
+        "/account;x.css",
+        "/static/..%2Faccount",
+        "/static/%2e%2e/account",
+        "/static/../account",
+        "/static/x;y.css",
+        "/static//account",
+        "/static/a%00.css",
+        "/static%2Fsite.css",
+    ] {
+        assert!(send(&service, get(&ada, path)).await.is_stored(), "{path}");
+        assert!(!send(&service, get(&bob, path)).await.is_hit(), "{path}");
+    }
+    // And what differs in its bytes is another key for the same caller.
+    assert!(!send(&service, get(&ada, "/account")).await.is_hit());
+    assert!(!send(&service, get(&ada, "/account%3Bx.css")).await.is_hit());
+}
+
+#[tokio::test]
+async fn a_head_that_tells_of_another_representation_ends_the_stored_one() {
+    let house = House::new();
+    let origin = Origin::new(|request| {
+        let tag = if request.method() == Method::HEAD {
+            "\"b\""
+        } else {
+            "\"a\""
+        };
+        response(&[("cache-control", "max-age=60"), ("etag", tag)], "x")
+    });
+    let service = house.around(&origin);
+    let ada = house.of("acme", "ada");
+    send(&service, get(&ada, "/a")).await;
+    let head = request(Method::HEAD, &ada, "/a", &[("cache-control", "no-cache")]);
+    send(&service, head).await;
+    assert!(!send(&service, get(&ada, "/a")).await.is_hit());
+}
+
+#[tokio::test]
+async fn heuristics_are_off_unless_asked_for() {
+    let modified = [("last-modified", "Wed, 01 Jan 2020 00:00:00 GMT")];
+    for guesses in [false, true] {
+        let house = House::new();
+        let mut builder = tenant_cache::layer(house.cache.clone()).explain(true);
+        if guesses {
+            builder = builder.heuristic(10, Duration::from_secs(60));
+        }
+        let service = builder
+            .build()
+            .unwrap()
+            .layer(Origin::new(move |_| response(&modified, "x")));
+        let ada = house.of("acme", "ada");
+        send(&service, get(&ada, "/a")).await;
+        house.pass(59);
+        assert_eq!(send(&service, get(&ada, "/a")).await.is_hit(), guesses);
+        house.pass(1);
+        assert!(!send(&service, get(&ada, "/a")).await.is_hit());
+    }
+}
+
+#[tokio::test]
+async fn forgetting_everything_on_a_write_is_a_choice() {
+    for all in [false, true] {
+        let house = House::new();
+        let layer = tenant_cache::layer(house.cache.clone()).forget_all_on_write(all);
+        let service = layer
+            .build()
+            .unwrap()
+            .layer(counted(&[("cache-control", "max-age=60")]));
+        let ada = house.of("acme", "ada");
+        send(&service, get(&ada, "/list")).await;
+        send(&service, request(Method::POST, &ada, "/item", &[])).await;
+        assert_eq!(send(&service, get(&ada, "/list")).await.is_hit(), !all);
+    }
+}
