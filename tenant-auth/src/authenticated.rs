@@ -1,21 +1,21 @@
 //! The chain of schemes: what a request presents, verified.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use tenant_context::{
-    Authenticate, Claims, Clock, Identity, Lookup, Rejection, RequestHead, Resolver,
+    Authenticate, Claims, ClientAddress, Clock, Identity, Lookup, Rejection, RequestHead, Resolver,
+    UnixTime,
 };
 
 use crate::{
-    Issuers, MemoryApiKeys,
-    api_key::Record,
-    cache::{CacheKey, CredentialCache},
+    Issuers, MemoryApiKeys, Revocations,
+    cache::{self, CacheKey, CredentialCache, Found, Voucher},
     credential::{Credential, Presented, check_bytes},
     failures::{Attempt, Failures},
     jwks::Arrival,
     jwt::{self, Unverified},
-    origin::Origin,
     reason::Malformed,
+    revocation::Standing,
     signals::Signals,
 };
 
@@ -36,6 +36,7 @@ pub struct Authenticated(Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) issuers: Issuers,
     pub(crate) keys: Option<MemoryApiKeys>,
+    pub(crate) revocations: Option<Revocations>,
     pub(crate) cache: CredentialCache,
     pub(crate) resolver: Resolver,
     pub(crate) clock: Arc<dyn Clock>,
@@ -44,10 +45,17 @@ pub(crate) struct Shared {
     pub(crate) failures: Option<Arc<Failures>>,
 }
 
-/// What vouches for a credential as long as it is cached.
-enum Voucher {
-    Token(Origin),
-    ApiKey(Arc<Record>),
+/// What is presented: a token, an API key, or both.
+#[derive(Clone, Copy)]
+struct Credentials<'a> {
+    token: Option<&'a [u8]>,
+    api_key: Option<&'a [u8]>,
+}
+
+/// A credential, or two that agree, verified.
+struct Verified {
+    claims: Claims,
+    voucher: Voucher,
 }
 
 /// Why a credential does not verify.
@@ -55,6 +63,8 @@ enum Failed {
     Rejected(Rejection),
     /// The keys are being fetched.
     Early(Arrival),
+    /// The second credential is another tenant's than these claims, of the first.
+    Foreign(Box<Claims>),
 }
 
 impl From<Rejection> for Failed {
@@ -93,134 +103,228 @@ impl Authenticated {
 
     /// What the request's own credentials say.
     fn credentials(&self, head: &RequestHead<'_>) -> Answer {
+        let both = |token, api_key| self.identify(Credentials { token, api_key }, head);
         match Presented::read(head, self.0.keys.as_ref()) {
-            Ok(Presented::One(credential)) => self.identify(head, credential),
+            Ok(Presented::One(Credential::Token(token))) => both(Some(token), None),
+            Ok(Presented::One(Credential::ApiKey(key))) => both(None, Some(key)),
+            Ok(Presented::Both { token, api_key }) => both(Some(token), Some(api_key)),
             Ok(Presented::Nothing) => refuse(Rejection::credential_missing()),
             Ok(Presented::Unsupported) => {
                 refuse(Rejection::credential_invalid("scheme_unsupported"))
             }
-            Ok(Presented::Both { token, api_key }) => both(
-                self.identify(head, Credential::Token(token)),
-                self.identify(head, Credential::ApiKey(api_key)),
-            ),
             Err(malformed) => refuse(malformed.rejection()),
         }
     }
 
-    fn identify(&self, head: &RequestHead<'_>, credential: Credential<'_>) -> Answer {
-        let (Credential::Token(bytes) | Credential::ApiKey(bytes)) = credential;
-        let bounded = bytes.len() <= self.0.max_token_len;
-        let Some(key) = bounded.then(|| self.0.cache.key(&credential)).flatten() else {
+    fn identify(&self, credentials: Credentials<'_>, head: &RequestHead<'_>) -> Answer {
+        if let Some(revocations) = &self.0.revocations
+            && let Err(rejection) = revocations.open()
+        {
+            return refuse(rejection);
+        }
+        let Some(key) = self.0.key(credentials) else {
             return refuse(Rejection::credential_invalid("too_long"));
         };
-        if let Some(identity) = self.0.cache.get(key, &*self.0.clock) {
-            return Lookup::Ready(Ok(identity));
+        let vouched = |voucher: &Voucher| self.0.vouched(voucher, head);
+        match self.0.cache.get(&key, vouched) {
+            Found::Identity(identity) => Lookup::Ready(Ok(identity)),
+            Found::Refused(rejection) => refuse(rejection),
+            Found::Nothing => {
+                self.0.cache.sweep(&*self.0.clock);
+                let attempt = match &self.0.failures {
+                    Some(failures) => match failures.admit(head, key) {
+                        Ok(attempt) => attempt,
+                        Err(rejection) => return refuse(rejection),
+                    },
+                    None => Attempt::uncounted(),
+                };
+                let client = credentials.api_key.and_then(|_| client(head));
+                self.0.identify(key, credentials, client, attempt, true)
+            }
         }
-        let attempt = match &self.0.failures {
-            Some(failures) => match failures.admit(head, key) {
-                Ok(attempt) => attempt,
-                Err(rejection) => return refuse(rejection),
-            },
-            None => Attempt::uncounted(),
-        };
-        self.0.identify(key, credential, attempt, true)
     }
 }
 
 impl Shared {
+    fn key(&self, credentials: Credentials<'_>) -> Option<CacheKey> {
+        let bounded = |bytes: &&[u8]| bytes.len() <= self.max_token_len;
+        match (credentials.token, credentials.api_key) {
+            (Some(token), None) => bounded(&token)
+                .then(|| self.cache.key(&Credential::Token(token)))
+                .flatten(),
+            (None, Some(key)) => bounded(&key)
+                .then(|| self.cache.key(&Credential::ApiKey(key)))
+                .flatten(),
+            (Some(token), Some(key)) => (bounded(&token) && bounded(&key))
+                .then(|| self.cache.key_of_both(token, key))
+                .flatten(),
+            (None, None) => None,
+        }
+    }
+
+    /// Whether a cached credential is vouched for still: `None` if it is to be verified anew.
+    fn vouched(&self, voucher: &Voucher, head: &RequestHead<'_>) -> Option<Result<(), Rejection>> {
+        if let Some(origin) = &voucher.origin
+            && !origin.holds(&*self.clock)
+        {
+            return None;
+        }
+        match &voucher.api_key {
+            Some(record) if record.is_outdated() => None,
+            Some(record) => {
+                let allowed = record.allows(|| client(head));
+                Some(allowed.map_err(Rejection::credential_invalid))
+            }
+            None => Some(Ok(())),
+        }
+    }
+
     /// Verifies what is not cached. Who is `patient` waits once for keys that are being fetched.
     fn identify(
         self: &Arc<Self>,
         key: CacheKey,
-        credential: Credential<'_>,
+        credentials: Credentials<'_>,
+        client: Option<IpAddr>,
         attempt: Attempt,
         patient: bool,
     ) -> Answer {
-        let (claims, voucher) = match self.verify(credential, patient) {
+        let verified = self.verify(credentials, client, patient);
+        let (verified, standing) = match verified.and_then(|verified| {
+            let standing = self.standing(&verified)?;
+            Ok((verified, standing))
+        }) {
             Ok(verified) => verified,
             Err(Failed::Rejected(rejection)) => return refuse(attempt.failed(rejection)),
+            Err(Failed::Foreign(claims)) => {
+                // It is written to the chain of the tenant whose credential was verified.
+                return self.resolver.resolve(*claims).map(|identity| {
+                    let mismatch = Rejection::tenant_mismatch();
+                    Err(identity.map_or(mismatch.clone(), |it| mismatch.with_identity(it)))
+                });
+            }
             Err(Failed::Early(arrival)) => {
-                let (shared, credential) = (Arc::clone(self), credential.to_owned());
+                let shared = Arc::clone(self);
+                let token = credentials.token.map(<[u8]>::to_vec);
+                let api_key = credentials.api_key.map(<[u8]>::to_vec);
                 return Lookup::pending(async move {
                     arrival.wait().await;
-                    shared
-                        .identify(key, credential.borrow(), attempt, false)
-                        .wait()
-                        .await
+                    let credentials = Credentials {
+                        token: token.as_deref(),
+                        api_key: api_key.as_deref(),
+                    };
+                    let again = shared.identify(key, credentials, client, attempt, false);
+                    again.wait().await
                 });
             }
         };
+        let Verified { claims, voucher } = verified;
+        let weight = cache::weight(&claims);
+        let resolved = match standing {
+            Some(standing) => self.resolver.resolve_revocable(claims, Arc::new(standing)),
+            None => self.resolver.resolve(claims),
+        };
         let shared = Arc::clone(self);
-        self.resolver.resolve(claims).map(move |resolved| {
+        resolved.map(move |resolved| {
             let identity = resolved?;
-            let origin = match voucher {
-                Voucher::ApiKey(record) => {
-                    record.adopt(&identity)?;
-                    None
-                }
-                Voucher::Token(origin) => Some(origin),
-            };
-            shared.cache.insert(key, &identity, origin);
+            if let Some(record) = &voucher.api_key {
+                record.adopt(&identity)?;
+            }
+            shared.cache.insert(key, &identity, voucher, weight);
             Ok(identity)
         })
     }
 
+    /// Two credentials both verify, and name one tenant and one principal. What they admit is an identity
+    /// of its own, with the token's claims: it ends when the first of the two does.
     fn verify(
         &self,
-        credential: Credential<'_>,
+        credentials: Credentials<'_>,
+        client: Option<IpAddr>,
         patient: bool,
-    ) -> Result<(Claims, Voucher), Failed> {
+    ) -> Result<Verified, Failed> {
         let now = self.clock.unix();
-        match (credential, &self.keys) {
-            (Credential::Token(token), _) => {
-                check_bytes(token).map_err(Malformed::rejection)?;
-                let verified = jwt::verify(&self.issuers, token, now, patient)?;
-                Ok((verified.claims, Voucher::Token(verified.origin)))
+        match (credentials.token, credentials.api_key) {
+            (Some(token), None) => self.token(token, now, patient),
+            (None, Some(key)) => Ok(self.api_key(key, client, now)?),
+            (Some(token), Some(key)) => {
+                let token = self.token(token, now, patient)?;
+                agree(token, self.api_key(key, client, now)?)
             }
-            (Credential::ApiKey(key), Some(keys)) => {
-                check_bytes(key).map_err(Malformed::rejection)?;
-                let record = keys.verify(key, now);
-                let record = record.map_err(Rejection::credential_invalid)?;
-                Ok((record.claims(), Voucher::ApiKey(record)))
-            }
-            (Credential::ApiKey(_), None) => {
-                Err(Rejection::credential_invalid("scheme_unsupported").into())
-            }
+            (None, None) => Err(Rejection::credential_missing().into()),
         }
     }
+
+    fn token(&self, token: &[u8], now: UnixTime, patient: bool) -> Result<Verified, Failed> {
+        check_bytes(token).map_err(Malformed::rejection)?;
+        let jwt::Verified { claims, origin } = jwt::verify(&self.issuers, token, now, patient)?;
+        let voucher = Voucher {
+            origin: Some(origin),
+            api_key: None,
+        };
+        Ok(Verified { claims, voucher })
+    }
+
+    fn api_key(
+        &self,
+        key: &[u8],
+        client: Option<IpAddr>,
+        now: UnixTime,
+    ) -> Result<Verified, Rejection> {
+        let keys = self.keys.as_ref();
+        let keys = keys.ok_or_else(|| Rejection::credential_invalid("scheme_unsupported"))?;
+        check_bytes(key).map_err(Malformed::rejection)?;
+        let record = keys
+            .verify(key, now)
+            .and_then(|record| record.allows(|| client).map(|()| record))
+            .map_err(Rejection::credential_invalid)?;
+        let claims = record.claims().clone();
+        let voucher = Voucher {
+            origin: None,
+            api_key: Some(record),
+        };
+        Ok(Verified { claims, voucher })
+    }
+
+    /// What can revoke it, where credentials are revoked.
+    fn standing(&self, verified: &Verified) -> Result<Option<Standing>, Rejection> {
+        let Some(revocations) = &self.revocations else {
+            return Ok(None);
+        };
+        let mut standing = revocations.standing();
+        if let Some(origin) = &verified.voucher.origin {
+            standing = standing
+                .token(&verified.claims, origin.kid.clone())
+                .map_err(Rejection::credential_invalid)?;
+        }
+        if let Some(record) = &verified.voucher.api_key {
+            standing = standing.api_key(record.claims());
+        }
+        Ok(Some(standing))
+    }
+}
+
+fn agree(token: Verified, api_key: Verified) -> Result<Verified, Failed> {
+    if token.claims.tenant != api_key.claims.tenant {
+        return Err(Failed::Foreign(Box::new(token.claims)));
+    }
+    if token.claims.principal != api_key.claims.principal {
+        return Err(Malformed::TwoPrincipals.rejection().into());
+    }
+    let mut claims = token.claims;
+    claims.expires_at = claims.expires_at.min(api_key.claims.expires_at);
+    let voucher = Voucher {
+        origin: token.voucher.origin,
+        api_key: api_key.voucher.api_key,
+    };
+    Ok(Verified { claims, voucher })
+}
+
+fn client(head: &RequestHead<'_>) -> Option<IpAddr> {
+    ClientAddress::of(head.extensions()).ip()
 }
 
 fn refuse(rejection: Rejection) -> Answer {
     Lookup::Ready(Err(rejection))
-}
-
-/// Two credentials: both verify, and they name one tenant and one principal. The token's identity
-/// is used.
-fn both(token: Answer, api_key: Answer) -> Answer {
-    match (token, api_key) {
-        (Lookup::Ready(token), Lookup::Ready(api_key)) => Lookup::Ready(agree(token, api_key)),
-        (token, api_key) => {
-            Lookup::pending(async move { agree(token.wait().await, api_key.wait().await) })
-        }
-    }
-}
-
-fn agree(
-    token: Result<Arc<Identity>, Rejection>,
-    api_key: Result<Arc<Identity>, Rejection>,
-) -> Result<Arc<Identity>, Rejection> {
-    let (token, api_key) = (token?, api_key?);
-    if let Some(ended) = api_key.ended() {
-        // The door looks at the token's identity only.
-        return Err(ended.rejection());
-    }
-    if token.tenant().id() != api_key.tenant().id() {
-        return Err(Rejection::tenant_mismatch().with_identity(token));
-    }
-    if token.principal() != api_key.principal() {
-        return Err(Malformed::TwoPrincipals.rejection());
-    }
-    Ok(token)
 }
 
 impl fmt::Debug for Authenticated {

@@ -14,30 +14,6 @@ pub(crate) enum Credential<'a> {
     ApiKey(&'a [u8]),
 }
 
-/// A credential that is kept while its keys are being fetched.
-pub(crate) enum KeptCredential {
-    Token(Box<[u8]>),
-    ApiKey(Box<[u8]>),
-}
-
-impl Credential<'_> {
-    pub(crate) fn to_owned(self) -> KeptCredential {
-        match self {
-            Self::Token(bytes) => KeptCredential::Token(bytes.into()),
-            Self::ApiKey(bytes) => KeptCredential::ApiKey(bytes.into()),
-        }
-    }
-}
-
-impl KeptCredential {
-    pub(crate) fn borrow(&self) -> Credential<'_> {
-        match self {
-            Self::Token(bytes) => Credential::Token(bytes),
-            Self::ApiKey(bytes) => Credential::ApiKey(bytes),
-        }
-    }
-}
-
 /// All that a request presents.
 #[derive(PartialEq, Eq)]
 pub(crate) enum Presented<'a> {

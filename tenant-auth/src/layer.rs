@@ -8,8 +8,11 @@ use tenant_context::{
 };
 
 use crate::{
-    Authenticated, FailureBudget, Ingress, Issuer, Issuers, MemoryApiKeys, Subdomain,
-    authenticated::Shared, cache::CredentialCache, credential::X_API_KEY, signals::Signals,
+    Authenticated, FailureBudget, Ingress, Issuer, Issuers, MemoryApiKeys, Revocations, Subdomain,
+    authenticated::Shared,
+    cache::{self, CredentialCache},
+    credential::X_API_KEY,
+    signals::Signals,
 };
 
 /// Begins an identity layer that verifies tokens and API keys of these tenants. See the
@@ -25,7 +28,11 @@ pub fn layer(tenants: CachedRegistry) -> AuthLayerBuilder {
         failures: None,
         challenge: ChallengeText::default(),
         max_token_len: 8192,
-        cache_capacity: 100_000,
+        revocations: None,
+        cache: cache::Bounds {
+            entries: 100_000,
+            bytes: 256 << 20,
+        },
         identity: IdentityLayer::builder(),
     }
 }
@@ -42,7 +49,8 @@ pub struct AuthLayerBuilder {
     failures: Option<FailureBudget>,
     challenge: ChallengeText,
     max_token_len: usize,
-    cache_capacity: usize,
+    revocations: Option<Revocations>,
+    cache: cache::Bounds,
     identity: IdentityLayerBuilder,
 }
 
@@ -156,10 +164,30 @@ impl AuthLayerBuilder {
         self
     }
 
-    /// How many verified credentials are remembered. Default 100,000 (of about 0.5 to 1 KB each); 0
-    /// verifies every request anew.
+    /// Refuses what is revoked: when [`Revocations::revoke`] returns, the credential's next request is
+    /// refused. Tokens that say no `iat`, or live longer than
+    /// [`longest_life`](crate::RevocationsBuilder::longest_life), are refused then.
+    pub fn revocations(mut self, revocations: Revocations) -> Self {
+        self.revocations = Some(revocations);
+        self
+    }
+
+    /// How many verified credentials are remembered. Default 100,000; 0 verifies every request anew.
+    ///
+    /// No tenant has a fixed share, and none displaces what a smaller one holds: see
+    /// [`cache_bytes`](Self::cache_bytes).
     pub fn cache_capacity(mut self, credentials: usize) -> Self {
-        self.cache_capacity = credentials;
+        self.cache.entries = credentials;
+        self
+    }
+
+    /// How many bytes the remembered credentials may take, about: 1 to 2 KB each, more where tokens carry
+    /// large claims. Default 256 MiB.
+    ///
+    /// A tenant may use what others leave. When there is no room, a credential displaces others of its own
+    /// tenant, or those of a tenant that holds at least twice as much.
+    pub fn cache_bytes(mut self, bytes: usize) -> Self {
+        self.cache.bytes = bytes;
         self
     }
 
@@ -190,6 +218,13 @@ impl AuthLayerBuilder {
                 self.max_token_len,
                 Self::MAX_TOKEN_LEN
             )));
+        }
+        if let Some(revocations) = &self.revocations
+            && !revocations.is_for(&self.tenants)
+        {
+            return Err(ConfigError::new(
+                "tenant_auth: the revocations were built for another registry, so they would not reach these tenants; use `Revocations::builder(&tenants)` with the layer's own",
+            ));
         }
         let no_tokens = self.jwt.is_empty() && self.issuers.is_none();
         let issuers = self.issuers.unwrap_or_default();
@@ -226,7 +261,8 @@ impl AuthLayerBuilder {
         let authenticated = Authenticated::new(Shared {
             issuers,
             keys: self.keys,
-            cache: CredentialCache::new(self.cache_capacity, self.max_token_len)?,
+            cache: CredentialCache::new(self.cache, self.max_token_len)?,
+            revocations: self.revocations,
             clock: self.tenants.clock(),
             resolver: Resolver::new(self.tenants),
             max_token_len: self.max_token_len,

@@ -240,6 +240,7 @@ mod layer;
 mod mint;
 mod origin;
 mod reason;
+mod revocation;
 mod ring;
 mod signals;
 
@@ -261,6 +262,10 @@ pub use self::{
     key_set::{KeySet, SkippedKey},
     layer::{AuthLayerBuilder, layer},
     mint::{NewToken, TokenMinter},
+    revocation::{
+        FeedPosition, Revocation, RevocationFeed, RevocationNews, RevocationStore, Revocations,
+        RevocationsBuilder, Revoking, SharedRevocationsBuilder,
+    },
 };
 pub use tenant_context::{
     CachedRegistry, Clock, ConfigError, CredentialId, IdentityLayer, MemoryRegistry, Principal,

@@ -67,7 +67,6 @@ pub(crate) struct Origin {
     pub(crate) issuer: Arc<Seal>,
     pub(crate) key: Arc<Seal>,
     /// The key's name, if it has one. The issuer's name stands in the claims.
-    #[allow(dead_code, reason = "for revocation by key")]
     pub(crate) kid: Option<Arc<str>>,
 }
 

@@ -1,20 +1,15 @@
 //! The embedded store of API keys.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, Weak},
-};
+use std::{collections::HashMap, fmt, sync::Arc};
 
-use hmac::{Hmac, Mac};
-use parking_lot::{Mutex, RwLock};
-use sha2::Sha256;
+use parking_lot::RwLock;
 use subtle::ConstantTimeEq;
-use tenant_context::{Claims, ConfigError, CredentialId, Identity, Rejection, UnixTime};
+use tenant_context::{ConfigError, CredentialId, PrincipalId, TenantId, UnixTime};
 
 use super::{
-    ApiKeySecret, NewApiKey,
+    ApiKeySecret, NewApiKey, Record,
     format::{Format, random},
+    ring::{self, KeyHash, Secrets},
 };
 use crate::{KeyError, reason::Reason};
 
@@ -22,7 +17,8 @@ use crate::{KeyError, reason::Reason};
 ///
 /// A key is `<prefix>_<env>_<random><checksum>`: 43 characters of base62 from the operating system
 /// (256 bits) and a CRC-32 that only rejects typing errors. What is kept of it is its HMAC-SHA-256
-/// under the server's secret, so neither the store nor a copy of it gives a key away.
+/// under the server's secret, so neither the store nor a copy of it gives a key away. The hash is
+/// compared in constant time, and a key that is not known costs what a known one costs.
 ///
 /// Clones share their keys.
 ///
@@ -35,6 +31,10 @@ use crate::{KeyError, reason::Reason};
 /// let (secret, id) = keys.issue(NewApiKey::new(TenantId::parse("acme")?, owner).scopes(["invoices:read"]))?;
 /// assert!(secret.expose().starts_with("sk_live_"));               // shown to its owner, once
 /// assert!(keys.revoke(&id));                                      // in effect for the next request
+///
+/// keys.rotate([8; 32])?;                                          // new keys are hashed with the new secret,
+/// let left = keys.under_old_secrets();                            // old ones as they are presented;
+/// keys.retire_old_secrets();                                      // those that never were are unknown then
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
@@ -42,56 +42,22 @@ pub struct MemoryApiKeys(Arc<Store>);
 
 struct Store {
     format: Format,
-    hasher: Hmac<Sha256>,
     keys: RwLock<Keys>,
 }
 
-#[derive(Default)]
 struct Keys {
-    by_hash: HashMap<[u8; 16], Arc<Record>>,
+    secrets: Secrets,
+    by_hash: HashMap<[u8; 16], (KeyHash, Arc<Record>)>,
     by_id: HashMap<CredentialId, Arc<Record>>,
-}
-
-/// One key: its hash, what it stands for, and who is using it.
-pub(crate) struct Record {
-    hash: [u8; 32],
-    claims: Claims,
-    live: Mutex<Live>,
-}
-
-#[derive(Default)]
-struct Live {
-    revoked: bool,
-    /// The identities made from this key: what a revocation has to reach.
-    identities: Vec<Weak<Identity>>,
-}
-
-impl Record {
-    pub(crate) fn claims(&self) -> Claims {
-        self.claims.clone()
-    }
-
-    /// Ties an identity to the key: a revocation that landed while it was being made refuses it, a
-    /// later one ends it wherever it is held.
-    pub(crate) fn adopt(&self, identity: &Arc<Identity>) -> Result<(), Rejection> {
-        let mut live = self.live.lock();
-        if live.revoked {
-            return Err(Rejection::credential_invalid("revoked"));
-        }
-        if live.identities.len() == live.identities.capacity() {
-            live.identities.retain(|known| known.strong_count() > 0);
-            // Twice as much room as is used, so that the next sweep is that many identities away.
-            let room = live.identities.len().max(4);
-            live.identities.reserve(room);
-        }
-        live.identities.push(Arc::downgrade(identity));
-        Ok(())
-    }
+    /// What a look-up of a key that is not known is compared with.
+    nobody: KeyHash,
 }
 
 impl MemoryApiKeys {
     /// The fewest bytes of the server's secret.
-    pub const MIN_SECRET_LEN: usize = 32;
+    pub const MIN_SECRET_LEN: usize = ring::MIN_LEN;
+    /// The most secrets at a time.
+    pub const MAX_SECRETS: usize = ring::MAX;
 
     /// A store without keys, for keys that begin with `<prefix>_<env>_`.
     ///
@@ -100,21 +66,14 @@ impl MemoryApiKeys {
     /// [`ConfigError`] if prefix or environment are not 1 to 16 letters and digits, or the secret is
     /// shorter than 32 bytes.
     pub fn new(prefix: &str, env: &str, secret: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
-        let format = Format::new(prefix, env)?;
-        let secret = secret.as_ref();
-        if secret.len() < Self::MIN_SECRET_LEN {
-            return Err(ConfigError::new(format!(
-                "API keys: the HMAC secret has {} bytes; use at least {} random bytes",
-                secret.len(),
-                Self::MIN_SECRET_LEN
-            )));
-        }
-        let hasher = Hmac::new_from_slice(secret)
-            .map_err(|_| ConfigError::new("API keys: the secret cannot be used"))?;
         Ok(Self(Arc::new(Store {
-            format,
-            hasher,
-            keys: RwLock::default(),
+            format: Format::new(prefix, env)?,
+            keys: RwLock::new(Keys {
+                secrets: Secrets::new(secret.as_ref())?,
+                by_hash: HashMap::new(),
+                by_id: HashMap::new(),
+                nobody: KeyHash::default(),
+            }),
         })))
     }
 
@@ -123,42 +82,90 @@ impl MemoryApiKeys {
     ///
     /// # Errors
     ///
-    /// [`KeyError`] if the operating system gives no randomness.
+    /// [`KeyError`] if the operating system gives no randomness, or the key's description is above a
+    /// bound or ends before it begins.
     pub fn issue(&self, new: NewApiKey) -> Result<(ApiKeySecret, CredentialId), KeyError> {
+        new.check()
+            .map_err(|error| KeyError::format(error.to_string()))?;
         let text = self.0.format.generate()?;
         let id = CredentialId::parse(format!("key_{}", random(22)?))
             .map_err(|_| KeyError::randomness())?;
-        let claims = Claims::new(new.tenant, new.principal, new.expires_at)
-            .scopes(new.scopes)
-            .roles(new.roles)
-            .credential(id.clone());
-        let hash = self.0.hash(text.as_bytes());
-        let record = Arc::new(Record {
-            hash,
-            claims,
-            live: Mutex::default(),
-        });
+        let record = Arc::new(Record::new(new, id.clone()));
         let mut keys = self.0.keys.write();
-        keys.by_hash.insert(prefix(&hash), Arc::clone(&record));
+        let hash = keys.secrets.newest(text.as_bytes());
+        keys.by_hash
+            .insert(prefix(&hash), (hash, Arc::clone(&record)));
         keys.by_id.insert(id.clone(), record);
         Ok((ApiKeySecret(text), id))
     }
 
     /// Ends a key, and says whether there was one. When this returns, the key's next request is
     /// refused, cached or not, its identities are no longer valid wherever they are held, and their
-    /// open streams end.
+    /// open streams end; so do those of requests that presented a token beside it.
+    ///
+    /// It holds in this process; for others see [`Revocation::api_key`](crate::Revocation::api_key).
     pub fn revoke(&self, id: &CredentialId) -> bool {
         let Some(record) = self.0.keys.read().by_id.get(id).cloned() else {
             return false;
         };
-        let mut live = record.live.lock();
-        live.revoked = true;
-        for identity in live.identities.drain(..) {
-            if let Some(identity) = identity.upgrade() {
-                identity.revoke();
-            }
-        }
+        record.revoke();
         true
+    }
+
+    /// Ends all keys of this principal, as [`revoke`](Self::revoke), and says how many there were.
+    pub fn revoke_all_of(&self, tenant: &TenantId, principal: &PrincipalId) -> usize {
+        let theirs: Vec<Arc<Record>> = {
+            let keys = self.0.keys.read();
+            let records = keys.by_id.values().filter(|record| {
+                let claims = record.claims();
+                claims.tenant == *tenant && claims.principal.id() == principal
+            });
+            records.cloned().collect()
+        };
+        for record in &theirs {
+            record.revoke();
+        }
+        theirs.len()
+    }
+
+    /// Hashes with another secret from now on. Keys that were hashed with an older one are still
+    /// accepted, and hashed anew when they are presented.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if the secret is shorter than 32 bytes, or four are in use.
+    pub fn rotate(&self, secret: impl AsRef<[u8]>) -> Result<(), ConfigError> {
+        let mut keys = self.0.keys.write();
+        keys.secrets.push(secret.as_ref())?;
+        keys.by_id
+            .values()
+            .for_each(|record| record.set_outdated(true));
+        Ok(())
+    }
+
+    /// How many keys have not been presented since the secret was rotated: they are refused as unknown
+    /// once the old secrets are retired.
+    pub fn under_old_secrets(&self) -> usize {
+        let keys = self.0.keys.read();
+        keys.by_hash
+            .values()
+            .filter(|(_, record)| record.is_outdated())
+            .count()
+    }
+
+    /// Forgets the old secrets, and with them the keys that are hashed with them.
+    pub fn retire_old_secrets(&self) {
+        let gone: Vec<Arc<Record>> = {
+            let mut keys = self.0.keys.write();
+            keys.secrets.retire();
+            let gone = keys
+                .by_hash
+                .extract_if(|_, (_, record)| record.is_outdated());
+            gone.map(|(_, (_, record))| record).collect()
+        };
+        for record in gone {
+            record.revoke();
+        }
     }
 
     /// How many keys have been issued, revoked ones included.
@@ -176,42 +183,57 @@ impl MemoryApiKeys {
         self.0.format.claims(credential)
     }
 
-    /// The record of a key that is presented. An unknown key costs what a wrong one costs: one hash.
+    /// The record of a key that is presented. A key that is not known costs what a known one costs: a
+    /// hash for each secret, a look-up for each, a comparison for each.
     pub(crate) fn verify(&self, key: &[u8], now: UnixTime) -> Result<Arc<Record>, Reason> {
         self.0.format.check(key)?;
-        let hash = self.0.hash(key);
-        let found = self.0.keys.read().by_hash.get(&prefix(&hash)).cloned();
-        let record = found
-            .filter(|record| record.hash.ct_eq(&hash).into())
-            .ok_or("api_key_unknown")?;
-        if record.live.lock().revoked {
-            return Err("revoked");
-        }
-        if now >= record.claims.expires_at {
-            return Err("expired");
+        let found = self.0.keys.read().find(key);
+        let record = found.ok_or("api_key_unknown")?;
+        record.check(now)?;
+        if record.is_outdated() {
+            self.0.keys.write().rehash(key);
         }
         Ok(record)
     }
 }
 
-impl Store {
-    fn hash(&self, key: &[u8]) -> [u8; 32] {
-        let mut hasher = self.hasher.clone();
-        hasher.update(key);
-        hasher.finalize().into_bytes().into()
+impl Keys {
+    fn find(&self, key: &[u8]) -> Option<Arc<Record>> {
+        let mut found = None;
+        for hash in self.secrets.all(key) {
+            let known = self.by_hash.get(&prefix(&hash));
+            let stored = known.map_or(&self.nobody, |(stored, _)| stored);
+            if bool::from(stored.ct_eq(&hash)) {
+                found = known.map(|(_, record)| Arc::clone(record));
+            }
+        }
+        found
+    }
+
+    fn rehash(&mut self, key: &[u8]) {
+        let newest = self.secrets.newest(key);
+        let older: Vec<KeyHash> = self.secrets.all(key).skip(1).collect();
+        for hash in older {
+            if let Some((_, record)) = self.by_hash.remove(&prefix(&hash)) {
+                record.set_outdated(false);
+                self.by_hash.insert(prefix(&newest), (newest, record));
+            }
+        }
     }
 }
 
 /// What a hash is found by. The whole of it is compared afterwards, in constant time.
-fn prefix(hash: &[u8; 32]) -> [u8; 16] {
+fn prefix(hash: &KeyHash) -> [u8; 16] {
     hash.first_chunk().copied().unwrap_or_default()
 }
 
 impl fmt::Debug for MemoryApiKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys = self.0.keys.read();
         f.debug_struct("MemoryApiKeys")
             .field("format", &self.0.format.to_string())
-            .field("keys", &self.len())
+            .field("keys", &keys.by_id.len())
+            .field("secrets", &keys.secrets.len())
             .finish_non_exhaustive()
     }
 }

@@ -77,7 +77,11 @@ pub(super) fn read(
     claims.scopes = read.scopes;
     claims.limited = read.limited;
     claims.roles = read.roles;
-    claims.credential = read.credential.or_else(|| digest(signed));
+    claims.credential = match read.credential {
+        None if issuer.require_jti => return Err(Claim::JTI.missing),
+        None => digest(signed),
+        jti => jti,
+    };
     claims.issued_at = read.issued_at;
     claims.resource_prefix = read.resource_prefix;
     claims.org_id = read.org_id;

@@ -6,8 +6,9 @@ use futures_util::FutureExt;
 use http::{HeaderValue, Request};
 use serde_json::{Value, json};
 use tenant_auth::{
-    ApiKeySecret, Authenticated, CachedRegistry, CredentialId, Issuer, MemoryApiKeys, NewApiKey,
-    NewToken, Principal, PrincipalId, Rejection, TenantContext, TenantId, TokenMinter,
+    ApiKeySecret, AuthLayerBuilder, Authenticated, CachedRegistry, CredentialId, Issuer,
+    MemoryApiKeys, NewApiKey, NewToken, Principal, PrincipalId, Rejection, TenantContext, TenantId,
+    TokenMinter,
 };
 use tenant_context::RequestHead;
 use tenant_testkit::ManualClock;
@@ -49,6 +50,18 @@ impl Fixture {
             keys,
             auth,
         }
+    }
+
+    /// The same world behind a layer with other settings, which trusts the same issuer and keys.
+    pub fn layered(self, change: impl FnOnce(AuthLayerBuilder) -> AuthLayerBuilder) -> Self {
+        let issuer = Issuer::new(ISSUER)
+            .audience("api")
+            .key(self.minter.verifying_key());
+        let builder = tenant_auth::layer(self.tenants.clone())
+            .jwt(issuer)
+            .api_keys(self.keys.clone());
+        let auth = change(builder).authenticate().unwrap();
+        Self { auth, ..self }
     }
 
     pub fn admit(&self, request: Request<()>) -> Result<TenantContext, Rejection> {
@@ -122,6 +135,17 @@ pub fn with_header(name: &'static str, value: &[u8]) -> Request<()> {
     let mut request = Request::new(());
     let value = HeaderValue::from_bytes(value).unwrap();
     request.headers_mut().insert(name, value);
+    request
+}
+
+pub fn in_header(key: &str) -> Request<()> {
+    with_header("x-api-key", key.as_bytes())
+}
+
+pub fn both(token: &str, key: &str) -> Request<()> {
+    let mut request = bearer(token);
+    let key = HeaderValue::from_str(key).unwrap();
+    request.headers_mut().insert("x-api-key", key);
     request
 }
 
