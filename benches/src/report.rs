@@ -164,6 +164,23 @@ impl<'a> Comparison<'a> {
         }
     }
 
+    /// `left` minus the sum of two.
+    fn difference_of_two(&mut self, left: &str, [right, other]: [&str; 2], remark: &str) {
+        if let (Some((one, two)), Some(three)) =
+            (self.pair(left, right), find(self.measured, other))
+        {
+            self.push(
+                format!("`{left}` − `{right}` − `{other}`{remark}"),
+                format!("{} ns", number(one.ns_min - two.ns_min - three.ns_min)),
+                format!(
+                    "{} ns",
+                    number(one.ns_median - two.ns_median - three.ns_median)
+                ),
+                number(one.allocs - two.allocs - three.allocs),
+            );
+        }
+    }
+
     /// How many times `right` `left` takes.
     fn ratio(&mut self, left: &str, right: &str, remark: &str) {
         if let Some((one, two)) = self.pair(left, right) {
@@ -243,6 +260,13 @@ pub fn ratios(measured: &[Measured]) -> String {
         all.ratio(&cold, &raw, "");
     }
     all.ratio("peer/governor-4", "raw/gcra-4", "");
+    all.difference_of_two(
+        "auth/hit",
+        ["raw/token-hash", "raw/map-hit"],
+        " (bound: 60 ns)",
+    );
+    all.ratio("auth/hit/100k", "auth/hit", "");
+    all.ratio("auth/hit/2-threads", "auth/hit", "");
     markdown_ratios(&all.lines)
 }
 

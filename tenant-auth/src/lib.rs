@@ -81,16 +81,46 @@
 //! ## API keys
 //!
 //! ```
-//! use tenant_auth::{MemoryApiKeys, NewApiKey, Principal, PrincipalId, TenantId};
+//! use tenant_auth::{MemoryApiKeys, NewApiKey, Principal, PrincipalId, TenantId, UnixTime};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let keys = MemoryApiKeys::new("sk", "live", [7; 32])?;
 //! let owner = Principal::service(PrincipalId::parse("ci")?);
-//! let (secret, id) = keys.issue(NewApiKey::new(TenantId::parse("acme")?, owner).scopes(["reports:write"]))?;
-//! println!("Authorization: ApiKey {}", secret.expose());      // once
+//! let new = NewApiKey::new(TenantId::parse("acme")?, owner)
+//!     .scopes(["reports:write"])
+//!     .networks(["192.0.2.0/24".parse()?])                        // of the client, behind trusted proxies
+//!     .expires_at(UnixTime::from_secs(1_800_000_000));
+//! let (secret, id) = keys.issue(new)?;
+//! println!("Authorization: ApiKey {}", secret.expose());          // once
 //! keys.revoke(&id);
 //! # Ok(())
 //! # }
+//! ```
+//!
+//! ## Credentials that end before their time
+//!
+//! [`Revocations::revoke`] holds for the next request in this process when it returns: cached, held by a
+//! handler, or being verified at that moment. [`RevocationStore`] tells the other processes.
+//!
+//! ```
+//! # use tenant_auth::{CachedRegistry, MemoryRegistry};
+//! use tenant_auth::{Issuer, PrincipalId, Revocation, Revocations, TenantId, UnixTime, VerifyingKey};
+//!
+//! # fn run() -> Result<impl Future<Output = Result<(), tenant_context::BoxError>>, Box<dyn std::error::Error>> {
+//! # let tenants = CachedRegistry::builder(MemoryRegistry::new()).build()?;
+//! # let now = UnixTime::from_secs(1_767_225_600);
+//! let revocations = Revocations::builder(&tenants).build()?;       // or `.shared(store, timer)`, and spawn the feed
+//! let identity = tenant_auth::layer(tenants)
+//!     .jwt(Issuer::new("https://id.example.com").audience("api").key(VerifyingKey::hs256([7; 32])))
+//!     .revocations(revocations.clone())
+//!     .build()?;
+//!
+//! // Ada has left: all her tokens, and those that act for her or through her.
+//! let left = Revocation::subject(TenantId::parse("acme")?, PrincipalId::parse("ada")?, now);
+//! let publishing = revocations.revoke(left);                       // in effect; await it for the other processes
+//! # Ok(publishing)
+//! # }
+//! # run().unwrap();
 //! ```
 //!
 //! ## Behind a gateway, and at a tenant's host
@@ -175,9 +205,12 @@
 //! | `claim_missing:…`, `claim_type:…`, `claim_invalid:…` | a claim is absent, of another JSON type, or has no value that is accepted |
 //! | `cnf`, `act_depth`, `cross_tenant_chain` | bound to a key; too many actors; an actor of another tenant |
 //! | `claims_too_long`, `tenant_unknown` | too many scopes or roles; no such tenant |
-//! | `api_key_format`, `api_key_checksum`, `api_key_unknown`, `revoked` | the API key |
 //! | `scope`, `role` | a verified caller that may not do this (403) |
 //! | `resource_prefix`, `owner` | beyond the credential's prefix, or another user's (the one 404) |
+//! | `api_key_format`, `api_key_checksum`, `api_key_unknown`, `api_key_network` | the API key, or where it comes from |
+//! | `revoked` | it was revoked |
+//! | `life_too_long` | it lives longer than a revocation would ([`RevocationsBuilder::longest_life`]) |
+//! | `revocations_stale`, `revocations_full` | nobody can say what is revoked (503) |
 //! | `tenant_mismatch` | token, key, host or internal header name two tenants (403) |
 //! | `rate_limited:failed-authentication` | the address has presented too many bad credentials (429) |
 //! | `host_malformed`, `host_conflict` | what is no host, or stands twice; `Host` is not the authority (400) |
@@ -192,7 +225,9 @@
 //! | nesting of a token's JSON | 16 levels |
 //! | actors, scopes, roles | 8, 256, 256 |
 //! | failed authentications of one address | off; [`FailureBudget`]: 65,536 cells, 16,384 spent clients, 16,384 bad tokens |
-//! | remembered credentials | 100,000 ([`AuthLayerBuilder::cache_capacity`]) |
+//! | remembered credentials | 100,000, 256 MiB ([`AuthLayerBuilder::cache_capacity`], [`cache_bytes`](AuthLayerBuilder::cache_bytes)) |
+//! | revocations | 100,000, 10,000 of one tenant ([`RevocationsBuilder::capacity`]) |
+//! | an API key's networks, labels; the server's secrets | 64, 16; 4 |
 //! | a key set | 512 KiB, 256 keys |
 //! | RSA keys | 2048 to 8192 bits |
 //!
@@ -205,6 +240,7 @@
 //! | tokens | [`Issuer`], [`Issuers`], [`VerifyingKey`], [`KeySet`], [`KindRule`] |
 //! | API keys | [`MemoryApiKeys`], [`NewApiKey`], [`ApiKeySecret`] |
 //! | floods of bad credentials | [`FailureBudget`] |
+//! | revocation | [`Revocations`], [`Revocation`], [`RevocationStore`] |
 //! | other signals | [`Ingress`], [`PeerIdentity`], [`Subdomain`], [`OutsideHosts`] |
 //! | for examples and tests | [`TokenMinter`], [`NewToken`] |
 //!

@@ -1,6 +1,7 @@
 //! The rows by their stable names, in the order of the table.
 
 mod auth_edge;
+mod auth_hit;
 mod expert;
 mod layer;
 mod noop;
@@ -169,6 +170,41 @@ pub const ALL: &[Definition] = &[
     Definition::new("raw/sig/rs256", "the same: RSA 2048", raw::rs256),
     Definition::new("raw/sig/es256", "the same: ECDSA P-256", raw::es256),
     Definition::new("raw/sig/eddsa", "the same: Ed25519", raw::eddsa),
+    Definition::new(
+        "raw/token-hash",
+        "the keyed hash of an 800-byte token: NH, 64-bit words, twice",
+        auth_hit::token_hash,
+    ),
+    Definition::new(
+        "raw/map-hit",
+        "one of 100,000 keys of 256 bits found in a dashmap, its value's count raised",
+        auth_hit::map_hit,
+    ),
+    Definition::new(
+        "auth/hit",
+        "the chain of credentials alone: an 800-byte token that is known",
+        auth_hit::hit,
+    ),
+    Definition::new(
+        "auth/hit/100k",
+        "the same, 100,000 other tokens remembered",
+        auth_hit::hit_100k,
+    ),
+    Definition::new(
+        "auth/hit/2-threads",
+        "the same as `auth/hit`, while another thread does so too, with a token of its own",
+        auth_hit::hit_2_threads,
+    ),
+    Definition::new(
+        "auth/api-key/hit",
+        "the same: an API key that is known",
+        auth_hit::api_key_hit,
+    ),
+    Definition::new(
+        "auth/api-key/cold",
+        "the same, nothing remembered",
+        auth_hit::api_key_cold,
+    ),
     Definition::new(
         "raw/gcra-4",
         "four padded atomics, all or none, one reading of the clock",

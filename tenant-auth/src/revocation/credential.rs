@@ -37,7 +37,12 @@ impl Standing {
         self.shared.note(issued_at, claims.expires_at);
         self.subjects.push(Subject::Token {
             tenant: claims.tenant.clone(),
-            credential: claims.credential.clone(),
+            credentials: claims
+                .credential
+                .iter()
+                .chain(&claims.parents)
+                .cloned()
+                .collect(),
             principals: principals.map(|principal| principal.id().clone()).collect(),
             issuer: claims.issuer.clone(),
             kid,

@@ -34,7 +34,8 @@ impl Bounds {
 pub(crate) enum Subject {
     Token {
         tenant: TenantId,
-        credential: Option<CredentialId>,
+        /// Its own name, and those of the credentials it was derived from.
+        credentials: Box<[CredentialId]>,
         /// The principal, and the actors that act for it.
         principals: Box<[PrincipalId]>,
         issuer: Option<Arc<str>>,
@@ -315,7 +316,7 @@ impl Set {
                 .is_some_and(|of| of.api_keys.contains(id)),
             Subject::Token {
                 tenant,
-                credential,
+                credentials,
                 principals,
                 issuer,
                 kid,
@@ -325,9 +326,7 @@ impl Set {
                 let cut = |cut: &Cut| *issued_at < cut.before;
                 let by_tenant = |of: &OfTenant| {
                     of.all.as_ref().is_some_and(cut)
-                        || credential
-                            .as_ref()
-                            .is_some_and(|id| of.tokens.contains_key(id))
+                        || credentials.iter().any(|id| of.tokens.contains_key(id))
                         || principals
                             .iter()
                             .any(|id| of.subjects.get(id).is_some_and(cut))

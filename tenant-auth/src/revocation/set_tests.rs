@@ -1,3 +1,9 @@
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::type_complexity,
+    reason = "tests"
+)]
+
 use proptest::prelude::*;
 
 use super::*;
@@ -32,7 +38,7 @@ fn jti(n: u32) -> CredentialId {
 fn token(of: u8, n: u32, issued_at: UnixTime) -> Subject {
     Subject::Token {
         tenant: tenant(of),
-        credential: Some(jti(n)),
+        credentials: [jti(n)].into(),
         principals: [name(0), name(1)].into(),
         issuer: Some("issuer".into()),
         kid: Some("kid".into()),
@@ -48,13 +54,15 @@ fn revoked_token(of: u8, n: u32) -> Target {
     }
 }
 
+type Change = fn(&mut Subject);
+
 #[test]
 fn each_kind_revokes_what_it_names_and_nothing_else() {
     let (now, bounds) = (after(0), bounds(100, 100));
     let before = after(60);
-    let all: [(Target, fn(&mut Subject)); 5] = [
+    let all: [(Target, Change); 5] = [
         (revoked_token(1, 1), |token| {
-            set_token(token, |t| t.2 = Some(jti(2)))
+            set_token(token, |t| t.2 = [jti(2)].into());
         }),
         (
             Target::Subject {
@@ -117,7 +125,7 @@ fn each_kind_revokes_what_it_names_and_nothing_else() {
 type Parts<'a> = (
     &'a mut TenantId,
     &'a mut Box<[PrincipalId]>,
-    &'a mut Option<CredentialId>,
+    &'a mut Box<[CredentialId]>,
     &'a mut Option<Arc<str>>,
     &'a mut Option<Arc<str>>,
 );
@@ -125,7 +133,7 @@ type Parts<'a> = (
 struct Fields(
     TenantId,
     Box<[PrincipalId]>,
-    Option<CredentialId>,
+    Box<[CredentialId]>,
     Option<Arc<str>>,
     Option<Arc<str>>,
 );
@@ -133,7 +141,7 @@ struct Fields(
 fn set_token(subject: &mut Subject, change: impl FnOnce(&mut Fields)) {
     let Subject::Token {
         tenant,
-        credential,
+        credentials,
         principals,
         issuer,
         kid,
@@ -142,7 +150,7 @@ fn set_token(subject: &mut Subject, change: impl FnOnce(&mut Fields)) {
     else {
         panic!("a token");
     };
-    let parts: Parts<'_> = (tenant, principals, credential, issuer, kid);
+    let parts: Parts<'_> = (tenant, principals, credentials, issuer, kid);
     let mut fields = Fields(
         parts.0.clone(),
         parts.1.clone(),
@@ -263,7 +271,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn by_definition(revoked: &[Target], subject: &Subject) -> bool {
     let Subject::Token {
         tenant: of,
-        credential,
+        credentials,
         principals,
         issued_at,
         ..
@@ -275,7 +283,7 @@ fn by_definition(revoked: &[Target], subject: &Subject) -> bool {
         Target::Token {
             tenant,
             credential: id,
-        } => tenant == of && credential.as_ref() == Some(id),
+        } => tenant == of && credentials.contains(id),
         Target::Subject {
             tenant,
             subject,
@@ -321,8 +329,8 @@ proptest! {
                     None
                 }
                 Step::RevokeToken(index) if !tokens.is_empty() => {
-                    let Subject::Token { tenant, credential, .. } = index.get(&tokens) else { panic!() };
-                    Some(Target::Token { tenant: tenant.clone(), credential: credential.clone().unwrap() })
+                    let Subject::Token { tenant, credentials, .. } = index.get(&tokens) else { panic!() };
+                    Some(Target::Token { tenant: tenant.clone(), credential: credentials[0].clone() })
                 }
                 Step::RevokeSubject(index, secs) if !tokens.is_empty() => {
                     let Subject::Token { tenant, principals, .. } = index.get(&tokens) else { panic!() };
