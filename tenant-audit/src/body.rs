@@ -8,29 +8,39 @@ use std::{
 use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
-use tenant_context::RefusalBody;
+use tenant_context::{BoxError, RefusalBody};
 
-use crate::{open::Open, outcome::End};
+use crate::{held::Held, open::Open, outcome::End};
 
-/// A response's body. Its end writes the request's record.
+/// A response's body. Its end writes the request's record; where the record is to be
+/// [`Synced`](crate::Durability::Synced), the end waits for that.
 #[pin_project]
 #[derive(Debug)]
-pub struct AuditBody<B> {
-    #[pin]
-    inner: RefusalBody<B>,
-    open: Option<Open>,
-}
+pub struct AuditBody<B: Body>(#[pin] Kind<B>);
 
-impl<B> AuditBody<B> {
-    pub(crate) const fn empty() -> Self {
-        Self {
-            inner: RefusalBody::Empty,
-            open: None,
-        }
-    }
+#[pin_project(project = KindProj)]
+#[derive(Debug)]
+enum Kind<B: Body> {
+    Watched {
+        #[pin]
+        inner: RefusalBody<B>,
+        open: Option<Open>,
+    },
+    Held(Box<Held<B>>),
 }
 
 impl<B: Body> AuditBody<B> {
+    pub(crate) const fn empty() -> Self {
+        Self(Kind::Watched {
+            inner: RefusalBody::Empty,
+            open: None,
+        })
+    }
+
+    pub(crate) const fn held(held: Box<Held<B>>) -> Self {
+        Self(Kind::Held(held))
+    }
+
     pub(crate) fn new(inner: B, mut open: Open) -> Self {
         let open = if inner.is_end_stream() {
             open.finish(End::Complete);
@@ -38,27 +48,34 @@ impl<B: Body> AuditBody<B> {
         } else {
             Some(open)
         };
-        Self {
+        Self(Kind::Watched {
             inner: RefusalBody::Inner(inner),
             open,
-        }
+        })
     }
 }
 
-impl<B: Body> Body for AuditBody<B> {
+impl<B: Body> Body for AuditBody<B>
+where
+    B::Error: Into<BoxError>,
+{
     type Data = B::Data;
-    type Error = B::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let mut this = self.project();
-        let Some(open) = this.open.as_mut() else {
-            return this.inner.poll_frame(cx);
+    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
+        let (mut inner, slot) = match self.project().0.project() {
+            KindProj::Held(held) => return held.poll_frame(cx),
+            KindProj::Watched { inner, open } => (inner, open),
+        };
+        let boxed = |frame: Result<_, B::Error>| frame.map_err(Into::into);
+        let Some(open) = slot.as_mut() else {
+            return inner.poll_frame(cx).map(|frame| frame.map(boxed));
         };
         open.running(true);
-        let polled = this.inner.as_mut().poll_frame(cx);
+        let polled = inner.as_mut().poll_frame(cx);
         open.running(false);
         let end = match &polled {
             Poll::Pending => None,
@@ -72,21 +89,27 @@ impl<B: Body> Body for AuditBody<B> {
                     open.trailers(trailers);
                 }
                 // Servers need not ask again after the last frame.
-                (frame.is_trailers() || this.inner.is_end_stream()).then_some(End::Complete)
+                (frame.is_trailers() || inner.is_end_stream()).then_some(End::Complete)
             }
         };
         if let Some(end) = end {
             open.finish(end);
-            *this.open = None;
+            *slot = None;
         }
-        polled
+        polled.map(|frame| frame.map(boxed))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        match &self.0 {
+            Kind::Watched { inner, .. } => inner.is_end_stream(),
+            Kind::Held(held) => held.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match &self.0 {
+            Kind::Watched { inner, .. } => inner.size_hint(),
+            Kind::Held(held) => held.size_hint(),
+        }
     }
 }

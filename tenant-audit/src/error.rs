@@ -17,6 +17,10 @@ pub enum AuditErrorKind {
     WorkerGone,
     /// The queue was full, for as long as the policy waits.
     QueueFull,
+    /// A record was to be durable and is not: the sink failed, or did not answer in time.
+    Unsynced,
+    /// Many places of the queue are taken, and the tenant holds its share of them.
+    ShareTaken,
     /// The sink failed. The worker keeps what it holds and, given a timer, tries again.
     Sink,
 }
@@ -32,6 +36,20 @@ impl AuditError {
     pub(crate) const fn queue_full() -> Self {
         Self {
             kind: AuditErrorKind::QueueFull,
+            source: None,
+        }
+    }
+
+    pub(crate) const fn unsynced() -> Self {
+        Self {
+            kind: AuditErrorKind::Unsynced,
+            source: None,
+        }
+    }
+
+    pub(crate) const fn share_taken() -> Self {
+        Self {
+            kind: AuditErrorKind::ShareTaken,
             source: None,
         }
     }
@@ -57,6 +75,10 @@ impl fmt::Display for AuditError {
             }
             AuditErrorKind::QueueFull => {
                 "the audit queue is full: the sink is slower than what is recorded"
+            }
+            AuditErrorKind::Unsynced => "the record could not be made durable in time",
+            AuditErrorKind::ShareTaken => {
+                "the tenant holds its share of the audit queue's places, and many are taken"
             }
             AuditErrorKind::Sink => "the audit sink failed",
         })

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, response::Parts};
 use http_body::Body;
 use pin_project::pin_project;
 use tenant_context::{Protocol, Rejection};
@@ -15,6 +15,7 @@ use tower_service::Service;
 
 use crate::{
     AuditBody, AuditError,
+    held::{Held, Whole},
     open::Open,
     outcome::End,
     queue::{Unplaced, Waiting},
@@ -23,16 +24,16 @@ use crate::{
 
 /// The response future of [`AuditService`](crate::AuditService): no box unless the queue was full.
 #[pin_project]
-pub struct ResponseFuture<S, B>
+pub struct ResponseFuture<S, B, R: Body>
 where
     S: Service<Request<B>>,
 {
     #[pin]
-    state: State<S, B>,
+    state: State<S, B, R>,
 }
 
 #[pin_project(project = StateProj)]
-enum State<S, B>
+enum State<S, B, R: Body>
 where
     S: Service<Request<B>>,
 {
@@ -42,7 +43,15 @@ where
         inner: S::Future,
         open: Option<Open>,
     },
+    Holding(Option<Box<Holding<R>>>),
     Refused(Option<Response<()>>),
+}
+
+/// A whole answer that waits for its record, so that it can still become another.
+struct Holding<R: Body> {
+    head: Parts,
+    body: Box<Held<R>>,
+    protocol: Protocol,
 }
 
 struct AtDoor<S, B> {
@@ -53,7 +62,7 @@ struct AtDoor<S, B> {
     arrival: Arrival,
 }
 
-impl<S, B> ResponseFuture<S, B>
+impl<S, B, R: Body> ResponseFuture<S, B, R>
 where
     S: Service<Request<B>>,
 {
@@ -88,7 +97,7 @@ where
     }
 }
 
-fn call<S, B>(service: &mut S, request: Request<B>, open: Open) -> State<S, B>
+fn call<S, B, R: Body>(service: &mut S, request: Request<B>, open: Open) -> State<S, B, R>
 where
     S: Service<Request<B>>,
 {
@@ -102,14 +111,14 @@ where
 }
 
 /// 503, `audit-unavailable`: fail closed.
-fn refusal(error: AuditError, protocol: Protocol) -> Response<()> {
+pub(crate) fn refusal(error: AuditError, protocol: Protocol) -> Response<()> {
     Rejection::store_unavailable()
         .with_reason("audit-unavailable")
         .with_source(error)
         .to_response(protocol)
 }
 
-impl<S, B, ResBody> Future for ResponseFuture<S, B>
+impl<S, B, ResBody> Future for ResponseFuture<S, B, ResBody>
 where
     S: Service<Request<B>, Response = Response<ResBody>>,
     ResBody: Body,
@@ -131,7 +140,33 @@ where
                     let Some(open) = open.take() else {
                         return Poll::Pending;
                     };
-                    return Poll::Ready(conclude(answer, open));
+                    let response = match conclude(answer, open) {
+                        Ok(Concluded::Now(response)) => return Poll::Ready(Ok(response)),
+                        Ok(Concluded::Held(holding)) => holding,
+                        Err(error) => return Poll::Ready(Err(error)),
+                    };
+                    State::Holding(Some(response))
+                }
+                StateProj::Holding(slot) => {
+                    let Some(holding) = slot.as_mut() else {
+                        return Poll::Pending;
+                    };
+                    let whole = ready!(holding.body.poll_whole(cx));
+                    let Some(holding) = slot.take() else {
+                        return Poll::Pending;
+                    };
+                    let Holding {
+                        head,
+                        body,
+                        protocol,
+                    } = *holding;
+                    match whole {
+                        Whole::Unsynced(error) => State::Refused(Some(refusal(error, protocol))),
+                        Whole::Durable | Whole::Stream => {
+                            let body = AuditBody::held(body);
+                            return Poll::Ready(Ok(Response::from_parts(head, body)));
+                        }
+                    }
                 }
                 StateProj::Refused(response) => match response.take() {
                     Some(response) => {
@@ -172,23 +207,35 @@ where
     }
 }
 
-fn conclude<B: Body, E>(
-    answer: Result<Response<B>, E>,
-    mut open: Open,
-) -> Result<Response<AuditBody<B>>, E> {
-    match answer {
-        Ok(response) => {
-            open.answer(&response);
-            Ok(response.map(|body| AuditBody::new(body, open)))
-        }
-        Err(error) => {
-            open.finish(End::ServiceError);
-            Err(error)
-        }
-    }
+enum Concluded<B: Body> {
+    Now(Response<AuditBody<B>>),
+    Held(Box<Holding<B>>),
 }
 
-impl<S, B> fmt::Debug for ResponseFuture<S, B>
+fn conclude<B: Body, E>(answer: Result<Response<B>, E>, mut open: Open) -> Result<Concluded<B>, E> {
+    let response = match answer {
+        Ok(response) => response,
+        Err(error) => {
+            open.finish(End::ServiceError);
+            return Err(error);
+        }
+    };
+    open.answer(&response);
+    if !open.is_synced() {
+        return Ok(Concluded::Now(
+            response.map(|body| AuditBody::new(body, open)),
+        ));
+    }
+    let protocol = open.protocol();
+    let (head, body) = response.into_parts();
+    Ok(Concluded::Held(Box::new(Holding {
+        head,
+        body: Box::new(Held::new(body, open)),
+        protocol,
+    })))
+}
+
+impl<S, B, R: Body> fmt::Debug for ResponseFuture<S, B, R>
 where
     S: Service<Request<B>>,
 {

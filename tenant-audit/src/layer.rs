@@ -2,11 +2,16 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tenant_context::{Clock, ConfigError, StackPart, SystemClock, Timer, stack::place};
+use http::Method;
+use tenant_context::{
+    Clock, ConfigError, StackPart, SystemClock, Timer,
+    stack::{AuditPart, place},
+};
 use tower_layer::Layer;
 
 use crate::{
-    AuditHandle, AuditService, AuditSink, AuditWorker,
+    AuditGate, AuditHandle, AuditService, AuditSink, AuditWorker, Durability,
+    durability::Policy,
     queue::{Bounds, Door, Intake, Queue},
     worker,
 };
@@ -33,6 +38,9 @@ pub fn layer(sink: impl AuditSink) -> AuditLayerBuilder {
         when_full: WhenFull::default(),
         clock: Arc::new(SystemClock::new()),
         timer: None,
+        policy: Policy::default(),
+        sync_deadline: Duration::from_secs(5),
+        continue_unsynced: false,
     }
 }
 
@@ -73,6 +81,9 @@ pub struct AuditLayerBuilder {
     when_full: WhenFull,
     clock: Arc<dyn Clock>,
     timer: Option<Arc<dyn Timer>>,
+    policy: Policy,
+    sync_deadline: Duration,
+    continue_unsynced: bool,
 }
 
 impl AuditLayerBuilder {
@@ -100,6 +111,50 @@ impl AuditLayerBuilder {
     /// What happens when the queue is full. Default: wait for one second.
     pub fn when_full(mut self, when_full: WhenFull) -> Self {
         self.when_full = when_full;
+        self
+    }
+
+    /// How sure the records of GET, HEAD, OPTIONS and TRACE requests must be. Default:
+    /// [`Durability::Deferred`].
+    pub fn safe_methods(mut self, durability: Durability) -> Self {
+        self.policy.safe = durability;
+        self
+    }
+
+    /// How sure the records of all other requests must be, gRPC calls among them. Default:
+    /// [`Durability::Synced`].
+    pub fn unsafe_methods(mut self, durability: Durability) -> Self {
+        self.policy.others = durability;
+        self
+    }
+
+    /// How sure the records of one route must be, whatever its method's class: the template is axum's, or
+    /// a gRPC method's path.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if the template is none, or clashes with another.
+    pub fn route(
+        mut self,
+        method: Method,
+        template: &str,
+        durability: Durability,
+    ) -> Result<Self, ConfigError> {
+        self.policy.declare(method, template, durability)?;
+        Ok(self)
+    }
+
+    /// How long an answer or a handler waits for its record's sync. It needs a [`timer`](Self::timer): without
+    /// one, a sink that hangs holds them for as long as it hangs. Default: five seconds.
+    pub fn sync_deadline(mut self, deadline: Duration) -> Self {
+        self.sync_deadline = deadline;
+        self
+    }
+
+    /// Serves requests whose records cannot be synced: availability before evidence. What is not durable is
+    /// still queued, and written when the sink is back; a crash until then loses it.
+    pub fn continue_unsynced(mut self) -> Self {
+        self.continue_unsynced = true;
         self
     }
 
@@ -170,6 +225,9 @@ impl AuditLayerBuilder {
             when_full: self.when_full,
             clock: self.clock,
             timer: self.timer,
+            policy: self.policy,
+            sync_deadline: self.sync_deadline,
+            continue_unsynced: self.continue_unsynced,
         });
         Ok((AuditLayer { door }, AuditWorker::new(worker)))
     }
@@ -198,6 +256,12 @@ pub struct AuditLayer {
 }
 
 impl AuditLayer {
+    /// The layer's inner part, for a stack without [`TenantStack`](crate::TenantStack): directly around the
+    /// application.
+    pub fn gate(&self) -> AuditGate {
+        AuditPart::gate(self)
+    }
+
     /// For code that is no request, and for waiting until all is written.
     pub fn handle(&self) -> AuditHandle {
         AuditHandle::new(Arc::clone(&self.door))
@@ -206,6 +270,14 @@ impl AuditLayer {
 
 impl StackPart for AuditLayer {
     type Place = place::Audit;
+}
+
+impl AuditPart for AuditLayer {
+    type Gate = AuditGate;
+
+    fn gate(&self) -> AuditGate {
+        AuditGate::new(Arc::clone(&self.door))
+    }
 }
 
 impl<S> Layer<S> for AuditLayer {

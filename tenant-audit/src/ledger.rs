@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
-use tenant_context::{TenantId, TrailCell, TrailFacts, UnixTime};
+use tenant_context::{TenantId, Trail, TrailCell, TrailFacts, UnixTime};
 
 use crate::{
     Batch, ChainBatch, ChainId, Head, Outcome, Recovery, Resumed,
@@ -38,6 +38,8 @@ struct Content<'a> {
     at: UnixTime,
     facts: &'a TrailFacts,
     what: What<'a>,
+    /// The id of the intent whose outcome this is.
+    intent: Option<&'a str>,
 }
 
 impl Chain {
@@ -58,13 +60,24 @@ impl Chain {
         }
     }
 
-    fn add(&mut self, content: &Content<'_>, batch: &mut Vec<ChainBatch>, record: &mut Vec<u8>) {
+    /// Adds a record, and gives its event id.
+    fn add(
+        &mut self,
+        content: &Content<'_>,
+        batch: &mut Vec<ChainBatch>,
+        record: &mut Vec<u8>,
+    ) -> Option<String> {
         // Ordered by time; unique by the process's mark and the number in the chain.
-        let event_id = format!(
-            "{:014x}-{:016x}-{:x}",
-            micros(content.at),
-            self.mark,
-            self.head.seq.saturating_add(1)
+        let event_id = content.intent.map_or_else(
+            || {
+                format!(
+                    "{:014x}-{:016x}-{:x}",
+                    micros(content.at),
+                    self.mark,
+                    self.head.seq.saturating_add(1)
+                )
+            },
+            str::to_owned,
         );
         let draft = Draft {
             event_id: &event_id,
@@ -74,6 +87,7 @@ impl Chain {
             facts: content.facts,
             what: match content.what {
                 What::Request(request) => What::Request(request),
+                What::Intent(request) => What::Intent(request),
                 What::Event { outcome, reason } => What::Event { outcome, reason },
             },
         };
@@ -85,7 +99,7 @@ impl Chain {
                 event_id,
                 "a record could not be encoded"
             );
-            return;
+            return None;
         }
         let slot = *self.slot.get_or_insert(batch.len());
         if slot == batch.len() {
@@ -94,7 +108,13 @@ impl Chain {
         if let Some(lines) = batch.get_mut(slot) {
             lines.push(|out| seal(&self.id, &mut self.head, record, out));
             lines.head = self.head;
+            match content.what {
+                What::Intent(_) => lines.opened.push(event_id.clone()),
+                _ if content.intent.is_some() => lines.closed.push(event_id.clone()),
+                _ => {}
+            }
         }
+        Some(event_id)
     }
 }
 
@@ -112,6 +132,7 @@ impl Ledger {
             chain,
             head,
             recovery,
+            intents,
         } in resumed
         {
             let chain = Chain::new(chain, head, secret);
@@ -125,11 +146,14 @@ impl Ledger {
             if let Some(recovery) = recovery {
                 ledger.recovered(&id, &recovery, now);
             }
+            if !intents.is_empty() {
+                ledger.intents(&id, intents, now);
+            }
         }
         ledger
     }
 
-    fn put(&mut self, tenant: Option<&TenantId>, content: &Content<'_>) {
+    fn put(&mut self, tenant: Option<&TenantId>, content: &Content<'_>) -> Option<String> {
         let chain = match tenant {
             None => &mut self.platform,
             Some(tenant) => {
@@ -138,13 +162,10 @@ impl Ledger {
                     let chain = Chain::new(id, Head::default(), self.secret);
                     self.tenants.insert(tenant.clone(), chain);
                 }
-                let Some(chain) = self.tenants.get_mut(tenant) else {
-                    return;
-                };
-                chain
+                self.tenants.get_mut(tenant)?
             }
         };
-        chain.add(content, &mut self.batch, &mut self.record);
+        chain.add(content, &mut self.batch, &mut self.record)
     }
 
     /// Adds a request's record to the chain of its verified tenant, or to the platform's.
@@ -159,11 +180,34 @@ impl Ledger {
             at: request.arrival.unix,
             facts: &facts,
             what: What::Request(request),
+            intent: request.intent.get().map(AsRef::as_ref),
         };
-        self.put(
-            identity.as_deref().map(|identity| identity.tenant().id()),
-            &content,
-        );
+        let tenant = identity.as_deref().map(|identity| identity.tenant().id());
+        self.put(tenant, &content);
+    }
+
+    /// Adds the record of a request whose handler is about to run. Its outcome will have the same id.
+    pub(crate) fn intent(&mut self, trail: &Trail) {
+        let Some(request) = trail.record::<Request>() else {
+            return;
+        };
+        trail.with(|facts| {
+            let identity = facts.identity.clone();
+            let content = Content {
+                actor: identity
+                    .as_deref()
+                    .map_or(Actor::Anonymous, Actor::Verified),
+                at: request.arrival.unix,
+                facts,
+                what: What::Intent(request),
+                intent: None,
+            };
+            let tenant = identity.as_deref().map(|identity| identity.tenant().id());
+            if let Some(event_id) = self.put(tenant, &content) {
+                // Written once: a request has one intent.
+                let _known = request.intent.set(event_id.into());
+            }
+        });
     }
 
     /// Adds an event's record.
@@ -180,6 +224,7 @@ impl Ledger {
                 outcome: occurred.outcome,
                 reason: occurred.reason.as_deref(),
             },
+            intent: None,
         };
         self.put(tenant, &content);
     }
@@ -226,6 +271,32 @@ impl Ledger {
         );
     }
 
+    /// Reports the intents that have no outcome: whether their handlers ran is not known.
+    fn intents(&mut self, chain: &ChainId, mut intents: Vec<String>, now: UnixTime) {
+        const SHOWN: usize = 16;
+        let shown: Vec<&str> = intents.iter().take(SHOWN).map(AsRef::as_ref).collect();
+        tracing::error!(
+            chain = %chain,
+            intents = intents.len(),
+            "requests were about to be served when the process ended: their outcomes are not known"
+        );
+        let details = [
+            ("event_ids", serde_json::Value::from(shown)),
+            ("intents", intents.len().into()),
+        ];
+        self.own(
+            chain.tenant(),
+            "audit.intent_open",
+            Outcome::Failure,
+            "unclean_shutdown",
+            &details,
+            now,
+        );
+        if let Some(lines) = self.batch.iter_mut().find(|lines| lines.chain() == chain) {
+            lines.closed.append(&mut intents);
+        }
+    }
+
     /// A record of the audit's own.
     fn own(
         &mut self,
@@ -250,6 +321,7 @@ impl Ledger {
                 outcome,
                 reason: Some(reason),
             },
+            intent: None,
         };
         self.put(tenant, &content);
     }

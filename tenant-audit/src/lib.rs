@@ -61,6 +61,7 @@
 //! | what | where |
 //! |---|---|
 //! | the layer | [`layer`], [`AuditLayerBuilder`], [`AuditLayer`], [`WhenFull`] |
+//! | how sure | [`Durability`], [`AuditGate`] |
 //! | writing | [`AuditWorker`], [`AuditHandle`], [`Event`], [`Outcome`] |
 //! | sinks | [`FileSink`], [`MemorySink`], [`ChannelSink`], [`DiscardSink`], or your own [`AuditSink`] |
 //! | chains | [`ChainId`], [`Head`] |
@@ -75,10 +76,13 @@
 
 mod body;
 mod chain;
+mod durability;
 mod error;
 mod event;
 mod future;
+mod gate;
 mod handle;
+mod held;
 mod layer;
 mod ledger;
 mod open;
@@ -88,6 +92,7 @@ mod record;
 mod request;
 mod service;
 mod sink;
+mod sync;
 mod text;
 mod verify;
 mod worker;
@@ -101,9 +106,11 @@ pub use tenant_context::{
 pub use self::{
     body::AuditBody,
     chain::{ChainId, Head},
+    durability::Durability,
     error::{AuditError, AuditErrorKind, SinkError},
     event::{Event, Outcome},
     future::ResponseFuture,
+    gate::{AuditGate, GateFuture, GateService},
     handle::AuditHandle,
     layer::{AuditLayer, AuditLayerBuilder, WhenFull, layer},
     service::AuditService,

@@ -4,12 +4,14 @@ use std::{fmt, sync::Arc};
 
 use http::{Extensions, HeaderMap, HeaderName, Method, Response, StatusCode, header};
 use http_body::Body;
-use tenant_context::{Rejection, Trail, TrailCell};
+use tenant_context::{Protocol, Rejection, Trail, TrailCell};
 
 use crate::{
+    Durability,
     outcome::End,
     queue::{Cell, Entry, Place},
     request::{Arrival, Request},
+    sync::Wait,
 };
 
 /// The open record of one request. Dropping it queues it, so exactly one is written.
@@ -26,9 +28,32 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 impl Open {
     /// Opens the record of a request, and its trail.
     pub(crate) fn begin<B>(place: Place, request: &mut http::Request<B>, arrival: Arrival) -> Self {
-        let cell = Arc::new(TrailCell::new(Request::of(request, arrival)));
+        let door = place.door();
+        let durability = door.policy.of(request.method(), request.uri().path());
+        let pressed = place.is_pressed();
+        let record = Request::of(request, arrival, durability, pressed);
+        let cell = Arc::new(TrailCell::new(record));
         request.extensions_mut().insert(Trail::on(&cell));
         Self(Some(Slot { cell, place }))
+    }
+
+    /// Whether the answer waits for the record. A refusal before the handler did nothing that would have to be
+    /// known, and whoever has no credential shall not make the disk work; a record without a place of
+    /// its own may be lost, which its policy allows.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.0.as_ref().is_some_and(|slot| {
+            let request = slot.cell.record();
+            request.durability == Durability::Synced
+                && (request.is_admitted() || !request.progress.is_refused())
+                && slot.place.is_reserved()
+        })
+    }
+
+    pub(crate) fn protocol(&self) -> Protocol {
+        match self.request() {
+            Some(request) if request.grpc => Protocol::Grpc,
+            _ => Protocol::Http,
+        }
     }
 
     fn request(&self) -> Option<&Request> {
@@ -83,14 +108,28 @@ impl Open {
 
     /// Queues the record, unless it is queued.
     pub(crate) fn finish(&mut self, end: End) {
-        let Some(Slot { cell, place }) = self.0.take() else {
-            return;
-        };
-        let now = place.door().clock.monotonic();
-        let request = cell.record();
+        if let Some(Slot { cell, place }) = self.take(end) {
+            place.fill(Entry::Request(cell));
+        }
+    }
+
+    /// [`finish`](Self::finish), and what waits for the record to be durable.
+    pub(crate) fn finish_synced(&mut self, end: End) -> Option<Wait> {
+        let Slot { cell, place } = self.take(end)?;
+        let door = place.reserved();
+        cell.record().sync.want();
+        let trail = Trail::on(&cell);
+        place.fill(Entry::Request(cell));
+        door.map(|door| Wait::new(trail, door))
+    }
+
+    fn take(&mut self, end: End) -> Option<Slot> {
+        let slot = self.0.take()?;
+        let now = slot.place.door().clock.monotonic();
+        let request = slot.cell.record();
         let duration = now.saturating_since(request.arrival.monotonic);
         request.progress.end(end, duration);
-        place.fill(Entry::Request(cell));
+        Some(slot)
     }
 }
 

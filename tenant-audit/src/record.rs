@@ -18,6 +18,9 @@ use crate::{
 /// The schema that records name. A field added later changes no old record's bytes.
 pub(crate) const SCHEMA: &str = "tenant-audit/1";
 
+/// The outcome of an intent: not known yet.
+pub(crate) const INTENT: &str = "intent";
+
 /// Who did it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Actor<'a> {
@@ -41,6 +44,8 @@ pub(crate) struct Draft<'a> {
 #[derive(Debug)]
 pub(crate) enum What<'a> {
     Request(&'a Request),
+    /// The request's handler is about to run.
+    Intent(&'a Request),
     Event {
         outcome: Outcome,
         reason: Option<&'a str>,
@@ -148,6 +153,10 @@ pub(crate) fn encode(draft: &Draft<'_>, out: &mut Vec<u8>) -> serde_json::Result
             record.outcome = outcome.as_str();
             record.reason = reason.map(text::bounded);
         }
+        What::Intent(request) => {
+            head_fields(&mut record, facts, request);
+            record.outcome = INTENT;
+        }
         What::Request(request) => {
             reason = request_fields(&mut record, facts, request);
             record.reason = reason.as_deref().map(text::bounded);
@@ -189,15 +198,21 @@ fn request_fields<'a>(
             .as_ref()
             .and_then(|identity| identity.ended()),
     });
+    head_fields(record, facts, request);
+    record.outcome = outcome.as_str();
+    record.bytes = Some(progress.bytes());
+    record.duration_us = Some(u64::try_from(progress.duration().as_micros()).unwrap_or(u64::MAX));
+    record.grpc_status = progress.grpc_status();
+    record.status = progress.status().map(|status| status.as_u16());
+    reason
+}
+
+fn head_fields<'a>(record: &mut Record<'a>, facts: &'a TrailFacts, request: &'a Request) {
     let path = request.path.show();
     record.action = match &facts.action {
         Some(action) => text::bounded(action),
         None => default_action(request.grpc, &request.method, &path).into(),
     };
-    record.outcome = outcome.as_str();
-    record.bytes = Some(progress.bytes());
-    record.duration_us = Some(u64::try_from(progress.duration().as_micros()).unwrap_or(u64::MAX));
-    record.grpc_status = progress.grpc_status();
     record.method = Some(text::bounded(request.method.as_str()));
     record.path = Some(path);
     record.request_id = facts
@@ -205,8 +220,6 @@ fn request_fields<'a>(
         .as_ref()
         .or(request.id.as_ref())
         .map(ToString::to_string);
-    record.status = progress.status().map(|status| status.as_u16());
-    reason
 }
 
 /// `http.get`; over gRPC `package.Service/Method`.
@@ -259,6 +272,7 @@ fn timestamp(at: UnixTime) -> String {
 mod tests {
     use super::*;
     use crate::{
+        Durability,
         outcome::End,
         request::{Arrival, PathText, Progress},
     };
@@ -274,16 +288,15 @@ mod tests {
         progress.answered(StatusCode::OK);
         progress.data(7);
         progress.end(End::Complete, Duration::from_micros(42));
+        let arrival = Arrival {
+            unix: UnixTime::from_secs(1),
+            monotonic: Monotonic::default(),
+        };
+        let request = http::Request::get("/").body(()).unwrap();
         Request {
-            id: None,
-            method: Method::GET,
             path: PathText::of(path),
-            grpc: false,
-            arrival: Arrival {
-                unix: UnixTime::from_secs(1),
-                monotonic: Monotonic::default(),
-            },
             progress,
+            ..Request::of(&request, arrival, Durability::Deferred, false)
         }
     }
 

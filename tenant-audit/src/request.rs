@@ -4,7 +4,10 @@
 use std::{
     borrow::Cow,
     fmt,
-    sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -12,7 +15,7 @@ use http::{Method, StatusCode};
 use smallvec::SmallVec;
 use tenant_context::{Monotonic, Protocol, RequestId, UnixTime};
 
-use crate::{outcome::End, text};
+use crate::{Durability, outcome::End, sync::SyncCell, text};
 
 /// When a request came in.
 #[derive(Clone, Copy, Debug)]
@@ -30,19 +33,56 @@ pub(crate) struct Request {
     /// Whether the client speaks gRPC.
     pub(crate) grpc: bool,
     pub(crate) arrival: Arrival,
+    pub(crate) durability: Durability,
+    /// Whether so many places are taken that those of one tenant are counted.
+    pub(crate) pressed: bool,
+    pub(crate) charged: AtomicBool,
+    pub(crate) admitted: AtomicBool,
+    pub(crate) sync: SyncCell,
+    /// The intent's event id, which is the outcome's too.
+    pub(crate) intent: OnceLock<Box<str>>,
     pub(crate) progress: Progress,
 }
 
 impl Request {
-    pub(crate) fn of<B>(request: &http::Request<B>, arrival: Arrival) -> Self {
+    pub(crate) fn of<B>(
+        request: &http::Request<B>,
+        arrival: Arrival,
+        durability: Durability,
+        pressed: bool,
+    ) -> Self {
         Self {
             id: request.extensions().get().cloned(),
             method: request.method().clone(),
             path: PathText::of(request.uri().path()),
             grpc: Protocol::of(request.headers()) == Protocol::Grpc,
             arrival,
+            durability,
+            pressed,
+            charged: AtomicBool::new(false),
+            admitted: AtomicBool::new(false),
+            sync: SyncCell::default(),
+            intent: OnceLock::new(),
             progress: Progress::new(),
         }
+    }
+
+    /// It came through the gate: its handler runs.
+    pub(crate) fn admitted(&self) {
+        self.admitted.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_admitted(&self) -> bool {
+        self.admitted.load(Relaxed)
+    }
+
+    /// It holds a place of its tenant's share.
+    pub(crate) fn charged(&self) {
+        self.charged.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_charged(&self) -> bool {
+        self.charged.load(Relaxed)
     }
 }
 

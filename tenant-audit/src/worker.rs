@@ -4,6 +4,7 @@ use std::{
     error::Error,
     fmt,
     future::{Future, poll_fn},
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -11,12 +12,13 @@ use std::{
 };
 
 use futures_util::future::{BoxFuture, Either, FutureExt, select};
-use tenant_context::{Clock, Timer};
+use tenant_context::{Clock, TenantId, Timer, Trail};
 
 use crate::{
     AuditError, AuditSink, Batch,
     ledger::Ledger,
-    queue::{Doze, Entry, Flush, Intake, Load},
+    queue::{Cell, Doze, Entry, Flush, Intake, Load},
+    request::Request,
 };
 
 /// The most entries that are written and synced together.
@@ -108,45 +110,89 @@ async fn work(parts: Parts) -> Result<(), AuditError> {
     } = parts;
     let mut ledger = Ledger::resume(sink.resume(), secret, clock.unix());
     let mut load = Load::default();
+    let mut charged = Vec::new();
     // What was recovered is written at once, not with the first request.
     let mut more = true;
     while more {
-        let mut entries = load.entries.drain(..);
         loop {
-            let mut count = 0_usize;
-            for entry in entries.by_ref().take(MAX_BATCH) {
-                count = count.saturating_add(1);
+            let count = load.entries.len().min(MAX_BATCH);
+            let mut waiting = Waiting::default();
+            for entry in load.entries.drain(..count) {
                 match entry {
-                    Entry::Request(cell) => ledger.request(&cell),
+                    Entry::Request(cell) => {
+                        if cell.record().is_charged() {
+                            charged.push(tenant(&cell));
+                        }
+                        ledger.request(&cell);
+                        if cell.record().sync.is_wanted() {
+                            waiting.synced.push(Trail::on(&cell));
+                        }
+                    }
+                    Entry::Intent(trail) => {
+                        ledger.intent(&trail);
+                        waiting.synced.push(trail);
+                    }
                     Entry::Event(occurred) => ledger.event(&occurred),
                 }
             }
-            let left = entries.len();
+            let left = load.entries.len();
             if left == 0 {
                 ledger.gap(&mut load.losses, clock.unix());
+                waiting.flushes = mem::take(&mut load.flushes);
             }
-            intake.taken(count, left);
+            intake.taken(count, left, &mut charged);
             if let Some(batch) = ledger.take() {
-                write(&mut *sink, batch, timer.as_deref(), &mut load.flushes).await?;
+                write(&mut *sink, &intake, batch, timer.as_deref(), &mut waiting).await?;
             }
+            waiting.answer(&Ok(()));
             if left == 0 {
                 break;
             }
         }
-        drop(entries);
         intake.written();
-        answer(&mut load.flushes, &Ok(()));
         more = next(&intake, &mut load, timer.as_deref()).await;
     }
     sink.close().await.map_err(AuditError::sink)
 }
 
+fn tenant(cell: &Cell) -> Option<TenantId> {
+    cell.with(|facts| Some(facts.identity.as_ref()?.tenant().id().clone()))
+}
+
+/// Who waits for a batch.
+#[derive(Default)]
+struct Waiting {
+    flushes: Vec<Flush>,
+    synced: Vec<Trail>,
+}
+
+impl Waiting {
+    fn answer(&mut self, result: &Result<(), AuditError>) {
+        for trail in self.synced.drain(..) {
+            if let Some(request) = trail.record::<Request>() {
+                request.sync.settle(result.is_ok());
+            }
+        }
+        for done in self.flushes.drain(..) {
+            // Whoever no longer waits does not want to know.
+            let _gone = done.send(result.clone());
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.answer(&Err(AuditError::worker_gone()));
+    }
+}
+
 /// Writes a batch, however often it takes.
 async fn write(
     sink: &mut dyn AuditSink,
+    intake: &Intake,
     batch: Arc<Batch>,
     timer: Option<&dyn Timer>,
-    waiting: &mut Vec<Flush>,
+    waiting: &mut Waiting,
 ) -> Result<(), AuditError> {
     let mut pause = FIRST_RETRY;
     while let Err(error) = sink.append(Arc::clone(&batch)).await {
@@ -155,20 +201,15 @@ async fn write(
             records = batch.records(),
             "the audit sink failed; what it did not take is kept"
         );
+        intake.sink_failed();
         let error = AuditError::sink(error);
-        answer(waiting, &Err(error.clone()));
+        waiting.answer(&Err(error.clone()));
         let Some(timer) = timer else {
             return Err(error);
         };
         timer.sleep(pause).await;
         pause = pause.saturating_mul(2).min(LAST_RETRY);
     }
+    intake.sink_works();
     Ok(())
-}
-
-fn answer(waiting: &mut Vec<Flush>, result: &Result<(), AuditError>) {
-    for done in waiting.drain(..) {
-        // Whoever no longer waits does not want to know.
-        let _gone = done.send(result.clone());
-    }
 }

@@ -133,7 +133,7 @@ pub use self::{
     scope::{NoContext, Scoped},
     scoped::{ForTenant, TenantScoped},
     service::IdentityService,
-    stack::{StackPart, TenantStack},
+    stack::{AuditPart, StackPart, TenantStack},
     state::TenantState,
     system::SystemContext,
     trail::{Trail, TrailCell, TrailFacts},

@@ -17,6 +17,20 @@ pub trait StackPart {
     type Place;
 }
 
+/// The audit's place has two parts: the layer itself, outermost, and a gate inside of all others, where the
+/// tenant is known and a cached answer has gone by.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no audit layer",
+    note = "use `tenant_audit::layer(..)`; an audit layer of your own implements `AuditPart`, with `tower_layer::Identity` for a gate that lets everything pass"
+)]
+pub trait AuditPart: StackPart<Place = place::Audit> {
+    /// The innermost layer.
+    type Gate;
+
+    /// Makes it.
+    fn gate(&self) -> Self::Gate;
+}
+
 /// The places of a stack.
 pub mod place {
     macro_rules! place {
@@ -100,8 +114,10 @@ pub mod stage {
 /// # }
 /// ```
 #[must_use = "a stack does nothing until it wraps a service"]
-pub struct TenantStack<L, Stage> {
+pub struct TenantStack<L, Stage, Gate = NoLayer> {
     layers: L,
+    /// Innermost: the audit's second part.
+    gate: Gate,
     render: RenderLayer,
     stage: PhantomData<fn() -> Stage>,
 }
@@ -111,6 +127,7 @@ impl TenantStack<NoLayer, stage::Start> {
     pub fn new() -> Self {
         Self {
             layers: NoLayer::new(),
+            gate: NoLayer::new(),
             render: RenderLayer::new(),
             stage: PhantomData,
         }
@@ -131,10 +148,11 @@ impl Default for TenantStack<NoLayer, stage::Start> {
     }
 }
 
-impl<L, Stage> TenantStack<L, Stage> {
-    fn push<Inner, Next>(self, layer: Inner) -> TenantStack<Stack<Inner, L>, Next> {
+impl<L, Stage, Gate> TenantStack<L, Stage, Gate> {
+    fn push<Inner, Next>(self, layer: Inner) -> TenantStack<Stack<Inner, L>, Next, Gate> {
         TenantStack {
             layers: Stack::new(layer, self.layers),
+            gate: self.gate,
             render: self.render,
             stage: PhantomData,
         }
@@ -215,34 +233,37 @@ impl Complete for stage::Limited {}
 impl Complete for stage::Authorized {}
 impl Complete for stage::Cached {}
 
-impl<L, Stage> TenantStack<L, Stage> {
+impl<L, Stage, Gate> TenantStack<L, Stage, Gate> {
     /// Validates or makes `x-request-id`, echoes and records it.
     pub fn request_id(
         self,
         layer: RequestIdLayer,
-    ) -> TenantStack<Stack<RequestIdLayer, L>, stage::Numbered>
+    ) -> TenantStack<Stack<RequestIdLayer, L>, stage::Numbered, Gate>
     where
         Stage: BeforeRequestId,
     {
         self.push(layer)
     }
 
-    /// Records every request, refusals included.
-    pub fn audit<A: StackPart<Place = place::Audit>>(
-        self,
-        layer: A,
-    ) -> TenantStack<Stack<A, L>, stage::Audited>
+    /// Records every request, refusals included. The layer's second part, its gate, goes inside of all
+    /// others, directly around the application.
+    pub fn audit<A: AuditPart>(self, layer: A) -> TenantStack<Stack<A, L>, stage::Audited, A::Gate>
     where
         Stage: BeforeAudit,
     {
-        self.push(layer)
+        TenantStack {
+            gate: layer.gate(),
+            layers: Stack::new(layer, self.layers),
+            render: self.render,
+            stage: PhantomData,
+        }
     }
 
     /// Verifies who is asking. The renderer stands directly outside of it.
     pub fn identity<A: Authenticate>(
         self,
         layer: IdentityLayer<A>,
-    ) -> TenantStack<Stack<IdentityLayer<A>, Stack<RenderLayer, L>>, stage::Identified>
+    ) -> TenantStack<Stack<IdentityLayer<A>, Stack<RenderLayer, L>>, stage::Identified, Gate>
     where
         Stage: BeforeIdentity,
     {
@@ -254,7 +275,7 @@ impl<L, Stage> TenantStack<L, Stage> {
     pub fn limits<M: StackPart<Place = place::Limits>>(
         self,
         layer: M,
-    ) -> TenantStack<Stack<M, L>, stage::Limited>
+    ) -> TenantStack<Stack<M, L>, stage::Limited, Gate>
     where
         Stage: BeforeLimits,
     {
@@ -265,7 +286,7 @@ impl<L, Stage> TenantStack<L, Stage> {
     pub fn authority<M: StackPart<Place = place::Authority>>(
         self,
         layer: M,
-    ) -> TenantStack<Stack<M, L>, stage::Authorized>
+    ) -> TenantStack<Stack<M, L>, stage::Authorized, Gate>
     where
         Stage: BeforeAuthority,
     {
@@ -276,7 +297,7 @@ impl<L, Stage> TenantStack<L, Stage> {
     pub fn cache<C: StackPart<Place = place::Cache>>(
         self,
         layer: C,
-    ) -> TenantStack<Stack<C, L>, stage::Cached>
+    ) -> TenantStack<Stack<C, L>, stage::Cached, Gate>
     where
         Stage: BeforeCache,
     {
@@ -284,25 +305,31 @@ impl<L, Stage> TenantStack<L, Stage> {
     }
 }
 
-impl<S, L: Layer<S>, Stage: Complete> Layer<S> for TenantStack<L, Stage> {
+impl<S, L, Stage, Gate> Layer<S> for TenantStack<L, Stage, Gate>
+where
+    Gate: Layer<S>,
+    L: Layer<Gate::Service>,
+    Stage: Complete,
+{
     type Service = L::Service;
 
     fn layer(&self, inner: S) -> L::Service {
-        self.layers.layer(inner)
+        self.layers.layer(self.gate.layer(inner))
     }
 }
 
-impl<L: Clone, Stage> Clone for TenantStack<L, Stage> {
+impl<L: Clone, Stage, Gate: Clone> Clone for TenantStack<L, Stage, Gate> {
     fn clone(&self) -> Self {
         Self {
             layers: self.layers.clone(),
+            gate: self.gate.clone(),
             render: self.render.clone(),
             stage: PhantomData,
         }
     }
 }
 
-impl<L: fmt::Debug, Stage> fmt::Debug for TenantStack<L, Stage> {
+impl<L: fmt::Debug, Stage, Gate> fmt::Debug for TenantStack<L, Stage, Gate> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TenantStack")
             .field("layers", &self.layers)

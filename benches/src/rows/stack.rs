@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, thread::JoinHandle, time::Duration};
 
 use tempfile::TempDir;
-use tenant_audit::{AuditHandle, AuditLayer, FileSink};
+use tenant_audit::{AuditGate, AuditHandle, AuditLayer, FileSink};
 use tenant_auth::{Authenticated, Issuer, VerifyingKey};
 use tenant_cache::{ResponseCacheLayer, TenantCache};
 use tenant_context::{
@@ -167,6 +167,7 @@ type Whole = TenantStack<
         >,
     >,
     stage::Cached,
+    AuditGate,
 >;
 
 /// Audit, render, identity, limits, cache.

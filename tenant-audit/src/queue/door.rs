@@ -3,10 +3,15 @@
 use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::{BoxFuture, Either, FutureExt, select};
-use tenant_context::{Clock, Timer};
+use tenant_context::{Clock, Timer, Trail};
 
 use super::{Entry, Queue};
-use crate::{AuditError, WhenFull, request::Arrival};
+use crate::{
+    AuditError, WhenFull,
+    durability::Policy,
+    request::{Arrival, Request},
+    sync::Wait,
+};
 
 /// What layers, services, requests in flight and handles hold, and the worker does not: when the last of
 /// them is gone, the worker ends.
@@ -15,12 +20,18 @@ pub(crate) struct Door {
     pub(crate) when_full: WhenFull,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) timer: Option<Arc<dyn Timer>>,
+    pub(crate) policy: Policy,
+    pub(crate) sync_deadline: Duration,
+    pub(crate) continue_unsynced: bool,
 }
 
 /// A place for one entry.
 #[derive(Debug)]
 pub(crate) enum Place {
-    Reserved(Arc<Door>),
+    Reserved {
+        door: Arc<Door>,
+        pressed: bool,
+    },
     /// Nothing was free on arrival: one more look when the request ends.
     Late(Arc<Door>),
 }
@@ -28,14 +39,29 @@ pub(crate) enum Place {
 impl Place {
     pub(crate) fn door(&self) -> &Door {
         match self {
-            Self::Reserved(door) | Self::Late(door) => door,
+            Self::Reserved { door, .. } | Self::Late(door) => door,
+        }
+    }
+
+    pub(crate) const fn is_pressed(&self) -> bool {
+        matches!(self, Self::Reserved { pressed: true, .. })
+    }
+
+    pub(crate) const fn is_reserved(&self) -> bool {
+        matches!(self, Self::Reserved { .. })
+    }
+
+    pub(crate) fn reserved(&self) -> Option<Arc<Door>> {
+        match self {
+            Self::Reserved { door, .. } => Some(Arc::clone(door)),
+            Self::Late(_) => None,
         }
     }
 
     /// Hands the entry over. Never waits.
     pub(crate) fn fill(self, entry: Entry) {
         match self {
-            Self::Reserved(door) => door.queue.fill(entry),
+            Self::Reserved { door, .. } => door.queue.fill(entry),
             Self::Late(door) => door.queue.squeeze(entry),
         }
     }
@@ -69,8 +95,12 @@ impl Door {
             }
             // Who waits already comes first.
             if lane.waiters == 0 && lane.enter(self.queue.bounds) {
+                let pressed = lane.is_pressed(self.queue.bounds);
                 drop(lane);
-                return Entrance::Open(Place::Reserved(Arc::clone(self)));
+                return Entrance::Open(Place::Reserved {
+                    door: Arc::clone(self),
+                    pressed,
+                });
             }
         }
         match (self.when_full, &self.timer) {
@@ -82,6 +112,15 @@ impl Door {
                 Entrance::Closed(AuditError::queue_full())
             }
         }
+    }
+
+    /// Queues an intent, and waits for it.
+    pub(crate) fn intend(self: &Arc<Self>, trail: Trail) -> Wait {
+        if let Some(request) = trail.record::<Request>() {
+            request.sync.want();
+        }
+        self.queue.intend(Entry::Intent(trail.clone()));
+        Wait::new(trail, Arc::clone(self))
     }
 
     /// [`enter`](Self::enter), and the wait if there is one.
@@ -145,7 +184,11 @@ fn wait(door: Arc<Door>, timer: &dyn Timer, deadline: Duration) -> Waiting {
                 }
             }
         }
-        Ok(Place::Reserved(door))
+        Ok(Place::Reserved {
+            door,
+            // Who had to wait came when all places were taken.
+            pressed: true,
+        })
     }
     .boxed()
 }

@@ -28,6 +28,7 @@ impl Losses {
             Entry::Request(cell) => {
                 cell.with(|facts| facts.identity.as_ref().map(|who| who.tenant().id().clone()))
             }
+            Entry::Intent(_) => None,
             Entry::Event(occurred) => occurred.who.tenant().cloned(),
         };
         let count = self.dropped.entry(tenant).or_default();

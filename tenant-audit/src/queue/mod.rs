@@ -8,10 +8,19 @@
 mod door;
 mod losses;
 
-use std::{borrow::Cow, fmt, mem, sync::Arc, task::Waker};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, hash_map},
+    fmt, mem,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Waker,
+};
 
 use parking_lot::Mutex;
-use tenant_context::{TenantContext, TenantId, TrailCell, TrailFacts, UnixTime};
+use tenant_context::{TenantContext, TenantId, Trail, TrailCell, TrailFacts, UnixTime};
 use tokio::sync::{Notify, oneshot};
 
 pub(crate) use self::{
@@ -36,6 +45,8 @@ pub(crate) struct Bounds {
 #[derive(Debug)]
 pub(crate) enum Entry {
     Request(Cell),
+    /// A request's handler is about to run.
+    Intent(Trail),
     Event(Box<Occurred>),
 }
 
@@ -99,6 +110,36 @@ pub(crate) struct Load {
     pub(crate) losses: Losses,
 }
 
+/// What is not written is not durable: who waits for it is told.
+impl Drop for Load {
+    fn drop(&mut self) {
+        for entry in &self.entries {
+            entry.settle(false);
+        }
+    }
+}
+
+impl Entry {
+    fn is_urgent(&self) -> bool {
+        match self {
+            Self::Request(cell) => cell.record().sync.is_wanted(),
+            Self::Intent(_) => true,
+            Self::Event(_) => false,
+        }
+    }
+
+    fn settle(&self, durable: bool) {
+        let request = match self {
+            Self::Request(cell) => Some(cell.record()),
+            Self::Intent(trail) => trail.record::<Request>(),
+            Self::Event(_) => None,
+        };
+        if let Some(request) = request {
+            request.sync.settle(durable);
+        }
+    }
+}
+
 impl Load {
     fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.flushes.is_empty() && self.losses.is_empty()
@@ -114,6 +155,8 @@ struct Lane {
     waiting: usize,
     /// How many wait at the door.
     waiters: usize,
+    /// The places of each tenant that entered while many were taken; `None`: of no tenant.
+    shares: HashMap<Option<TenantId>, usize>,
     doze: Doze,
     waker: Option<Waker>,
     /// Nobody is left to queue anything.
@@ -145,16 +188,29 @@ impl Lane {
         free
     }
 
+    /// Whether so many places are taken that one tenant may have taken its share.
+    const fn is_pressed(&self, bounds: Bounds) -> bool {
+        self.in_flight > share(bounds.in_flight) || self.waiting > share(bounds.waiting)
+    }
+
     fn push(&mut self, entry: Entry) {
         self.waiting = self.waiting.saturating_add(1);
         self.load.entries.push(entry);
     }
 }
 
+/// A quarter: one tenant can take what is taken before its places are counted, and then its share; so
+/// at most half of all.
+const fn share(bound: usize) -> usize {
+    if bound < 4 { 1 } else { bound / 4 }
+}
+
 /// What the requests' side and the worker share.
 #[derive(Debug)]
 pub(crate) struct Queue {
     bounds: Bounds,
+    /// The sink has failed, and has not taken anything since.
+    broken: AtomicBool,
     lane: Mutex<Lane>,
     /// Told when a place has become free and somebody waits for one.
     freed: Notify,
@@ -164,6 +220,7 @@ impl Queue {
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
+            broken: AtomicBool::new(false),
             lane: Mutex::default(),
             freed: Notify::new(),
         }
@@ -188,11 +245,13 @@ impl Queue {
             lane.in_flight = lane.in_flight.saturating_sub(1);
             if lane.gone {
                 drop(lane);
+                entry.settle(false);
                 return lost(&entry);
             }
+            let awaited = entry.is_urgent();
             lane.push(entry);
             // Half full: the worker should look now.
-            let urgent = lane.waiting >= self.bounds.waiting / 2;
+            let urgent = awaited || lane.waiting >= self.bounds.waiting / 2;
             (lane.rouse(urgent), lane.waiters)
         };
         if waiters > 0 {
@@ -201,6 +260,38 @@ impl Queue {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// Hands an intent over. Its request is in flight, so intents have a bound.
+    fn intend(&self, entry: Entry) {
+        self.change(true, |lane| {
+            if lane.gone {
+                entry.settle(false);
+            } else {
+                lane.push(entry);
+            }
+        });
+    }
+
+    /// Takes a place of a tenant's share.
+    pub(crate) fn charge(&self, tenant: Option<&TenantId>) -> bool {
+        let share = share(self.bounds.in_flight).min(share(self.bounds.waiting));
+        let mut lane = self.lane.lock();
+        let key = tenant.cloned();
+        let taken = lane.shares.get(&key).copied().unwrap_or_default();
+        let free = taken < share;
+        if free {
+            lane.shares.insert(key, taken.saturating_add(1));
+        }
+        free
+    }
+
+    pub(crate) fn sink_failed(&self) {
+        self.broken.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
     }
 
     /// Hands an entry over if there is room; else it is counted as lost.
@@ -277,16 +368,33 @@ impl Intake {
     }
 
     /// Makes room: so many records no longer wait, they are with the sink; `left` more are at hand.
-    pub(crate) fn taken(&mut self, count: usize, left: usize) {
+    /// Those that held a place of their tenant's share give it back.
+    pub(crate) fn taken(&mut self, count: usize, left: usize, charged: &mut Vec<Option<TenantId>>) {
         self.unwritten = count.saturating_add(left);
         let waiters = {
             let mut lane = self.queue.lane.lock();
             lane.waiting = lane.waiting.saturating_sub(count);
+            for tenant in charged.drain(..) {
+                if let hash_map::Entry::Occupied(mut share) = lane.shares.entry(tenant) {
+                    *share.get_mut() = share.get().saturating_sub(1);
+                    if *share.get() == 0 {
+                        share.remove();
+                    }
+                }
+            }
             lane.waiters
         };
         if waiters > 0 {
             self.queue.freed.notify_waiters();
         }
+    }
+
+    pub(crate) fn sink_failed(&self) {
+        self.queue.sink_failed();
+    }
+
+    pub(crate) fn sink_works(&self) {
+        self.queue.broken.store(false, Ordering::Release);
     }
 
     /// All that was taken is written.
@@ -354,7 +462,7 @@ mod tests {
                         let more = intake.take(&mut load, Doze::Awake, Waker::noop());
                         prop_assert_eq!(more.is_some(), waiting > 0);
                         prop_assert_eq!(load.entries.drain(..).count(), waiting);
-                        intake.taken(waiting, 0);
+                        intake.taken(waiting, 0, &mut Vec::new());
                         waiting = 0;
                     }
                     _ => {}

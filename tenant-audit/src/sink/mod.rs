@@ -62,6 +62,8 @@ pub struct Resumed {
     pub head: Head,
     /// What was found beyond the last checkpoint.
     pub recovery: Option<Recovery>,
+    /// The event ids of intents that have no outcome.
+    pub intents: Vec<String>,
 }
 
 impl Resumed {
@@ -71,6 +73,7 @@ impl Resumed {
             chain,
             head,
             recovery: None,
+            intents: Vec::new(),
         }
     }
 }
@@ -126,6 +129,8 @@ pub struct ChainBatch {
     pub(crate) head: Head,
     records: usize,
     lines: Vec<u8>,
+    pub(crate) opened: Vec<String>,
+    pub(crate) closed: Vec<String>,
 }
 
 impl ChainBatch {
@@ -135,6 +140,8 @@ impl ChainBatch {
             head: Head::default(),
             records: 0,
             lines: Vec::new(),
+            opened: Vec::new(),
+            closed: Vec::new(),
         }
     }
 
@@ -151,6 +158,17 @@ impl ChainBatch {
     /// The chain's last record after this batch.
     pub const fn head(&self) -> &Head {
         &self.head
+    }
+
+    /// The event ids of intents among these records. A sink that resumes keeps those that are not closed,
+    /// and gives them back as [`Resumed::intents`].
+    pub fn opened_intents(&self) -> &[String] {
+        &self.opened
+    }
+
+    /// The event ids of intents whose outcomes are among these records, or that are reported.
+    pub fn closed_intents(&self) -> &[String] {
+        &self.closed
     }
 
     /// The lines, each ended by a line feed.

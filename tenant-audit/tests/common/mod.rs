@@ -11,7 +11,7 @@ use http_body_util::Full;
 use serde_json::Value;
 use tenant_audit::{
     AuditError, AuditHandle, AuditLayer, AuditLayerBuilder, AuditSink, AuditWorker, Batch, ChainId,
-    FileSink, MemorySink, SinkError, WhenFull,
+    Durability, FileSink, MemorySink, SinkError, WhenFull,
 };
 use tenant_context::{CachedRegistry, IdentityLayer, TenantId};
 use tenant_testkit::{ManualClock, TestAuth, claims, tenants};
@@ -30,7 +30,11 @@ pub struct Audit {
 
 impl Audit {
     pub fn new() -> Self {
-        Self::with(|builder| builder.when_full(WhenFull::Refuse))
+        Self::with(|builder| {
+            builder
+                .when_full(WhenFull::Refuse)
+                .unsafe_methods(Durability::Deferred)
+        })
     }
 
     pub fn with(configure: impl FnOnce(AuditLayerBuilder) -> AuditLayerBuilder) -> Self {

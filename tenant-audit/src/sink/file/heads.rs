@@ -1,6 +1,6 @@
 //! The checkpoint: how far every chain reaches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,9 +21,12 @@ pub(crate) struct Mark {
     pub(crate) bytes: u64,
 }
 
+/// The intents that have no outcome yet, by file name.
+pub(crate) type Intents = BTreeMap<String, BTreeSet<String>>;
+
 /// All chains, by file name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Heads(pub(crate) BTreeMap<String, Mark>);
+pub(crate) struct Heads(pub(crate) BTreeMap<String, Mark>, pub(crate) Intents);
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,6 +41,8 @@ struct MarkJson {
 struct HeadsJson {
     chains: BTreeMap<String, MarkJson>,
     hash: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    intents: Intents,
     schema: String,
 }
 
@@ -58,10 +63,12 @@ impl Heads {
             .collect();
         let hash = FieldHasher::new(DOMAIN)
             .field(&serde_json::to_vec(&chains)?)
+            .field(&serde_json::to_vec(&self.1)?)
             .finish();
         let mut bytes = serde_json::to_vec(&HeadsJson {
             chains,
             hash: hex::encode(hash),
+            intents: self.1.clone(),
             schema: SCHEMA.to_owned(),
         })?;
         bytes.push(b'\n');
@@ -71,7 +78,7 @@ impl Heads {
     /// Reads a checkpoint: `None` unless it is byte for byte what [`encode`](Self::encode) writes.
     pub(crate) fn decode(bytes: &[u8]) -> Option<(Self, Hash)> {
         let read: HeadsJson = serde_json::from_slice(bytes).ok()?;
-        let mut heads = Self::default();
+        let mut heads = Self(BTreeMap::new(), read.intents);
         for (name, mark) in read.chains {
             ChainId::from_file_name(&name)?;
             let head = Head {
@@ -98,10 +105,15 @@ mod tests {
             },
             bytes: seq.saturating_mul(100),
         };
-        Heads(BTreeMap::from([
+        let chains = BTreeMap::from([
             ("platform.jsonl".to_owned(), mark(3)),
             ("tenant-acme.jsonl".to_owned(), mark(17)),
-        ]))
+        ]);
+        let open = BTreeSet::from(["event".to_owned()]);
+        Heads(
+            chains,
+            BTreeMap::from([("tenant-acme.jsonl".to_owned(), open)]),
+        )
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Taking a chain up where its file ends.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
     path::Path,
 };
 
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -15,6 +17,7 @@ use super::{
 use crate::{
     ChainId, Recovery, SinkError,
     chain::{follow, is_last},
+    record::INTENT,
     sink::Torn,
 };
 
@@ -24,6 +27,7 @@ pub(super) fn resume(
     path: &Path,
     chain: &ChainId,
     sealed: Mark,
+    intents: &mut BTreeSet<String>,
 ) -> Result<(Mark, Option<Recovery>), SinkError> {
     let failed = |error: io::Error| {
         SinkError::new(format!("{} cannot be read", path.display())).with_source(error)
@@ -53,7 +57,7 @@ pub(super) fn resume(
         }
     }
     file.seek(SeekFrom::Start(sealed.bytes)).map_err(failed)?;
-    beyond(&file, chain, sealed).map_err(failed)
+    beyond(&file, chain, sealed, intents).map_err(failed)
 }
 
 fn altered(path: &Path, how: &str) -> SinkError {
@@ -82,8 +86,29 @@ fn last_line(file: &mut File, end: u64) -> io::Result<Vec<u8>> {
     Ok(Vec::new())
 }
 
+/// Keeps the intents that have no outcome.
+fn note_intent(record: &str, intents: &mut BTreeSet<String>) {
+    #[derive(Deserialize)]
+    struct Phase {
+        event_id: String,
+        outcome: String,
+    }
+    if let Ok(Phase { event_id, outcome }) = serde_json::from_str(record) {
+        if outcome == INTENT {
+            intents.insert(event_id);
+        } else {
+            intents.remove(&event_id);
+        }
+    }
+}
+
 /// Follows the chain from the checkpoint to the file's end.
-fn beyond(mut file: &File, chain: &ChainId, sealed: Mark) -> io::Result<(Mark, Option<Recovery>)> {
+fn beyond(
+    mut file: &File,
+    chain: &ChainId,
+    sealed: Mark,
+    intents: &mut BTreeSet<String>,
+) -> io::Result<(Mark, Option<Recovery>)> {
     let mut mark = sealed;
     let mut recovery = Recovery::default();
     let mut torn: Option<(u64, Sha256)> = None;
@@ -94,8 +119,9 @@ fn beyond(mut file: &File, chain: &ChainId, sealed: Mark) -> io::Result<(Mark, O
         mark.bytes = mark.bytes.saturating_add(length);
         ended = piece.ends_with(b"\n");
         match (&mut torn, follow(chain, &mark.head, piece)) {
-            (None, Ok((next, _))) => {
+            (None, Ok((next, record))) => {
                 mark.head = next;
+                note_intent(record, intents);
                 recovery.unsealed_records = recovery.unsealed_records.saturating_add(1);
             }
             (None, Err(_)) => torn = Some((length, Sha256::new_with_prefix(piece))),

@@ -87,7 +87,11 @@ impl Writer {
         let mut resumed = Vec::with_capacity(files.len());
         for (name, chain) in files {
             let sealed = self.heads.0.get(name).copied().unwrap_or_default();
-            let (mark, recovery) = resume(&self.dir.join(name), chain, sealed)?;
+            let mut intents = self.heads.1.get(name).cloned().unwrap_or_default();
+            let (mark, recovery) = resume(&self.dir.join(name), chain, sealed, &mut intents)?;
+            if !intents.is_empty() {
+                self.heads.1.insert(name.clone(), intents.clone());
+            }
             if mark != Mark::default() {
                 self.heads.0.insert(name.clone(), mark);
             }
@@ -95,6 +99,7 @@ impl Writer {
                 chain: chain.clone(),
                 head: mark.head,
                 recovery,
+                intents: intents.into_iter().collect(),
             });
         }
         Ok(resumed)
@@ -120,6 +125,14 @@ impl Writer {
                 continue;
             }
             let mark = self.write(&name, mark, lines, unsettled)?;
+            let mut open = sealed.1.remove(&name).unwrap_or_default();
+            open.extend(lines.opened_intents().iter().cloned());
+            for closed in lines.closed_intents() {
+                open.remove(closed);
+            }
+            if !open.is_empty() {
+                sealed.1.insert(name.clone(), open);
+            }
             sealed.0.insert(name, mark);
         }
         self.seal(sealed)?;

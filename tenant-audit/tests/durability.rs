@@ -1,0 +1,319 @@
+//! Deferred, synced, intent first: what a client sees, and what is durable when.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::missing_panics_doc,
+    clippy::unused_async,
+    missing_docs,
+    unreachable_pub,
+    missing_debug_implementations,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::{cell::Cell, convert::Infallible, pin::Pin, rc::Rc, time::Duration};
+
+use bytes::Bytes;
+use common::{Audit, Body, Mood, Unreliable, by, identity, ok};
+use futures_util::{FutureExt, stream};
+use http::{Method, Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use serde_json::Value;
+use tenant_audit::{AuditLayerBuilder, Durability, TenantStack, WhenFull};
+use tenant_context::Rejection;
+use tower::{ServiceExt, service_fn};
+use tower_layer::Layer;
+
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// An audit on a sink that obeys, a stack around a handler that counts, and one request to it.
+struct Rig {
+    audit: Audit,
+    sink: Unreliable,
+    served: Rc<Cell<usize>>,
+}
+
+impl Rig {
+    fn new(configure: impl FnOnce(AuditLayerBuilder) -> AuditLayerBuilder) -> Self {
+        let sink = Unreliable::default();
+        let audit = Audit::on(sink.clone(), |builder| {
+            configure(builder.when_full(WhenFull::Refuse))
+        });
+        Self {
+            audit,
+            sink,
+            served: Rc::default(),
+        }
+    }
+
+    fn send(
+        &self,
+        method: Method,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, String>>>> {
+        let (identity, _) = identity(&self.audit.clock);
+        let stack = TenantStack::new()
+            .audit(self.audit.layer.clone())
+            .identity(identity);
+        let served = Rc::clone(&self.served);
+        let service = stack.layer(service_fn(move |_| {
+            served.set(served.get() + 1);
+            async { Ok::<_, Infallible>(Response::new(Body::from("hello"))) }
+        }));
+        let mut request = by("ada", "/invoices");
+        *request.method_mut() = method;
+        Box::pin(async move {
+            let (head, body) = service.oneshot(request).await.unwrap().into_parts();
+            match body.collect().await {
+                Ok(body) => Ok(Response::from_parts(head, body.to_bytes())),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+    }
+
+    fn outcomes(&self) -> Vec<(String, String)> {
+        let text = |record: &Value, name: &str| record[name].as_str().unwrap().to_owned();
+        let records = self.sink.inner.records();
+        records
+            .iter()
+            .map(|record| (text(record, "outcome"), text(record, "event_id")))
+            .collect()
+    }
+}
+
+#[track_caller]
+fn assert_unavailable(answer: Result<Response<Bytes>, String>) {
+    let answer = answer.unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let rejection = answer.extensions().get::<Rejection>().unwrap();
+    assert_eq!(rejection.reason(), "audit-unavailable");
+}
+
+#[test]
+fn a_safe_method_waits_for_nothing_and_an_unsafe_one_for_the_sync() {
+    let rig = Rig::new(|builder| builder);
+    let read = rig.send(Method::GET).now_or_never().expect("it waits");
+    assert_eq!(read.unwrap().body(), "hello");
+    assert!(rig.outcomes().is_empty());
+
+    let mut write = rig.send(Method::POST);
+    assert!(write.as_mut().now_or_never().is_none(), "not yet durable");
+    assert_eq!(rig.served.get(), 2);
+    rig.audit.work();
+    assert_eq!(write.now_or_never().unwrap().unwrap().body(), "hello");
+    assert_eq!(rig.outcomes().len(), 2);
+}
+
+#[test]
+fn i7_a_sync_that_fails_is_a_503_and_the_class_is_refused_until_the_sink_is_back() {
+    let rig = Rig::new(|builder| builder);
+    rig.sink.mood(Mood::Fails);
+    let mut write = rig.send(Method::POST);
+    assert!(write.as_mut().now_or_never().is_none());
+    rig.audit.work();
+    assert_unavailable(
+        write
+            .now_or_never()
+            .expect("it waits for a sink that failed"),
+    );
+    assert_eq!(rig.served.get(), 1);
+
+    // Before its handler runs.
+    assert_unavailable(rig.send(Method::POST).now_or_never().unwrap());
+    assert_eq!(rig.served.get(), 1);
+    // The other class is served.
+    let read = rig.send(Method::GET).now_or_never().unwrap().unwrap();
+    assert_eq!(read.status(), StatusCode::OK);
+
+    rig.sink.mood(Mood::Well);
+    rig.audit.clock.advance(Duration::from_millis(50));
+    rig.audit.work();
+    let mut write = rig.send(Method::POST);
+    assert!(write.as_mut().now_or_never().is_none());
+    rig.audit.work();
+    assert_eq!(
+        write.now_or_never().unwrap().unwrap().status(),
+        StatusCode::OK
+    );
+    // Nothing is lost: what was refused after its handler ran is recorded too.
+    assert_eq!(rig.outcomes().len(), 4);
+}
+
+#[test]
+fn a_sink_that_hangs_costs_a_synced_answer_its_deadline_and_no_more() {
+    let rig = Rig::new(|builder| builder.sync_deadline(DEADLINE));
+    rig.sink.mood(Mood::Hangs);
+    let mut write = rig.send(Method::POST);
+    assert!(write.as_mut().now_or_never().is_none());
+    rig.audit.work();
+    rig.audit.clock.advance(Duration::from_millis(4_999));
+    assert!(write.as_mut().now_or_never().is_none());
+    rig.audit.clock.advance(Duration::from_millis(1));
+    assert_unavailable(write.now_or_never().expect("beyond its deadline"));
+    assert_unavailable(rig.send(Method::POST).now_or_never().unwrap());
+}
+
+#[test]
+fn who_chose_availability_is_served_unsynced() {
+    let rig = Rig::new(AuditLayerBuilder::continue_unsynced);
+    rig.sink.mood(Mood::Fails);
+    for _ in 0..2 {
+        let mut write = rig.send(Method::POST);
+        if write.as_mut().now_or_never().is_none() {
+            rig.audit.work();
+            rig.audit.clock.advance(DEADLINE);
+            let answer = write.now_or_never().unwrap().unwrap();
+            assert_eq!(answer.status(), StatusCode::OK);
+        }
+    }
+    assert_eq!(rig.served.get(), 2);
+}
+
+#[test]
+fn i7_a_worker_that_ends_fails_whoever_waits_for_it() {
+    for taken in [false, true] {
+        let rig = Rig::new(|builder| builder);
+        let mut write = rig.send(Method::POST);
+        assert!(write.as_mut().now_or_never().is_none());
+        if taken {
+            rig.sink.mood(Mood::Hangs);
+            rig.audit.work();
+        }
+        rig.audit.stop();
+        assert_unavailable(write.now_or_never().expect("it waits for nobody"));
+    }
+}
+
+#[test]
+fn an_intent_is_durable_before_the_handler_runs() {
+    let rig = Rig::new(|builder| builder.unsafe_methods(Durability::IntentFirst));
+    let mut write = rig.send(Method::POST);
+    assert!(write.as_mut().now_or_never().is_none());
+    assert_eq!(rig.served.get(), 0);
+    rig.audit.work();
+    assert_eq!(rig.served.get(), 0);
+    assert_eq!(rig.outcomes()[0].0, "intent");
+    assert_eq!(write.now_or_never().unwrap().unwrap().body(), "hello");
+    assert_eq!(rig.served.get(), 1);
+    rig.audit.work();
+    let outcomes = rig.outcomes();
+    assert_eq!(outcomes.len(), 2);
+    assert_eq!(outcomes[1].0, "success");
+    assert_eq!(outcomes[0].1, outcomes[1].1, "one event id for both");
+}
+
+#[test]
+fn i7_without_its_intent_a_handler_does_not_run() {
+    for mood in [Mood::Fails, Mood::Hangs] {
+        let rig = Rig::new(|builder| builder.unsafe_methods(Durability::IntentFirst));
+        rig.sink.mood(mood);
+        let mut write = rig.send(Method::POST);
+        assert!(write.as_mut().now_or_never().is_none());
+        rig.audit.work();
+        rig.audit.clock.advance(DEADLINE);
+        assert_unavailable(write.now_or_never().unwrap());
+        assert_eq!(rig.served.get(), 0);
+    }
+}
+
+#[test]
+fn i9_a_client_that_hangs_up_at_any_await_leaves_one_outcome() {
+    for durability in [Durability::Synced, Durability::IntentFirst] {
+        for polls in 1..=3 {
+            let rig = Rig::new(|builder| builder.unsafe_methods(durability));
+            let mut write = rig.send(Method::POST);
+            for _ in 1..polls {
+                let _pending = write.as_mut().now_or_never();
+                rig.audit.work();
+            }
+            drop(write);
+            rig.audit.work();
+            let outcomes = rig.outcomes();
+            let intents = outcomes.iter().filter(|(outcome, _)| outcome == "intent");
+            let expected = usize::from(polls > 1);
+            assert_eq!(
+                outcomes.len() - intents.count(),
+                expected,
+                "{durability:?}, {polls}"
+            );
+        }
+    }
+}
+
+/// A stream's frames go out; its end waits.
+#[test]
+fn the_end_of_a_stream_waits_for_the_sync() {
+    let sink = Unreliable::default();
+    for mood in [Mood::Well, Mood::Fails] {
+        let audit = Audit::on(sink.clone(), |builder| builder.when_full(WhenFull::Refuse));
+        let service = audit.layer.layer(service_fn(|_: Request<Body>| async {
+            let data = |text: &'static str| Ok::<_, Infallible>(Frame::data(Bytes::from(text)));
+            let frames = stream::iter(["one", "two", "three"].map(data));
+            Ok::<_, Infallible>(Response::new(StreamBody::new(frames)))
+        }));
+        let mut request = by("ada", "/events");
+        *request.method_mut() = Method::POST;
+        let answer = service.oneshot(request).now_or_never().unwrap().unwrap();
+        let mut body = Box::pin(answer.into_body());
+        for expected in ["one", "two", "three"] {
+            let frame = body.frame().now_or_never().unwrap().unwrap().unwrap();
+            assert_eq!(frame.into_data().unwrap(), expected);
+        }
+        assert!(body.frame().now_or_never().is_none(), "the end waits");
+        sink.mood(mood);
+        audit.work();
+        let end = body.frame().now_or_never().expect("it waits for ever");
+        assert_eq!(end.is_none(), mood == Mood::Well);
+        assert!(end.is_none_or(|frame| frame.is_err()), "no clean end");
+    }
+}
+
+#[test]
+fn i6_one_tenants_streams_leave_room_for_the_others() {
+    const PLACES: usize = 64;
+    let audit = Audit::with(|builder| {
+        builder
+            .queue(PLACES)
+            .in_flight(PLACES)
+            .when_full(WhenFull::Refuse)
+    });
+    let (identity, _) = identity(&audit.clock);
+    let stack = TenantStack::new()
+        .audit(audit.layer.clone())
+        .identity(identity);
+    let service = stack.layer(service_fn(|_| async {
+        let endless = stream::repeat_with(|| Ok::<_, Infallible>(Frame::data(Bytes::new())));
+        Ok::<_, Infallible>(Response::new(StreamBody::new(endless)))
+    }));
+    let send = |token: &str| {
+        let answer = service.clone().oneshot(by(token, "/events"));
+        answer.now_or_never().unwrap().unwrap()
+    };
+    let open: Vec<_> = (0..PLACES)
+        .map(|_| send("ada"))
+        .filter(|answer| answer.status() == 200)
+        .collect();
+    assert!(
+        (PLACES / 4..=PLACES / 2 + 1).contains(&open.len()),
+        "{} streams of one tenant",
+        open.len()
+    );
+    assert_eq!(send("gil").status(), 200);
+    // They give their places back when they end.
+    drop(open);
+    audit.work();
+    assert_eq!(send("ada").status(), 200);
+}
+
+#[test]
+fn i7_a_gate_without_its_layer_refuses() {
+    let audit = Audit::new();
+    let service = audit.layer.gate().layer(service_fn(ok));
+    let answer = service.oneshot(common::request("/")).now_or_never();
+    assert_eq!(answer.unwrap().unwrap().status(), 500);
+}
