@@ -8,11 +8,10 @@ use tenant_context::ConfigError;
 
 use crate::{
     Issuer,
-    json::Object,
     jwks::{Arrival, LiveKeys, State},
     jwt::Unverified,
     origin::Seal,
-    reason::{Claim, Reason},
+    reason::Reason,
     ring::Ring,
 };
 
@@ -45,7 +44,19 @@ struct Inner {
 }
 
 #[derive(Clone, Default)]
-pub(crate) struct Table(HashMap<Box<str>, Arc<Trusted>>);
+pub(crate) struct Table {
+    by_name: HashMap<Box<str>, Arc<Trusted>>,
+    templates: Vec<Arc<Trusted>>,
+}
+
+/// The issuer that a token names.
+pub(crate) struct Named<'n> {
+    pub(crate) trusted: &'n Trusted,
+    /// The token's `iss`.
+    pub(crate) iss: &'n str,
+    /// The tenant in it, if it is one of a template's.
+    pub(crate) tenant: Option<&'n str>,
+}
 
 /// An issuer that is trusted, or was.
 pub(crate) struct Trusted {
@@ -93,6 +104,8 @@ impl Keys {
 impl Issuers {
     /// The most issuers of one handle.
     pub const MAX: usize = 10_000;
+    /// The most [templates](Issuer::template) among them.
+    pub const MAX_TEMPLATES: usize = 64;
 
     /// No issuer yet: no token is accepted.
     pub fn new() -> Self {
@@ -130,7 +143,7 @@ impl Issuers {
     pub fn remove(&self, name: &str) -> bool {
         let changing = self.0.changing.lock();
         let mut table = Table::clone(&self.0.table.load());
-        let removed = table.0.remove(name);
+        let removed = table.take(name);
         if let Some(removed) = &removed {
             self.0.table.store(Arc::new(table));
             removed.seal.break_for_good();
@@ -141,7 +154,7 @@ impl Issuers {
 
     /// How many issuers are trusted.
     pub fn len(&self) -> usize {
-        self.0.table.load().0.len()
+        self.0.table.load().len()
     }
 
     /// Whether no issuer is trusted.
@@ -159,12 +172,14 @@ impl Issuers {
         let changing = self.0.changing.lock();
         let mut table = Table::clone(&self.0.table.load());
         let name = &trusted.name;
-        allow(table.0.contains_key(&**name), name)?;
-        let old = table.0.insert(Box::from(&**name), Arc::clone(&trusted));
-        if table.0.len() > Self::MAX {
+        allow(table.get(name).is_some(), name)?;
+        let old = table.take(name);
+        table.put(&trusted);
+        if table.len() > Self::MAX || table.templates.len() > Self::MAX_TEMPLATES {
             return Err(ConfigError::new(format!(
-                "there are {} issuers already; remove those that are not used",
-                Self::MAX
+                "there are {} issuers or {} templates already; remove those that are not used",
+                Self::MAX,
+                Self::MAX_TEMPLATES
             )));
         }
         self.0.table.store(Arc::new(table));
@@ -182,11 +197,56 @@ impl Issuers {
 }
 
 impl Table {
-    /// The issuer that a token names. It is not verified yet: it only selects.
-    pub(crate) fn select(&self, claims: &Object<'_>) -> Result<&Trusted, Reason> {
-        let name = claims.get("iss").ok_or(Claim::ISS.missing)?;
-        let name = name.as_text().ok_or(Claim::ISS.wrong_type)?;
-        self.0.get(name).map(Arc::as_ref).ok_or("issuer")
+    /// The issuer that a token names. It is not verified yet: it only selects. One that two templates
+    /// give is none.
+    pub(crate) fn select<'n>(&'n self, iss: &'n str) -> Result<Named<'n>, Reason> {
+        if let Some(trusted) = self.by_name.get(iss) {
+            return Ok(Named {
+                trusted,
+                iss,
+                tenant: None,
+            });
+        }
+        let mut named = self.templates.iter().filter_map(|trusted| {
+            let tenant = trusted.issuer.tenant_of(iss)?;
+            Some(Named {
+                trusted,
+                iss,
+                tenant: Some(tenant),
+            })
+        });
+        match (named.next(), named.next()) {
+            (Some(named), None) => Ok(named),
+            _ => Err("issuer"),
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&Arc<Trusted>> {
+        let template = || self.templates.iter().find(|known| *known.name == *name);
+        self.by_name.get(name).or_else(template)
+    }
+
+    fn take(&mut self, name: &str) -> Option<Arc<Trusted>> {
+        self.by_name.remove(name).or_else(|| {
+            let at = self
+                .templates
+                .iter()
+                .position(|known| *known.name == *name)?;
+            Some(self.templates.remove(at))
+        })
+    }
+
+    fn put(&mut self, trusted: &Arc<Trusted>) {
+        if trusted.issuer.template.is_some() {
+            self.templates.push(Arc::clone(trusted));
+        } else {
+            let name = Box::from(&*trusted.name);
+            self.by_name.insert(name, Arc::clone(trusted));
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.by_name.len().saturating_add(self.templates.len())
     }
 }
 

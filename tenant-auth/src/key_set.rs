@@ -8,7 +8,7 @@ use crate::{
     KeyError, KeyErrorKind, VerifyingKey,
     algorithm::Algorithm,
     crypto::KeyMaterial,
-    json::{Json, Object},
+    json::{Json, Tape},
 };
 
 /// An issuer's public keys, read from a JWK set (RFC 7517 §5).
@@ -153,8 +153,9 @@ impl KeySet {
 }
 
 fn read(jwk: &str) -> (Option<Box<str>>, Result<VerifyingKey, KeyError>) {
-    let jwk = match Object::parse(jwk.as_bytes()) {
-        Ok(jwk) => jwk,
+    let mut tape = Tape::default();
+    let jwk = match tape.read(jwk.as_bytes()) {
+        Ok(()) => tape.root(),
         Err("duplicate_member") => {
             return (
                 None,
@@ -163,17 +164,17 @@ fn read(jwk: &str) -> (Option<Box<str>>, Result<VerifyingKey, KeyError>) {
         }
         Err(_) => return (None, Err(KeyError::format("the key is no JSON object"))),
     };
-    match text(&jwk, "kid") {
+    match text(jwk, "kid") {
         Ok(Some(kid)) if kid.len() > KeySet::MAX_KID_LEN => {
             (None, Err(KeyError::format("the `kid` is too long")))
         }
-        Ok(Some(kid)) => (Some(kid.into()), key(&jwk).map(|key| key.kid(kid))),
-        Ok(None) => (None, key(&jwk)),
+        Ok(Some(kid)) => (Some(kid.into()), key(jwk).map(|key| key.kid(kid))),
+        Ok(None) => (None, key(jwk)),
         Err(error) => (None, Err(error)),
     }
 }
 
-fn key(jwk: &Object<'_>) -> Result<VerifyingKey, KeyError> {
+fn key(jwk: Json<'_, '_>) -> Result<VerifyingKey, KeyError> {
     if ["d", "k", "p", "q"]
         .into_iter()
         .any(|name| jwk.get(name).is_some())
@@ -189,10 +190,11 @@ fn key(jwk: &Object<'_>) -> Result<VerifyingKey, KeyError> {
             "the key is not for signatures (`use`)",
         ));
     }
-    match jwk.get("key_ops") {
-        None => {}
-        Some(Json::List(list)) if list.iter().any(|op| op.as_text() == Some("verify")) => {}
-        Some(_) => {
+    if let Some(operations) = jwk.get("key_ops") {
+        let verifies = operations
+            .texts()
+            .is_some_and(|mut names| names.any(|name| name == "verify"));
+        if !verifies {
             return Err(KeyError::unsupported(
                 "the key is not for verifying (`key_ops`)",
             ));
@@ -218,15 +220,16 @@ fn key(jwk: &Object<'_>) -> Result<VerifyingKey, KeyError> {
     Ok(VerifyingKey::new(algorithm, Ok(&material)))
 }
 
-fn text<'j>(jwk: &'j Object<'_>, name: &'static str) -> Result<Option<&'j str>, KeyError> {
-    match jwk.get(name) {
-        None => Ok(None),
-        Some(Json::Text(text)) => Ok(Some(text)),
-        Some(_) => Err(KeyError::format(format!("`{name}` is no text"))),
-    }
+fn text<'t>(jwk: Json<'t, '_>, name: &'static str) -> Result<Option<&'t str>, KeyError> {
+    let Some(value) = jwk.get(name) else {
+        return Ok(None);
+    };
+    let text = value.as_text();
+    text.map(Some)
+        .ok_or_else(|| KeyError::format(format!("`{name}` is no text")))
 }
 
-fn bytes(jwk: &Object<'_>, name: &'static str) -> Result<Vec<u8>, KeyError> {
+fn bytes(jwk: Json<'_, '_>, name: &'static str) -> Result<Vec<u8>, KeyError> {
     let text = text(jwk, name)?.ok_or_else(|| KeyError::format(format!("`{name}` is missing")))?;
     URL_SAFE_NO_PAD
         .decode(text)
@@ -234,7 +237,7 @@ fn bytes(jwk: &Object<'_>, name: &'static str) -> Result<Vec<u8>, KeyError> {
 }
 
 /// Both coordinates at full length (RFC 7518 §6.2.1.2).
-fn point(jwk: &Object<'_>, length: usize) -> Result<KeyMaterial, KeyError> {
+fn point(jwk: Json<'_, '_>, length: usize) -> Result<KeyMaterial, KeyError> {
     let (x, y) = (bytes(jwk, "x")?, bytes(jwk, "y")?);
     if x.len() != length || y.len() != length {
         return Err(KeyError::new(

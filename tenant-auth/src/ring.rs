@@ -66,7 +66,7 @@ impl Ring {
     /// with the only key of its algorithm. A key without a name takes what no named key takes.
     pub(crate) fn select(&self, header: &Header<'_>) -> Result<&RingKey, Reason> {
         let fits = |entry: &&RingKey| entry.key.algorithm() == header.algorithm;
-        let Some(kid) = header.kid.as_deref() else {
+        let Some(kid) = header.kid else {
             let mut fitting = self.keys.iter().filter(fits);
             return match (fitting.next(), fitting.next()) {
                 (Some(entry), None) => Ok(entry),

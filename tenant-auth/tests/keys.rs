@@ -21,8 +21,8 @@ use std::time::Duration;
 use common::{Fixture, ISSUER, NOW, ada, claims};
 use serde_json::{Value, json};
 use tenant_auth::{
-    AuthLayerBuilder, Issuer, KeyErrorKind, KeySet, MemoryApiKeys, PrincipalKind, TokenMinter,
-    UnixTime, VerifyingKey,
+    AuthLayerBuilder, Issuer, KeyErrorKind, KeySet, MemoryApiKeys, PrincipalKind, TenantId,
+    TokenMinter, UnixTime, VerifyingKey,
 };
 
 const RSA: &str = include_str!("fixtures/rsa.public.pem");
@@ -410,10 +410,7 @@ fn a_layer_that_would_be_unsafe_is_not_built() {
             jwt(issuer().key(minter.verifying_key())),
             "two EdDSA keys are named \"a\"",
         ),
-        (
-            jwt(issuer().tenant_claim("")),
-            "choose another for the tenant",
-        ),
+        (jwt(issuer().tenant_claim("")), "without a name"),
         (
             jwt(issuer().tenant_claim("sub")),
             "choose another for the tenant",
@@ -421,6 +418,36 @@ fn a_layer_that_would_be_unsafe_is_not_built() {
         (
             jwt(issuer().tenant_claim("principal_kind")),
             "read from one claim",
+        ),
+        (
+            jwt(issuer().tenant_path(Vec::<String>::new())),
+            "1 to 8 names",
+        ),
+        (jwt(issuer().tenant_path(["org", ""])), "without a name"),
+        (jwt(issuer().keep_claim("")), "without a name"),
+        (jwt(issuer().keep_claim("sub")), "is read already"),
+        (
+            jwt((0..33).fold(issuer(), |issuer, n| issuer.keep_claim(format!("c{n}")))),
+            "keep at most 32",
+        ),
+        (
+            jwt(Issuer::template(ISSUER)
+                .audience("api")
+                .key(minter.verifying_key())),
+            "a template has one `{tenant}`",
+        ),
+        (
+            jwt(Issuer::template("{tenant}.example.com")
+                .audience("api")
+                .key(minter.verifying_key())),
+            "not at its beginning",
+        ),
+        (
+            jwt(Issuer::template("https://id.example.com/{tenant}")
+                .audience("api")
+                .fixed_tenant(TenantId::parse("acme").unwrap())
+                .key(minter.verifying_key())),
+            "choose one",
         ),
         (jwt(issuer().typ("")), "`typ` is empty"),
         (

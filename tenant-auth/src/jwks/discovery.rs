@@ -2,7 +2,7 @@
 
 use http::Uri;
 
-use crate::json::Object;
+use crate::json::Tape;
 
 /// The most bytes of a metadata document.
 pub(crate) const MAX_METADATA_LEN: usize = 64 * 1024;
@@ -73,9 +73,10 @@ pub(crate) fn metadata_urls(issuer: &str, allowed: &Allowed) -> Result<[String; 
 
 /// The URL of the keys, from metadata that must be this issuer's own, byte for byte.
 pub(crate) fn keys_url(metadata: &[u8], issuer: &str, allowed: &Allowed) -> Result<String, String> {
-    let metadata = Object::parse(metadata)
+    let mut tape = Tape::default();
+    tape.read(metadata)
         .map_err(|reason| format!("the metadata is no JSON object ({reason})"))?;
-    let text = |name: &str| metadata.get(name).and_then(|value| value.as_text());
+    let text = |name: &str| tape.root().get(name).and_then(|value| value.as_text());
     match text("issuer") {
         Some(named) if named == issuer => {}
         Some(named) => {

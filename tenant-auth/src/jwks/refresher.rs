@@ -140,6 +140,10 @@ impl KeySource {
         self
     }
 
+    pub(crate) const fn is_discovered(&self) -> bool {
+        matches!(self.location, Location::Metadata(_))
+    }
+
     /// What is wrong with it for this issuer.
     pub(crate) fn fault(&self, issuer: &str) -> Option<String> {
         let loopback = Allowed {

@@ -1,166 +1,194 @@
-//! A verified token's claims: every JSON type is checked, what is wrong refuses the token.
+//! A token's claims: every JSON type is checked, what is wrong refuses the token.
 
-use std::{borrow::Cow, fmt::Write, time::Duration};
+use std::{fmt::Write, sync::Arc, time::Duration};
 
-use serde_json::Map;
 use sha2::{Digest, Sha256};
-use tenant_context::{
-    Claims, CredentialId, Principal, PrincipalId, PrincipalKind, TenantId, UnixTime,
-};
+use tenant_context::{Claims, CredentialId, Principal, PrincipalId, TenantId, UnixTime};
 
 use crate::{
     Issuer,
-    json::{Json, Object},
+    issuers::Named,
+    json::{Json, Tape},
     reason::{Claim, Reason},
 };
 
-/// The expiry alone: cheap, so it is looked at before the signature.
-pub(super) fn check_expiry(
-    claims: &Object<'_>,
-    issuer: &Issuer,
-    now: UnixTime,
-) -> Result<(), Reason> {
-    let expires_at = time(claims.get("exp").ok_or(Claim::EXP.missing)?, Claim::EXP)?;
-    if now >= expires_at.saturating_add(issuer.leeway) {
-        return Err("expired");
-    }
-    Ok(())
+/// The claims as they stand, each found once. Nothing of them is true yet.
+pub(super) struct Unread<'t, 'a> {
+    root: Json<'t, 'a>,
+    iss: Found<'t, 'a>,
+    aud: Found<'t, 'a>,
+    exp: Found<'t, 'a>,
+    nbf: Found<'t, 'a>,
+    iat: Found<'t, 'a>,
+    sub: Found<'t, 'a>,
+    jti: Found<'t, 'a>,
+    act: Found<'t, 'a>,
+    cnf: Found<'t, 'a>,
+    scope: Found<'t, 'a>,
+    scp: Found<'t, 'a>,
+    scopes: Found<'t, 'a>,
+    roles: Found<'t, 'a>,
+    org_id: Found<'t, 'a>,
+    resource_prefix: Found<'t, 'a>,
 }
 
-#[derive(Default)]
-struct Read<'a> {
-    subject: Option<Cow<'a, str>>,
-    tenant: Option<Cow<'a, str>>,
-    kind: Option<PrincipalKind>,
-    audience: Option<bool>,
-    expires_at: Option<UnixTime>,
-    not_before: Option<UnixTime>,
-    issued_at: Option<UnixTime>,
-    credential: Option<CredentialId>,
-    act: Option<Json<'a>>,
-    scopes: Vec<String>,
-    /// A claim named scopes, even if none: roles add nothing then.
-    limited: bool,
-    roles: Vec<String>,
-    resource_prefix: Option<String>,
-    org_id: Option<String>,
-    custom: Map<String, serde_json::Value>,
-}
+type Found<'t, 'a> = Option<Json<'t, 'a>>;
 
-/// All claims of a token whose signature is verified.
-pub(super) fn read(
-    claims: Object<'_>,
-    issuer: &Issuer,
-    now: UnixTime,
-    signed: &[u8],
-) -> Result<Claims, Reason> {
-    let mut read = Read::default();
-    for (name, value) in claims.into_members() {
-        read.member(name, value, issuer)?;
+impl<'t, 'a: 't> Unread<'t, 'a> {
+    pub(super) fn of(tape: &'t Tape<'a>) -> Self {
+        let root = tape.root();
+        let mut unread = Self {
+            root,
+            iss: None,
+            aud: None,
+            exp: None,
+            nbf: None,
+            iat: None,
+            sub: None,
+            jti: None,
+            act: None,
+            cnf: None,
+            scope: None,
+            scp: None,
+            scopes: None,
+            roles: None,
+            org_id: None,
+            resource_prefix: None,
+        };
+        for member in root.members().into_iter().flatten() {
+            let place = match member.name() {
+                "iss" => &mut unread.iss,
+                "aud" => &mut unread.aud,
+                "exp" => &mut unread.exp,
+                "nbf" => &mut unread.nbf,
+                "iat" => &mut unread.iat,
+                "sub" => &mut unread.sub,
+                "jti" => &mut unread.jti,
+                "act" => &mut unread.act,
+                "cnf" => &mut unread.cnf,
+                "scope" => &mut unread.scope,
+                "scp" => &mut unread.scp,
+                "scopes" => &mut unread.scopes,
+                "roles" => &mut unread.roles,
+                "org_id" => &mut unread.org_id,
+                "resource_prefix" => &mut unread.resource_prefix,
+                _ => continue,
+            };
+            *place = Some(member);
+        }
+        unread
     }
-    if !read.audience.ok_or(Claim::AUD.missing)? {
-        return Err("audience");
+
+    /// Whom the token names as its issuer.
+    pub(super) fn issuer(&self) -> Result<&'t str, Reason> {
+        required(self.iss, Claim::ISS)
     }
-    let expires_at = read.lifetime(issuer, now)?;
-    let tenant = read.tenant.ok_or(Claim::TENANT.missing)?;
-    let tenant = TenantId::parse(tenant).map_err(|_| Claim::TENANT.invalid)?;
-    let subject = read.subject.ok_or(Claim::SUB.missing)?;
-    let subject = PrincipalId::parse(subject).map_err(|_| Claim::SUB.invalid)?;
-    let kind = read.kind.unwrap_or_else(|| issuer.kinds.default_kind());
-    let actors = match read.act {
-        Some(act) => chain(act, issuer, &tenant)?,
-        None => Vec::new(),
-    };
 
-    let mut claims = Claims::new(tenant, Principal::new(kind, subject), expires_at);
-    claims.actors = actors;
-    claims.scopes = read.scopes;
-    claims.limited = read.limited;
-    claims.roles = read.roles;
-    claims.credential = match read.credential {
-        None if issuer.require_jti => return Err(Claim::JTI.missing),
-        None => digest(signed),
-        jti => jti,
-    };
-    claims.issued_at = read.issued_at;
-    claims.resource_prefix = read.resource_prefix;
-    claims.org_id = read.org_id;
-    claims.custom = read.custom;
-    Ok(claims)
-}
-
-impl<'a> Read<'a> {
-    fn member(
-        &mut self,
-        name: Cow<'a, str>,
-        value: Json<'a>,
-        issuer: &Issuer,
-    ) -> Result<(), Reason> {
-        match name.as_ref() {
-            "aud" => self.audience = Some(audience(value, issuer)?),
-            "exp" => self.expires_at = Some(time(&value, Claim::EXP)?),
-            "nbf" => self.not_before = Some(time(&value, Claim::NBF)?),
-            "iat" => self.issued_at = Some(time(&value, Claim::IAT)?),
-            "sub" => self.subject = Some(text(value, Claim::SUB)?),
-            "jti" => {
-                let jti = text(value, Claim::JTI)?;
-                self.credential = Some(CredentialId::parse(jti).map_err(|_| Claim::JTI.invalid)?);
-            }
-            "act" => self.act = Some(value),
-            // A token bound to a key or a certificate is no bearer token (RFC 9449, RFC 8705).
-            "cnf" => return Err("cnf"),
-            "scope" => {
-                self.limited = true;
-                scopes(&text(value, Claim::SCOPE)?, &mut self.scopes)?;
-            }
-            "scp" | "scopes" => {
-                self.limited = true;
-                match value {
-                    Json::Text(text) => scopes(&text, &mut self.scopes)?,
-                    list => {
-                        for scope in texts(list, Claim::SCOPE)? {
-                            self.scopes.push(one_scope(&scope)?.to_owned());
-                        }
-                    }
-                }
-            }
-            "roles" => {
-                let roles = texts(value, Claim::ROLES)?;
-                self.roles = roles.into_iter().map(Cow::into_owned).collect();
-            }
-            "resource_prefix" => {
-                self.resource_prefix = Some(text(value, Claim::RESOURCE_PREFIX)?.into_owned());
-            }
-            name if name == &*issuer.tenant_claim => {
-                self.tenant = Some(text(value, Claim::TENANT)?);
-            }
-            name if Some(name) == issuer.kinds.claim_name() => self.kind = Some(kind(value)?),
-            // It is kept as a field: two issuers' subjects of one name are two callers.
-            "iss" => {}
-            "org_id" if *issuer.tenant_claim != *"org_id" => {
-                self.org_id = Some(text(value, Claim::ORG_ID)?.into_owned());
-            }
-            _ => {
-                self.custom.insert(name.into_owned(), value.into_value());
-            }
+    /// The expiry alone: cheap, so it is looked at before the signature.
+    pub(super) fn check_expiry(&self, issuer: &Issuer, now: UnixTime) -> Result<(), Reason> {
+        let expires_at = time(self.exp.ok_or(Claim::EXP.missing)?, Claim::EXP)?;
+        if now >= expires_at.saturating_add(issuer.leeway) {
+            return Err("expired");
         }
         Ok(())
     }
 
-    /// When the token ends, after a look at all its times.
-    fn lifetime(&self, issuer: &Issuer, now: UnixTime) -> Result<UnixTime, Reason> {
+    /// All claims, once the signature is verified.
+    pub(super) fn read(
+        &self,
+        named: &Named<'_>,
+        now: UnixTime,
+        signed: &[u8],
+    ) -> Result<Claims, Reason> {
+        let issuer = &named.trusted.issuer;
+        // A token bound to a key or a certificate is no bearer token (RFC 9449, RFC 8705).
+        if self.cnf.is_some() {
+            return Err("cnf");
+        }
+        if !audience(self.aud.ok_or(Claim::AUD.missing)?, issuer)? {
+            return Err("audience");
+        }
+        let (expires_at, issued_at) = self.lifetime(issuer, now)?;
+        let tenant = self.tenant(named)?;
+        let subject = required(self.sub, Claim::SUB)?;
+        let subject = PrincipalId::parse(subject).map_err(|_| Claim::SUB.invalid)?;
+        let kind = issuer.kinds.kind(self.root)?;
+
+        let mut claims = Claims::new(tenant, Principal::new(kind, subject), expires_at);
+        if let Some(act) = self.act {
+            claims.actors = chain(act, named, &claims.tenant)?;
+        }
+        claims.scopes = self.scopes()?;
+        // A claim named scopes, even if none: roles add nothing then.
+        claims.limited = [self.scope, self.scp, self.scopes]
+            .iter()
+            .any(Option::is_some);
+        claims.roles = match self.roles {
+            Some(roles) => texts(roles, Claim::ROLES)?,
+            None => Vec::new(),
+        };
+        claims.credential = match optional(self.jti, Claim::JTI)? {
+            Some(jti) => Some(CredentialId::parse(jti).map_err(|_| Claim::JTI.invalid)?),
+            None if issuer.require_jti => return Err(Claim::JTI.missing),
+            None => digest(signed),
+        };
+        claims.issued_at = issued_at;
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        claims.resource_prefix = owned(optional(self.resource_prefix, Claim::RESOURCE_PREFIX)?);
+        claims.org_id = owned(optional(self.org_id, Claim::ORG_ID)?);
+        claims.issuer = Some(named.name());
+        let mut weight = 0_usize;
+        for name in &issuer.kept {
+            if let Some(value) = self.root.get(name) {
+                weight = weight.saturating_add(value.weight());
+                if weight > Issuer::MAX_KEPT_LEN {
+                    return Err("claims_too_long");
+                }
+                claims.custom.insert(name.to_string(), value.to_value());
+            }
+        }
+        Ok(claims)
+    }
+
+    /// The one tenant that the claim, the issuer's name and its fixed tenant agree on, of those that the
+    /// issuer may speak for.
+    fn tenant(&self, named: &Named<'_>) -> Result<TenantId, Reason> {
+        let issuer = &named.trusted.issuer;
+        let claimed = match &issuer.tenant_claim {
+            Some(path) => Some(required(self.root.at_path(path), Claim::TENANT)?),
+            None => None,
+        };
+        let fixed = issuer.fixed_tenant.as_ref().map(TenantId::as_str);
+        let mut known = [claimed, named.tenant, fixed].into_iter().flatten();
+        let tenant = known.next().ok_or(Claim::TENANT.missing)?;
+        if known.any(|other| other != tenant) {
+            return Err("issuer_tenant");
+        }
+        let tenant = TenantId::parse(tenant).map_err(|_| Claim::TENANT.invalid)?;
+        issuer.speaks_for(&tenant)?;
+        Ok(tenant)
+    }
+
+    /// When the token ends and when it was issued, after a look at all its times.
+    fn lifetime(
+        &self,
+        issuer: &Issuer,
+        now: UnixTime,
+    ) -> Result<(UnixTime, Option<UnixTime>), Reason> {
         let latest = now.saturating_add(issuer.leeway);
-        if self.not_before.is_some_and(|time| time > latest) {
+        let not_before = self.nbf.map(|value| time(value, Claim::NBF)).transpose()?;
+        if not_before.is_some_and(|time| time > latest) {
             return Err("not_yet_valid");
         }
-        if self.issued_at.is_some_and(|time| time > latest) {
+        let issued_at = self.iat.map(|value| time(value, Claim::IAT)).transpose()?;
+        if issued_at.is_some_and(|time| time > latest) {
             return Err("issued_in_future");
         }
-        let expires_at = self.expires_at.ok_or(Claim::EXP.missing)?;
+        let expires_at = time(self.exp.ok_or(Claim::EXP.missing)?, Claim::EXP)?;
         let ends = match issuer.max_age {
             None => expires_at,
             Some(max_age) => {
-                let issued_at = self.issued_at.ok_or(Claim::IAT.missing)?;
+                let issued_at = issued_at.ok_or(Claim::IAT.missing)?;
                 expires_at.min(issued_at.saturating_add(max_age))
             }
         };
@@ -168,23 +196,52 @@ impl<'a> Read<'a> {
         if now >= ends {
             return Err("too_old");
         }
-        Ok(ends)
+        Ok((ends, issued_at))
+    }
+
+    /// The scopes of all three claims, in either form.
+    fn scopes(&self) -> Result<Vec<String>, Reason> {
+        let mut scopes = Vec::new();
+        if let Some(list) = optional(self.scope, Claim::SCOPE)? {
+            split_scopes(list, &mut scopes)?;
+        }
+        for value in [self.scp, self.scopes].into_iter().flatten() {
+            match value.as_text() {
+                Some(list) => split_scopes(list, &mut scopes)?,
+                None => {
+                    let list = value.texts().ok_or(Claim::SCOPE.wrong_type)?;
+                    scopes.reserve_exact(list.clone().count());
+                    for scope in list {
+                        scopes.push(one_scope(scope)?.to_owned());
+                    }
+                }
+            }
+        }
+        Ok(scopes)
     }
 }
 
-fn text(value: Json<'_>, claim: Claim) -> Result<Cow<'_, str>, Reason> {
-    value.into_text().ok_or(claim.wrong_type)
+fn optional<'t>(value: Found<'t, '_>, claim: Claim) -> Result<Option<&'t str>, Reason> {
+    match value {
+        Some(value) => value.as_text().map(Some).ok_or(claim.wrong_type),
+        None => Ok(None),
+    }
 }
 
-fn texts(value: Json<'_>, claim: Claim) -> Result<Vec<Cow<'_, str>>, Reason> {
-    value.into_texts().ok_or(claim.wrong_type)
+fn required<'t>(value: Found<'t, '_>, claim: Claim) -> Result<&'t str, Reason> {
+    optional(value, claim)?.ok_or(claim.missing)
+}
+
+fn texts(value: Json<'_, '_>, claim: Claim) -> Result<Vec<String>, Reason> {
+    let texts = value.texts().ok_or(claim.wrong_type)?;
+    let mut list = Vec::with_capacity(texts.clone().count());
+    list.extend(texts.map(str::to_owned));
+    Ok(list)
 }
 
 /// A `NumericDate` (RFC 7519 §2): a number of seconds, fractions allowed.
-fn time(value: &Json<'_>, claim: Claim) -> Result<UnixTime, Reason> {
-    let Json::Number(number) = value else {
-        return Err(claim.wrong_type);
-    };
+fn time(value: Json<'_, '_>, claim: Claim) -> Result<UnixTime, Reason> {
+    let number = value.as_number().ok_or(claim.wrong_type)?;
     if let Some(secs) = number.as_u64() {
         return Ok(UnixTime::from_secs(secs));
     }
@@ -196,19 +253,22 @@ fn time(value: &Json<'_>, claim: Claim) -> Result<UnixTime, Reason> {
 }
 
 /// Whether one of a token's audiences is ours.
-fn audience(value: Json<'_>, issuer: &Issuer) -> Result<bool, Reason> {
+fn audience(value: Json<'_, '_>, issuer: &Issuer) -> Result<bool, Reason> {
     let ours = |audience: &str| issuer.audiences.iter().any(|known| &**known == audience);
-    match value {
-        Json::Text(audience) => Ok(ours(&audience)),
-        list => Ok(texts(list, Claim::AUD)?
-            .iter()
-            .any(|audience| ours(audience))),
+    match value.as_text() {
+        Some(audience) => Ok(ours(audience)),
+        None => {
+            let mut list = value.texts().ok_or(Claim::AUD.wrong_type)?;
+            Ok(list.any(ours))
+        }
     }
 }
 
 /// A list of scopes separated by spaces (RFC 6749 §3.3).
-fn scopes(list: &str, scopes: &mut Vec<String>) -> Result<(), Reason> {
-    for scope in list.split(' ').filter(|scope| !scope.is_empty()) {
+fn split_scopes(list: &str, scopes: &mut Vec<String>) -> Result<(), Reason> {
+    let words = list.split(' ').filter(|scope| !scope.is_empty());
+    scopes.reserve_exact(words.clone().count());
+    for scope in words {
         scopes.push(one_scope(scope)?.to_owned());
     }
     Ok(())
@@ -223,53 +283,48 @@ fn one_scope(scope: &str) -> Result<&str, Reason> {
     }
 }
 
-fn kind(value: Json<'_>) -> Result<PrincipalKind, Reason> {
-    match text(value, Claim::KIND)?.as_ref() {
-        "human" => Ok(PrincipalKind::Human),
-        "agent" => Ok(PrincipalKind::Agent),
-        "service" => Ok(PrincipalKind::Service),
-        _ => Err(Claim::KIND.invalid),
-    }
-}
-
 /// The chain of actors (RFC 8693 §4.1), the current one first.
-fn chain(act: Json<'_>, issuer: &Issuer, tenant: &TenantId) -> Result<Vec<Principal>, Reason> {
-    let mut actors = Vec::new();
+fn chain(
+    act: Json<'_, '_>,
+    named: &Named<'_>,
+    tenant: &TenantId,
+) -> Result<Vec<Principal>, Reason> {
+    let issuer = &named.trusted.issuer;
+    let inner = |act: &Json<'_, '_>| act.get("act").is_some();
+    let mut actors = Vec::with_capacity(if inner(&act) { 4 } else { 1 });
     let mut next = Some(act);
-    while let Some(act) = next.take() {
-        let Json::Object(members) = act else {
+    while let Some(act) = next {
+        if act.members().is_none() {
             return Err(Claim::ACT.wrong_type);
-        };
+        }
         if actors.len() == Claims::MAX_ACTORS {
             return Err("act_depth");
         }
-        let (mut subject, mut actor_kind) = (None, PrincipalKind::Agent);
-        for (name, value) in members.into_members() {
-            match name.as_ref() {
-                "sub" => subject = Some(text(value, Claim::ACT)?),
-                "act" => next = Some(value),
-                name if name == &*issuer.tenant_claim => {
-                    same_tenant(&text(value, Claim::ACT)?, tenant)?;
-                }
-                name if Some(name) == issuer.kinds.claim_name() => {
-                    actor_kind = kind(value)?;
-                }
-                _ => {}
-            }
+        let text = |value: Json<'_, '_>| -> Result<bool, Reason> {
+            let named = value.as_text().ok_or(Claim::ACT.wrong_type)?;
+            Ok(named == tenant.as_str())
+        };
+        let claimed = issuer.tenant_claim.as_ref();
+        if let Some(value) = claimed.and_then(|path| act.at_path(path))
+            && !text(value)?
+        {
+            return Err("cross_tenant_chain");
         }
-        let subject = subject.ok_or(Claim::ACT.invalid)?;
+        // Where the issuer's name names the tenant, an actor of another issuer is one of another tenant.
+        if named.tenant.is_some()
+            && let Some(value) = act.get("iss")
+            && value.as_text() != Some(named.iss)
+        {
+            return Err("cross_tenant_chain");
+        }
+        let subject = act.get("sub").ok_or(Claim::ACT.invalid)?;
+        let subject = subject.as_text().ok_or(Claim::ACT.wrong_type)?;
         let subject = PrincipalId::parse(subject).map_err(|_| Claim::ACT.invalid)?;
-        actors.push(Principal::new(actor_kind, subject));
+        let kind = issuer.kinds.actor(act)?;
+        actors.push(Principal::new(kind, subject));
+        next = act.get("act");
     }
     Ok(actors)
-}
-
-fn same_tenant(named: &str, tenant: &TenantId) -> Result<(), Reason> {
-    if named == tenant.as_str() {
-        Ok(())
-    } else {
-        Err("cross_tenant_chain")
-    }
 }
 
 /// Names a token without a `jti`: a digest of what its signature covers, not of the signature, of
@@ -281,4 +336,15 @@ fn digest(signed: &[u8]) -> Option<CredentialId> {
         write!(name, "{byte:02x}").ok()?;
     }
     CredentialId::parse(name).ok()
+}
+
+/// The issuer's name as an identity keeps it: that of the issuer, or of a template the token's own.
+impl Named<'_> {
+    fn name(&self) -> Arc<str> {
+        if self.tenant.is_some() {
+            self.iss.into()
+        } else {
+            Arc::clone(&self.trusted.name)
+        }
+    }
 }

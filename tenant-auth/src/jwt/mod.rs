@@ -8,8 +8,14 @@ use std::sync::Arc;
 use tenant_context::{Claims, UnixTime};
 
 pub(crate) use self::token::Header;
-use self::token::Parts;
-use crate::{Issuers, json::Object, jwks::Arrival, origin::Origin, reason::Reason, ring::UNKNOWN};
+use self::{claims::Unread, token::Parts};
+use crate::{
+    Issuers, issuers::Trusted, json::Tape, jwks::Arrival, origin::Origin, reason::Reason,
+    ring::UNKNOWN,
+};
+
+/// Tokens whose header and claims are no longer than this are decoded without an allocation.
+const FEW_BYTES: usize = 2048;
 
 /// A token that verified: what it says, and who was trusted with it.
 pub(crate) struct Verified {
@@ -44,21 +50,32 @@ pub(crate) fn verify(
     patient: bool,
 ) -> Result<Verified, Unverified> {
     let parts = Parts::split(token)?;
-    let mut buffer = Vec::with_capacity(token.len());
-    let (header, claims) = parts.decode(&mut buffer)?;
-    let header = Header::parse(header)?;
-    let claims = Object::parse(claims)?;
+    let (mut few, mut many) = ([0; FEW_BYTES], Vec::new());
+    let room = match parts.decoded_len() {
+        needed if needed <= FEW_BYTES => few.as_mut_slice(),
+        needed => {
+            many.resize(needed, 0);
+            &mut many
+        }
+    };
+    let (header, claims) = parts.decode(room)?;
+    let mut header_tape = Tape::default();
+    let header = Header::read(header, &mut header_tape)?;
+    let mut claims_tape = Tape::default();
+    claims_tape.read(claims)?;
+    let claims = Unread::of(&claims_tape);
     let table = issuers.table();
-    let trusted = table.select(&claims)?;
-    let issuer = &trusted.issuer;
+    let named = table.select(claims.issuer()?)?;
+    let Trusted {
+        issuer, keys, seal, ..
+    } = named.trusted;
     issuer.accepts_type(&header)?;
-    claims::check_expiry(&claims, issuer, now)?;
+    claims.check_expiry(issuer, now)?;
     let signature = parts.signature()?;
-    let ring = trusted.keys.ring(patient)?;
+    let ring = keys.ring(patient)?;
     let entry = match ring.select(&header) {
         Err(UNKNOWN) if patient => {
-            let kid = header.kid.as_deref().unwrap_or_default();
-            let arrival = trusted.keys.unknown(kid);
+            let arrival = keys.unknown(header.kid.unwrap_or_default());
             return Err(arrival.map_or(Unverified::Refused(UNKNOWN), Unverified::Wait));
         }
         selected => selected?,
@@ -66,13 +83,12 @@ pub(crate) fn verify(
     if !entry.key.verifies(parts.signed, signature.as_slice()) {
         return Err("signature".into());
     }
-    let mut claims = claims::read(claims, issuer, now, parts.signed)?;
-    issuer.speaks_for(&claims.tenant)?;
-    claims.issuer = Some(Arc::clone(&trusted.name));
-    let origin = Origin {
-        issuer: Arc::clone(&trusted.seal),
-        key: Arc::clone(&entry.seal),
-        kid: entry.key.name().cloned(),
-    };
-    Ok(Verified { claims, origin })
+    Ok(Verified {
+        claims: claims.read(&named, now, parts.signed)?,
+        origin: Origin {
+            issuer: Arc::clone(seal),
+            key: Arc::clone(&entry.seal),
+            kid: entry.key.name().cloned(),
+        },
+    })
 }

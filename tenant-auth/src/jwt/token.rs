@@ -1,13 +1,11 @@
 //! A token's form (RFC 7515 §7.1): its three parts and its header.
 
-use std::borrow::Cow;
-
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::{
     algorithm::Algorithm,
     crypto::MAX_SIGNATURE_LEN,
-    json::{Json, Object},
+    json::{Json, Tape},
     reason::Reason,
 };
 
@@ -37,7 +35,7 @@ impl Signature {
 impl<'t> Parts<'t> {
     /// Exactly three parts. Five are an encrypted token (RFC 7516), which is refused as such.
     pub(crate) fn split(token: &'t [u8]) -> Result<Self, Reason> {
-        let mut parts = token.split(|byte| *byte == b'.');
+        let mut parts = Dots(Some(token));
         let (Some(header), Some(claims), Some(signature)) =
             (parts.next(), parts.next(), parts.next())
         else {
@@ -57,22 +55,26 @@ impl<'t> Parts<'t> {
         })
     }
 
+    /// How much room [`decode`](Self::decode) needs.
+    pub(crate) fn decoded_len(&self) -> usize {
+        // What the decoder estimates for each part.
+        base64::decoded_len_estimate(self.header.len())
+            .saturating_add(base64::decoded_len_estimate(self.claims.len()))
+    }
+
     /// Header and claims, decoded one after the other into `buffer`. The alphabet is base64url
     /// without padding, and the unused bits of the last character are zero, so that a token has one
     /// encoding only.
-    pub(crate) fn decode<'b>(
-        &self,
-        buffer: &'b mut Vec<u8>,
-    ) -> Result<(&'b [u8], &'b [u8]), Reason> {
-        let decode = |part: &[u8], buffer: &mut Vec<u8>| {
+    pub(crate) fn decode<'b>(&self, buffer: &'b mut [u8]) -> Result<(&'b [u8], &'b [u8]), Reason> {
+        let decode = |part: &[u8], room: &mut [u8]| {
             URL_SAFE_NO_PAD
-                .decode_vec(part, buffer)
+                .decode_slice(part, room)
                 .map_err(|_| "malformed")
         };
-        decode(self.header, buffer)?;
-        let header = buffer.len();
-        decode(self.claims, buffer)?;
-        Ok(buffer.split_at(header))
+        let header = decode(self.header, buffer)?;
+        let (header, rest) = buffer.split_at_mut_checked(header).ok_or("malformed")?;
+        let claims = decode(self.claims, rest)?;
+        Ok((header, rest.get(..claims).unwrap_or_default()))
     }
 
     pub(crate) fn signature(&self) -> Result<Signature, Reason> {
@@ -84,33 +86,51 @@ impl<'t> Parts<'t> {
     }
 }
 
-/// What a header says. `jku`, `x5u`, `jwk` and `x5c` are never looked at (RFC 8725 §3.10).
-#[derive(Debug)]
-pub(crate) struct Header<'a> {
-    pub(crate) algorithm: Algorithm,
-    pub(crate) kid: Option<Cow<'a, str>>,
-    pub(crate) typ: Option<Cow<'a, str>>,
+/// The parts between dots.
+struct Dots<'t>(Option<&'t [u8]>);
+
+impl<'t> Iterator for Dots<'t> {
+    type Item = &'t [u8];
+
+    fn next(&mut self) -> Option<&'t [u8]> {
+        let rest = self.0?;
+        let Some(at) = memchr::memchr(b'.', rest) else {
+            return self.0.take();
+        };
+        let (part, rest) = rest.split_at_checked(at)?;
+        self.0 = rest.get(1..);
+        Some(part)
+    }
 }
 
-impl<'a> Header<'a> {
-    pub(crate) fn parse(json: &'a [u8]) -> Result<Self, Reason> {
+/// What a header says. `jku`, `x5u`, `jwk` and `x5c` are never looked at (RFC 8725 §3.10).
+#[derive(Debug)]
+pub(crate) struct Header<'t> {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) kid: Option<&'t str>,
+    pub(crate) typ: Option<&'t str>,
+}
+
+impl<'t> Header<'t> {
+    /// Reads a header, by way of the tape.
+    pub(crate) fn read<'a: 't>(json: &'a [u8], tape: &'t mut Tape<'a>) -> Result<Self, Reason> {
+        tape.read(json)?;
         let (mut algorithm, mut kid, mut typ) = (None, None, None);
-        for (name, value) in Object::parse(json)?.into_members() {
-            let text = |value: Json<'a>| value.into_text().ok_or("header_type");
-            match name.as_ref() {
-                "alg" => algorithm = Some(text(value)?),
-                "kid" => kid = Some(text(value)?),
-                "typ" => typ = Some(text(value)?),
+        for member in tape.root().members().into_iter().flatten() {
+            let text = |value: Json<'t, 'a>| value.as_text().ok_or("header_type");
+            match member.name() {
+                "alg" => algorithm = Some(text(member)?),
+                "kid" => kid = Some(text(member)?),
+                "typ" => typ = Some(text(member)?),
                 // Extensions that must be understood: there are none that we do (RFC 7515 §4.1.11).
                 "crit" => return Err("crit"),
                 _ => {}
             }
         }
-        let algorithm = algorithm
-            .and_then(|name| Algorithm::from_name(&name))
-            .ok_or("algorithm")?;
         Ok(Self {
-            algorithm,
+            algorithm: algorithm
+                .and_then(Algorithm::from_name)
+                .ok_or("algorithm")?,
             kid,
             typ,
         })
@@ -146,11 +166,9 @@ mod tests {
     fn a_part_has_one_encoding() {
         let decoded = |part: &str| {
             let token = format!("{part}..");
-            let mut buffer = Vec::new();
-            Parts::split(token.as_bytes())
-                .unwrap()
-                .decode(&mut buffer)
-                .map(|(header, _)| header.to_vec())
+            let parts = Parts::split(token.as_bytes()).unwrap();
+            let mut buffer = vec![0; parts.decoded_len()];
+            parts.decode(&mut buffer).map(|(header, _)| header.to_vec())
         };
         assert_eq!(decoded("-_8"), Ok(vec![0xfb, 0xff]));
         for other in ["-_9", "-_8=", "+/8", " -_8", "-_8\n", "-_", "-", "\u{ff}"] {
@@ -160,7 +178,10 @@ mod tests {
 
     #[test]
     fn a_header_says_its_algorithm_and_nothing_critical() {
-        let parsed = |json: &str| Header::parse(json.as_bytes()).map(|header| header.algorithm);
+        let parsed = |json: &str| {
+            let mut tape = Tape::default();
+            Header::read(json.as_bytes(), &mut tape).map(|header| header.algorithm)
+        };
         assert_eq!(parsed(r#"{"alg":"ES256"}"#), Ok(Algorithm::Es256));
         for (json, reason) in [
             (r#"{"alg":"none"}"#, "algorithm"),
@@ -187,9 +208,9 @@ mod tests {
         #[test]
         fn no_bytes_panic(token in proptest::collection::vec(any::<u8>(), 0..300)) {
             if let Ok(parts) = Parts::split(&token) {
-                let mut buffer = Vec::new();
+                let mut buffer = vec![0; parts.decoded_len()];
                 if let Ok((header, _)) = parts.decode(&mut buffer) {
-                    drop(Header::parse(header));
+                    let _unread = Header::read(header, &mut Tape::default());
                 }
                 let _ = parts.signature().map(|signature| signature.as_slice().len());
             }

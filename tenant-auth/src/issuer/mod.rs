@@ -1,10 +1,18 @@
 //! Issuers: the unit of trust.
 
-use std::time::Duration;
+mod check;
+mod kind;
 
-use tenant_context::{ConfigError, PrincipalKind, TenantId};
+use std::{collections::HashSet, time::Duration};
+
+use tenant_context::{ConfigError, TenantId};
+
+pub use self::kind::KindRule;
 
 use crate::{KeySet, KeySource, VerifyingKey, jwt::Header, reason::Reason};
+
+/// Where the tenant stands in a template.
+const PLACE: &str = "{tenant}";
 
 /// Whose tokens are accepted, for which audience, verified with which keys.
 ///
@@ -34,12 +42,16 @@ use crate::{KeySet, KeySource, VerifyingKey, jwt::Header, reason::Reason};
 pub struct Issuer {
     pub(crate) name: Box<str>,
     pub(crate) audiences: Vec<Box<str>>,
-    pub(crate) tenant_claim: Box<str>,
+    /// Whose name holds `{tenant}`: what stands before and after it.
+    pub(crate) template: Option<(Box<str>, Box<str>)>,
+    pub(crate) tenant_claim: Option<Vec<Box<str>>>,
+    pub(crate) fixed_tenant: Option<TenantId>,
+    pub(crate) kept: Vec<Box<str>>,
     pub(crate) kinds: KindRule,
     pub(crate) leeway: Duration,
     pub(crate) max_age: Option<Duration>,
     pub(crate) require_jti: bool,
-    tenants: Option<Vec<TenantId>>,
+    tenants: Option<HashSet<TenantId>>,
     typ: Option<Box<str>>,
     keys: Vec<VerifyingKey>,
     source: Option<KeySource>,
@@ -51,15 +63,24 @@ pub struct Issuer {
 #[must_use = "add `.audience(..)`: an issuer without one is not accepted"]
 pub struct IssuerWithoutAudience {
     name: Box<str>,
+    is_template: bool,
 }
 
 impl IssuerWithoutAudience {
     /// Who the tokens must be for: one of the values of their `aud`.
     pub fn audience(self, audience: impl Into<String>) -> Issuer {
+        let template = self.is_template.then(|| match self.name.split_once(PLACE) {
+            Some((before, after)) => (before.into(), after.into()),
+            // Said by `build`: it has no place for the tenant.
+            None => (self.name.clone(), "".into()),
+        });
         Issuer {
             name: self.name,
             audiences: vec![audience.into().into()],
-            tenant_claim: "tenant_id".into(),
+            tenant_claim: template.is_none().then(|| vec!["tenant_id".into()]),
+            template,
+            fixed_tenant: None,
+            kept: Vec::new(),
             kinds: KindRule::default(),
             leeway: Duration::from_secs(30),
             max_age: None,
@@ -73,72 +94,11 @@ impl IssuerWithoutAudience {
     }
 }
 
-/// How the kind of a token's subject is told: human, agent or service.
-///
-/// Actors of the `act` chain are told apart by the same claim inside of `act`; one without it is an
-/// agent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KindRule(pub(crate) Rule);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Rule {
-    Claim(Box<str>),
-    Always(PrincipalKind),
-}
-
-impl KindRule {
-    /// By this claim, which says `human`, `agent` or `service`; absent is `human`, another value refuses
-    /// the token. The default, with the claim `principal_kind`.
-    pub fn claim(name: impl Into<String>) -> Self {
-        Self(Rule::Claim(name.into().into()))
-    }
-
-    /// All subjects of the issuer are of this kind: for one that issues tokens to services only.
-    pub const fn always(kind: PrincipalKind) -> Self {
-        Self(Rule::Always(kind))
-    }
-
-    pub(crate) fn claim_name(&self) -> Option<&str> {
-        match &self.0 {
-            Rule::Claim(name) => Some(name),
-            Rule::Always(_) => None,
-        }
-    }
-
-    pub(crate) const fn default_kind(&self) -> PrincipalKind {
-        match self.0 {
-            Rule::Claim(_) => PrincipalKind::Human,
-            Rule::Always(kind) => kind,
-        }
-    }
-}
-
-impl Default for KindRule {
-    fn default() -> Self {
-        Self::claim("principal_kind")
-    }
-}
-
-/// Claims with a meaning of their own: neither the tenant nor the kind is read from them.
-const RESERVED: [&str; 15] = [
-    "act",
-    "aud",
-    "cnf",
-    "exp",
-    "iat",
-    "iss",
-    "jti",
-    "may_act",
-    "nbf",
-    "resource_prefix",
-    "roles",
-    "scope",
-    "scopes",
-    "scp",
-    "sub",
-];
-
 impl Issuer {
+    /// The most claims that are kept.
+    pub const MAX_KEPT_CLAIMS: usize = 32;
+    /// The most bytes of a token's kept claims together, their names and 8 for each value included.
+    pub const MAX_KEPT_LEN: usize = 4096;
     /// The longest leeway.
     pub const MAX_LEEWAY: Duration = Duration::from_secs(300);
 
@@ -150,6 +110,28 @@ impl Issuer {
     pub fn new(name: impl Into<String>) -> IssuerWithoutAudience {
         IssuerWithoutAudience {
             name: name.into().into(),
+            is_template: false,
+        }
+    }
+
+    /// All issuers whose names are this text with a tenant's id in place of `{tenant}`, such as
+    /// `https://id.example.com/{tenant}`: a provider that has one name for each of its customers, and one set
+    /// of keys for all of them. The tenant is what stands there.
+    ///
+    /// An issuer that is trusted by its own name is that one, whatever templates there are. Providers
+    /// with keys for each customer are issuers of their own: see [`Issuers`](crate::Issuers).
+    ///
+    /// ```
+    /// use tenant_auth::{Issuer, VerifyingKey};
+    ///
+    /// let issuer = Issuer::template("https://id.example.com/{tenant}/v2")
+    ///     .audience("api")
+    ///     .key(VerifyingKey::hs256([7; 32]));
+    /// ```
+    pub fn template(name: impl Into<String>) -> IssuerWithoutAudience {
+        IssuerWithoutAudience {
+            name: name.into().into(),
+            is_template: true,
         }
     }
 
@@ -159,10 +141,26 @@ impl Issuer {
         self
     }
 
-    /// The claim that names the tenant: a member of the token's top level, URL-named ones included.
-    /// Default `tenant_id`. It is required, and must be a text.
-    pub fn tenant_claim(mut self, name: impl Into<String>) -> Self {
-        self.tenant_claim = name.into().into();
+    /// The claim that names the tenant: a member of the token's top level, URL-named ones included
+    /// (`https://example.com/tenant`). Default `tenant_id`, unless the tenant is [fixed](Self::fixed_tenant) or
+    /// part of the [name](Self::template). It is required, and must be a text.
+    pub fn tenant_claim(self, name: impl Into<String>) -> Self {
+        self.tenant_path([name])
+    }
+
+    /// The claim that names the tenant, where it stands inside of others: `["organization", "id"]` is the
+    /// member `id` of the member `organization`.
+    pub fn tenant_path<S: Into<String>>(mut self, path: impl IntoIterator<Item = S>) -> Self {
+        let names = path.into_iter().map(|name| name.into().into_boxed_str());
+        self.tenant_claim = Some(names.collect());
+        self
+    }
+
+    /// All tokens of this issuer are this tenant's: for a provider that one customer brings. No claim is
+    /// asked, unless one is named after this; then both must agree.
+    pub fn fixed_tenant(mut self, tenant: TenantId) -> Self {
+        self.fixed_tenant = Some(tenant);
+        self.tenant_claim = None;
         self
     }
 
@@ -179,6 +177,17 @@ impl Issuer {
             Some(tenants) if !tenants.contains(tenant) => Err("issuer_tenant"),
             _ => Ok(()),
         }
+    }
+
+    /// Keeps this claim with the identity, for `ctx.claim::<T>("…")`: it is not read from the token again.
+    /// At most [`MAX_KEPT_CLAIMS`](Self::MAX_KEPT_CLAIMS); a token whose kept claims are longer than
+    /// [`MAX_KEPT_LEN`](Self::MAX_KEPT_LEN) is refused. All other claims are dropped.
+    ///
+    /// What is kept is part of the identity's authority: two tokens that differ in it share nothing that is
+    /// cached. Keep what decides, not what is new in each token.
+    pub fn keep_claim(mut self, name: impl Into<String>) -> Self {
+        self.kept.push(name.into().into());
+        self
     }
 
     /// How humans, agents and services are told apart.
@@ -242,82 +251,11 @@ impl Issuer {
         })
     }
 
-    fn fault(&self) -> Option<String> {
-        if self.name.is_empty() {
-            return Some("the name is empty; use the exact `iss` of its tokens".into());
-        }
-        if self.audiences.iter().any(|audience| audience.is_empty()) {
-            return Some(
-                "an audience is empty; name this service as the issuer does in `aud`".into(),
-            );
-        }
-        let claims = [Some(&*self.tenant_claim), self.kinds.claim_name()];
-        for claim in claims.into_iter().flatten() {
-            if claim.is_empty() || RESERVED.contains(&claim) {
-                return Some(format!(
-                    "the claim {claim:?} has a meaning of its own; choose another for the tenant and the kind"
-                ));
-            }
-        }
-        if Some(&*self.tenant_claim) == self.kinds.claim_name() {
-            return Some("the tenant and the kind are read from one claim; choose two".into());
-        }
-        if self.tenants.as_ref().is_some_and(Vec::is_empty) {
-            return Some(
-                "`tenants` is empty, which refuses every token; name the tenants it may speak for"
-                    .into(),
-            );
-        }
-        if self.typ.as_deref() == Some("") {
-            return Some("`typ` is empty; use `at+jwt`, or leave it out".into());
-        }
-        if self.leeway > Self::MAX_LEEWAY {
-            return Some(format!(
-                "a leeway of {:?} keeps expired tokens alive; use at most {:?}",
-                self.leeway,
-                Self::MAX_LEEWAY
-            ));
-        }
-        if self.max_age == Some(Duration::ZERO) {
-            return Some("`max_age` is 0, which refuses every token".into());
-        }
-        self.key_fault()
-    }
-
-    fn key_fault(&self) -> Option<String> {
-        if let Some(source) = &self.source {
-            return if self.keys.is_empty() && self.skipped == 0 {
-                source.fault(&self.name)
-            } else {
-                Some("it has keys of its own and a source of keys; choose one".into())
-            };
-        }
-        if self.keys.is_empty() {
-            return Some(if self.skipped > 0 {
-                format!(
-                    "none of the {} keys of its set can be used; `KeySet::skipped` says why",
-                    self.skipped
-                )
-            } else {
-                "it has no key; add `.key(..)`, `.key_set(..)` or `.keys(..)`".into()
-            });
-        }
-        for (index, key) in self.keys.iter().enumerate() {
-            let kid = key.name().map_or("without a kid", AsRef::as_ref);
-            if let Err(error) = key.check() {
-                return Some(format!("key {kid:?}: {error}"));
-            }
-            let same = |other: &VerifyingKey| {
-                other.name() == key.name() && other.algorithm() == key.algorithm()
-            };
-            if self.keys.iter().skip(index.saturating_add(1)).any(same) {
-                return Some(format!(
-                    "two {} keys are named {kid:?}; give each a `.kid(..)` of its own",
-                    key.algorithm()
-                ));
-            }
-        }
-        None
+    /// The tenant in a name that this template gives.
+    pub(crate) fn tenant_of<'n>(&self, name: &'n str) -> Option<&'n str> {
+        let (before, after) = self.template.as_ref()?;
+        let tenant = name.strip_prefix(&**before)?.strip_suffix(&**after)?;
+        TenantId::parse(tenant).is_ok().then_some(tenant)
     }
 
     /// The keys it was given, or else the source of them.
@@ -326,7 +264,7 @@ impl Issuer {
     }
 
     pub(crate) fn accepts_type(&self, header: &Header<'_>) -> Result<(), Reason> {
-        let presented = header.typ.as_deref().map(subtype);
+        let presented = header.typ.map(subtype);
         let accepted = match (&self.typ, presented) {
             (None, None) => true,
             (None, Some(typ)) => ["jwt", "at+jwt"]
