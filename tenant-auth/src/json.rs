@@ -223,9 +223,8 @@ struct Seed<'s, 'a> {
 }
 
 impl<'a> Seed<'_, 'a> {
-    fn scalar<E>(self, scalar: Scalar<'a>) -> Result<(), E> {
+    fn scalar(self, scalar: Scalar<'a>) {
         self.tape.push(self.name, scalar);
-        Ok(())
     }
 
     fn deeper<E: Error>(&self) -> Result<u8, E> {
@@ -242,9 +241,8 @@ impl<'a> Seed<'_, 'a> {
     /// Whether this is how `serde_json` begins a number if any crate of the application enables its
     /// feature `arbitrary_precision`. The input could hold the same name: then the name is a part of it,
     /// and begins an object.
-    fn begins_number(&self, name: &Cow<'a, str>) -> bool {
-        matches!(name, Cow::Borrowed("$serde_json::private::Number"))
-            && !self.input.contains(&name.as_ptr())
+    fn begins_number(&self, name: &str) -> bool {
+        name == "$serde_json::private::Number" && !self.input.contains(&name.as_ptr())
     }
 }
 
@@ -264,32 +262,39 @@ impl<'a> Visitor<'a> for Seed<'_, 'a> {
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
-        self.scalar(Scalar::Null)
+        self.scalar(Scalar::Null);
+        Ok(())
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<(), E> {
-        self.scalar(Scalar::Bool(value))
+        self.scalar(Scalar::Bool(value));
+        Ok(())
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        self.scalar(Scalar::Number(value.into()))
+        self.scalar(Scalar::Number(value.into()));
+        Ok(())
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<(), E> {
-        self.scalar(Scalar::Number(value.into()))
+        self.scalar(Scalar::Number(value.into()));
+        Ok(())
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
         let number = Number::from_f64(value).ok_or_else(|| E::custom("no number"))?;
-        self.scalar(Scalar::Number(number))
+        self.scalar(Scalar::Number(number));
+        Ok(())
     }
 
     fn visit_borrowed_str<E>(self, text: &'a str) -> Result<(), E> {
-        self.scalar(Scalar::Text(Cow::Borrowed(text)))
+        self.scalar(Scalar::Text(Cow::Borrowed(text)));
+        Ok(())
     }
 
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.scalar(Scalar::Text(Cow::Owned(text.to_owned())))
+        self.scalar(Scalar::Text(Cow::Owned(text.to_owned())));
+        Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'a>>(mut self, mut items: A) -> Result<(), A::Error> {
@@ -311,10 +316,14 @@ impl<'a> Visitor<'a> for Seed<'_, 'a> {
         let mut names = Names::default();
         let mut at = None;
         while let Some(Name(name)) = entries.next_key()? {
-            if at.is_none() && self.begins_number(&name) {
+            if at.is_none()
+                && let Cow::Borrowed(borrowed) = name
+                && self.begins_number(borrowed)
+            {
                 let digits: String = entries.next_value()?;
                 let number = digits.parse().map_err(|_| A::Error::custom("no number"))?;
-                return self.scalar(Scalar::Number(number));
+                self.scalar(Scalar::Number(number));
+                return Ok(());
             }
             let open = *at.get_or_insert_with(|| {
                 let own = std::mem::take(&mut self.name);

@@ -419,6 +419,45 @@ fn a_layer_that_would_be_unsafe_is_not_built() {
             jwt(issuer().tenant_claim("principal_kind")),
             "read from one claim",
         ),
+        (jwt(issuer().typ("")), "`typ` is empty"),
+        (
+            jwt(issuer().leeway(Duration::from_secs(301))),
+            "use at most 300s",
+        ),
+        (jwt(issuer().max_age(Duration::ZERO)), "refuses every token"),
+        (jwt(issuer()).jwt(issuer()), "is given twice"),
+        (jwt(issuer()).max_token_len(63), "choose 64 to 65536"),
+        (jwt(issuer()).max_token_len(65_537), "choose 64 to 65536"),
+        (jwt(issuer()).realm("a\"b"), "the realm"),
+        (jwt(issuer()).realm("a\r\nb"), "the realm"),
+        (
+            jwt(issuer()).public(http::Method::GET, "health"),
+            "begins with `/`",
+        ),
+    ];
+    for (builder, sentence) in cases {
+        let error = builder.build().unwrap_err().to_string();
+        assert!(
+            error.contains(sentence),
+            "expected {sentence:?}, got {error:?}"
+        );
+    }
+    let error = MemoryApiKeys::new("sk", "live", [1; 31])
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("31 bytes; use at least 32"), "{error}");
+}
+
+#[test]
+fn claims_and_templates_that_would_be_unsafe_are_not_built() {
+    let minter = TokenMinter::eddsa_generate("a").unwrap();
+    let issuer = || {
+        Issuer::new(ISSUER)
+            .audience("api")
+            .key(minter.verifying_key())
+    };
+    let jwt = |issuer: Issuer| tenant_auth::layer(Fixture::new().tenants).jwt(issuer);
+    let cases: Vec<(AuthLayerBuilder, &str)> = vec![
         (
             jwt(issuer().tenant_path(Vec::<String>::new())),
             "1 to 8 names",
@@ -449,21 +488,6 @@ fn a_layer_that_would_be_unsafe_is_not_built() {
                 .key(minter.verifying_key())),
             "choose one",
         ),
-        (jwt(issuer().typ("")), "`typ` is empty"),
-        (
-            jwt(issuer().leeway(Duration::from_secs(301))),
-            "use at most 300s",
-        ),
-        (jwt(issuer().max_age(Duration::ZERO)), "refuses every token"),
-        (jwt(issuer()).jwt(issuer()), "is given twice"),
-        (jwt(issuer()).max_token_len(63), "choose 64 to 65536"),
-        (jwt(issuer()).max_token_len(65_537), "choose 64 to 65536"),
-        (jwt(issuer()).realm("a\"b"), "the realm"),
-        (jwt(issuer()).realm("a\r\nb"), "the realm"),
-        (
-            jwt(issuer()).public(http::Method::GET, "health"),
-            "begins with `/`",
-        ),
     ];
     for (builder, sentence) in cases {
         let error = builder.build().unwrap_err().to_string();
@@ -472,8 +496,4 @@ fn a_layer_that_would_be_unsafe_is_not_built() {
             "expected {sentence:?}, got {error:?}"
         );
     }
-    let error = MemoryApiKeys::new("sk", "live", [1; 31])
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains("31 bytes; use at least 32"), "{error}");
 }

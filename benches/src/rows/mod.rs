@@ -1,5 +1,6 @@
 //! The rows by their stable names, in the order of the table.
 
+mod auth_cold;
 mod auth_edge;
 mod auth_hit;
 mod expert;
@@ -131,6 +132,15 @@ pub const ALL: &[Definition] = &[
     )
     .over("noop/rested"),
     Definition::new(
+        "auth/cold/hs256",
+        "identity alone, no token remembered: HMAC-SHA-256",
+        auth_cold::hs256,
+    )
+    .over("noop"),
+    Definition::new("auth/cold/rs256", "the same: RSA 2048", auth_cold::rs256).over("noop"),
+    Definition::new("auth/cold/es256", "the same: ECDSA P-256", auth_cold::es256).over("noop"),
+    Definition::new("auth/cold/eddsa", "the same: Ed25519", auth_cold::eddsa).over("noop"),
+    Definition::new(
         "stack/warm",
         "audit, render, identity, limits, cache: a token that is known",
         stack::warm,
@@ -209,6 +219,26 @@ pub const ALL: &[Definition] = &[
         "raw/gcra-4",
         "four padded atomics, all or none, one reading of the clock",
         raw::gcra_4,
+    ),
+    Definition::new(
+        "peer/jsonwebtoken/hs256",
+        "`jsonwebtoken::decode` alone, into claims of a service's own: HMAC-SHA-256",
+        auth_cold::peer_hs256,
+    ),
+    Definition::new(
+        "peer/jsonwebtoken/rs256",
+        "the same: RSA 2048",
+        auth_cold::peer_rs256,
+    ),
+    Definition::new(
+        "peer/jsonwebtoken/es256",
+        "the same: ECDSA P-256",
+        auth_cold::peer_es256,
+    ),
+    Definition::new(
+        "peer/jsonwebtoken/eddsa",
+        "the same: Ed25519",
+        auth_cold::peer_eddsa,
     ),
     Definition::new(
         "peer/expert/hs256",

@@ -42,9 +42,7 @@ impl Issuer {
     }
 
     fn name_fault(&self) -> Option<String> {
-        if self.template.is_none() {
-            return None;
-        }
+        self.template.as_ref()?;
         if self.name.matches(PLACE).count() != 1 || self.name.starts_with(PLACE) {
             return Some(
                 "a template has one `{tenant}`, and not at its beginning; write `https://id.example.com/{tenant}`"
@@ -88,8 +86,9 @@ impl Issuer {
                 Self::MAX_KEPT_CLAIMS
             ));
         }
-        let read = |name: &&Box<str>| RESERVED.contains(&name.as_ref()) || ***name == *"org_id";
-        self.kept.iter().find(read).map(|name| {
+        let mut kept = self.kept.iter().map(AsRef::as_ref);
+        let read = kept.find(|name| RESERVED.contains(name) || *name == "org_id");
+        read.map(|name| {
             format!("the claim {name:?} is read already; the identity has a method for it")
         })
     }

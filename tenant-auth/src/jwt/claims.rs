@@ -206,15 +206,14 @@ impl<'t, 'a: 't> Unread<'t, 'a> {
             split_scopes(list, &mut scopes)?;
         }
         for value in [self.scp, self.scopes].into_iter().flatten() {
-            match value.as_text() {
-                Some(list) => split_scopes(list, &mut scopes)?,
-                None => {
-                    let list = value.texts().ok_or(Claim::SCOPE.wrong_type)?;
-                    scopes.reserve_exact(list.clone().count());
-                    for scope in list {
-                        scopes.push(one_scope(scope)?.to_owned());
-                    }
-                }
+            if let Some(list) = value.as_text() {
+                split_scopes(list, &mut scopes)?;
+                continue;
+            }
+            let list = value.texts().ok_or(Claim::SCOPE.wrong_type)?;
+            scopes.reserve_exact(list.clone().count());
+            for scope in list {
+                scopes.push(one_scope(scope)?.to_owned());
             }
         }
         Ok(scopes)
@@ -255,13 +254,11 @@ fn time(value: Json<'_, '_>, claim: Claim) -> Result<UnixTime, Reason> {
 /// Whether one of a token's audiences is ours.
 fn audience(value: Json<'_, '_>, issuer: &Issuer) -> Result<bool, Reason> {
     let ours = |audience: &str| issuer.audiences.iter().any(|known| &**known == audience);
-    match value.as_text() {
-        Some(audience) => Ok(ours(audience)),
-        None => {
-            let mut list = value.texts().ok_or(Claim::AUD.wrong_type)?;
-            Ok(list.any(ours))
-        }
+    if let Some(audience) = value.as_text() {
+        return Ok(ours(audience));
     }
+    let mut list = value.texts().ok_or(Claim::AUD.wrong_type)?;
+    Ok(list.any(ours))
 }
 
 /// A list of scopes separated by spaces (RFC 6749 §3.3).
