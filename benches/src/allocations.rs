@@ -17,6 +17,7 @@ pub struct Allocations {
 
 thread_local! {
     static COUNTING: Cell<bool> = const { Cell::new(false) };
+    static LIVE: Cell<i64> = const { Cell::new(0) };
     static SEEN: Cell<Allocations> = const { Cell::new(Allocations { count: 0, bytes: 0 }) };
 }
 
@@ -28,6 +29,22 @@ pub fn count(f: impl FnOnce()) -> Allocations {
     f();
     COUNTING.set(false);
     SEEN.get()
+}
+
+/// The bytes that this thread allocated while `f` ran and has not freed by its end.
+pub fn live(f: impl FnOnce()) -> i64 {
+    LIVE.set(0);
+    let _counted = count(f);
+    LIVE.get()
+}
+
+#[inline]
+fn keep(bytes: usize, freed: usize) {
+    if COUNTING.get() {
+        let signed = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let kept = signed(bytes).wrapping_sub(signed(freed));
+        LIVE.set(LIVE.get().wrapping_add(kept));
+    }
 }
 
 #[inline]
@@ -56,23 +73,27 @@ static ALLOCATOR: Counting = Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(layout.size());
+        keep(layout.size(), 0);
         // SAFETY: the caller's promise, unchanged.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         note(layout.size());
+        keep(layout.size(), 0);
         // SAFETY: the caller's promise, unchanged.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         note(new_size);
+        keep(new_size, layout.size());
         // SAFETY: the caller's promise, unchanged.
         unsafe { System.realloc(ptr, layout, new_size) }
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        keep(0, layout.size());
         // SAFETY: the caller's promise, unchanged.
         unsafe { System.dealloc(ptr, layout) }
     }
@@ -104,6 +125,19 @@ mod tests {
             "the other thread's megabyte was counted"
         );
         assert_eq!(count(|| ()), Allocations::default());
+    }
+
+    #[test]
+    fn what_is_freed_again_is_not_live() {
+        let mut kept = None;
+        let bytes = live(|| {
+            drop(black_box(vec![0_u8; 1_000]));
+            let mut grown = Vec::with_capacity(10);
+            grown.extend_from_slice(&[0_u8; 10]);
+            grown.reserve_exact(90);
+            kept = Some(black_box(grown));
+        });
+        assert_eq!(bytes, 100);
     }
 
     #[test]

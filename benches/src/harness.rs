@@ -145,7 +145,9 @@ impl Samples {
             sum.bytes = sum.bytes.saturating_add(seen.bytes);
         }
         let operations = COUNTED as f64 * self.batch as f64;
-        (sum.count as f64 / operations, sum.bytes as f64 / operations)
+        let bytes = self.row.work.bytes();
+        let bytes = bytes.unwrap_or(sum.bytes as f64 / operations);
+        (sum.count as f64 / operations, bytes)
     }
 
     fn finish(mut self) -> Result<Measured> {

@@ -12,12 +12,14 @@
 //! | [`row`], [`drive`] | a row's batch; a request's way through a service |
 //! | [`request`], [`token`] | what every row is given |
 //! | [`allocations`] | the counting allocator |
+//! | [`plot`] | charts as SVG, for the program `plots` |
 //! | [`machine`] | what the figures were measured on |
 
 pub mod allocations;
 pub mod drive;
 pub mod harness;
 pub mod machine;
+pub mod plot;
 pub mod report;
 pub mod request;
 pub mod row;

@@ -29,6 +29,11 @@ pub trait Work {
 
     /// The most operations of one batch.
     fn largest_batch(&self) -> usize;
+
+    /// Of a row that measures memory: the bytes to report.
+    fn bytes(&self) -> Option<f64> {
+        None
+    }
 }
 
 /// Runs what was prepared, in a frame of its own: what a profiler is told to watch.
@@ -160,6 +165,7 @@ where
 
 /// A function, called in a loop. It says whether it did what it should.
 pub struct Operation<F> {
+    bytes: Option<f64>,
     call: F,
     prepared: usize,
     tally: Tally,
@@ -177,10 +183,18 @@ impl<F: FnMut() -> bool> Operation<F> {
     /// The loop.
     pub fn new(call: F) -> Self {
         Self {
+            bytes: None,
             call,
             prepared: 0,
             tally: Tally::default(),
         }
+    }
+
+    /// Reports these bytes, instead of those that the calls allocate.
+    #[must_use]
+    pub const fn with_bytes(mut self, bytes: f64) -> Self {
+        self.bytes = Some(bytes);
+        self
     }
 }
 
@@ -199,6 +213,10 @@ impl<F: FnMut() -> bool> Work for Operation<F> {
 
     fn tally(&self) -> Tally {
         self.tally
+    }
+
+    fn bytes(&self) -> Option<f64> {
+        self.bytes
     }
 
     fn largest_batch(&self) -> usize {

@@ -4,7 +4,7 @@
 
 use tenant_benches::rows::{self, Shared};
 
-const STABLE: [&str; 20] = [
+const STABLE: [&str; 27] = [
     "noop",
     "layer/identity",
     "layer/limits",
@@ -25,6 +25,13 @@ const STABLE: [&str; 20] = [
     "peer/expert/hs256",
     "peer/expert/eddsa",
     "peer/governor-4",
+    "limits/warm",
+    "limits/cold",
+    "limits/warm/1m-tenants",
+    "limits/2-threads/same",
+    "limits/2-threads/other",
+    "limits/layer",
+    "limits/bytes-per-key",
 ];
 
 #[test]

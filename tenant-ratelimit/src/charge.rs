@@ -56,7 +56,7 @@ pub(crate) enum Source {
 #[derive(Debug)]
 pub(crate) struct Lane<'a> {
     pub(crate) source: Source,
-    pub(crate) terms: Terms,
+    pub(crate) terms: &'a Terms,
     pub(crate) rate: Option<&'a Rate>,
     pub(crate) level: &'a Level,
     /// The TAT once it is charged.
@@ -235,7 +235,7 @@ impl<'a> Lane<'a> {
     #[inline]
     pub(crate) const fn new(
         source: Source,
-        terms: Terms,
+        terms: &'a Terms,
         rate: Option<&'a Rate>,
         level: &'a Level,
     ) -> Self {

@@ -23,12 +23,12 @@ fn cross(dimension: Dimension, burst: u64) -> Arc<Cross> {
     Arc::new(Cross::new(dimension, rate(burst), false))
 }
 
-const fn terms(dimension: Dimension) -> Terms {
-    Terms {
+fn terms(dimension: Dimension) -> &'static Terms {
+    Box::leak(Box::new(Terms {
         dimension,
         most: None,
         shadow: false,
-    }
+    }))
 }
 
 const ASK: Ask = Ask {

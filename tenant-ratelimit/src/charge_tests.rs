@@ -28,12 +28,12 @@ fn rate(interval: u64, burst: u64) -> Rate {
     Rate::new(Quota::per(1, Duration::from_nanos(interval)).burst(burst)).unwrap()
 }
 
-const fn terms(dimension: Dimension) -> Terms {
-    Terms {
+fn terms(dimension: Dimension) -> &'static Terms {
+    Box::leak(Box::new(Terms {
         dimension,
         most: None,
         shadow: false,
-    }
+    }))
 }
 
 const fn ask(cost: u64, now: Monotonic) -> Ask {
@@ -264,9 +264,9 @@ fn without_a_budget_everything_is_admitted() {
 fn i4_a_shadow_counts_and_refuses_nothing_and_what_it_would_refuse_is_not_charged_to_it() {
     let (narrow, wide) = (rate(1_000_000_000, 1), rate(1_000_000_000, 3));
     let (level, tenant) = (Level::default(), Level::default());
-    let shadow = Terms {
+    let shadow = &Terms {
         shadow: true,
-        ..terms(Dimension::Agent)
+        ..*terms(Dimension::Agent)
     };
     let global = Cross::new(Dimension::Global, narrow, true);
     let now = Monotonic::from_secs(1);
@@ -299,9 +299,11 @@ fn i4_a_shadow_counts_and_refuses_nothing_and_what_it_would_refuse_is_not_charge
 fn requests_in_flight_are_decided_together_with_the_rates() {
     let rate = rate(1_000_000_000, 10);
     let (agent, tenant) = (Level::default(), Level::default());
-    let most = |dimension, most| Terms {
-        most: Some(most),
-        ..terms(dimension)
+    let most = |dimension, most| -> &'static Terms {
+        Box::leak(Box::new(Terms {
+            most: Some(most),
+            ..*terms(dimension)
+        }))
     };
     let now = Monotonic::from_secs(1);
     let enter = || {

@@ -171,7 +171,8 @@ impl Inner {
         now: Monotonic,
         answer: impl FnOnce(Granted<'_>) -> R,
     ) -> Result<R, Denied> {
-        let custom = self.custom(tenant, wanted.head);
+        let mut custom = ArrayVec::new();
+        self.custom(tenant, wanted.head, &mut custom);
         let mut own = resolved.cells.lock();
         loop {
             if own.rules.generation != self.generation() {
@@ -179,7 +180,8 @@ impl Inner {
             }
             own = self.planned(own, resolved, tenant, now);
             own.count_rest(now);
-            let placed = place(&mut own, resolved, &custom, now)?;
+            let mut placed = Placed::new();
+            place(&mut own, resolved, &custom, &mut placed, now)?;
             let ask = Ask {
                 cost: wanted.cost,
                 peeks: wanted.peeks,
@@ -188,8 +190,9 @@ impl Inner {
             };
             let failed = {
                 let own = &*own;
-                let mut lanes = lanes(own, wanted.endpoint, &placed)?;
-                let mut cross = cross(own, wanted.endpoint);
+                let (mut lanes, mut cross) = (Lanes::new(), CrossLanes::new());
+                fill(&mut lanes, own, wanted.endpoint, &placed)?;
+                fill_cross(&mut cross, own, wanted.endpoint);
                 match charge(&mut lanes, &mut cross, ask, || self.clock.monotonic()) {
                     Ok(bound) => {
                         if !wanted.peeks {
@@ -230,10 +233,9 @@ impl Inner {
         &self,
         tenant: &TenantContext,
         head: Option<&RequestHead<'_>>,
-    ) -> ArrayVec<Named, MAX_CUSTOM> {
-        let Some(head) = head else {
-            return ArrayVec::new();
-        };
+        keys: &mut ArrayVec<Named, MAX_CUSTOM>,
+    ) {
+        let Some(head) = head else { return };
         let kinds = Kind::CUSTOM..;
         let named = self.custom.iter().zip(kinds).filter_map(|(custom, kind)| {
             Some(Named {
@@ -242,7 +244,7 @@ impl Inner {
                 carried: None,
             })
         });
-        named.take(MAX_CUSTOM).collect()
+        keys.extend(named.take(MAX_CUSTOM));
     }
 
     /// Plans for the tenant's present record, if that was not done yet.
@@ -383,23 +385,24 @@ fn carried(tenant: &TenantContext) -> Result<Vec<(Key, Rate)>, Denied> {
     })
 }
 
-/// The places of the keyed cells that a request names.
+/// The places of the keyed cells that a request names. Lists are filled where they stand: moved, they would be
+/// copied whole.
 #[inline]
 fn place(
     own: &mut Own,
     resolved: &Resolved,
     custom: &[Named],
+    placed: &mut Placed,
     now: Monotonic,
-) -> Result<Placed, Denied> {
-    let mut placed = Placed::new();
+) -> Result<(), Denied> {
     for named in custom {
-        let place = own.place(named, u32::MAX, &placed, now);
+        let place = own.place(named, u32::MAX, placed, now);
         placed.push((place.ok_or_else(Denied::too_many_budgets)?, named.key));
     }
     for kept in &resolved.named {
         let hint = kept.hint.load(Ordering::Relaxed);
         let place = own
-            .place(&kept.named, hint, &placed, now)
+            .place(&kept.named, hint, placed, now)
             .ok_or_else(Denied::too_many_budgets)?;
         match place {
             Place::Slot(at) if at != hint => kept.hint.store(at, Ordering::Relaxed),
@@ -409,13 +412,17 @@ fn place(
         }
         placed.push((place, kept.named.key));
     }
-    Ok(placed)
+    Ok(())
 }
 
 /// A tenant's own budgets that a request falls under, the narrowest first.
 #[inline]
-fn lanes<'a>(own: &'a Own, endpoint: Option<usize>, placed: &Placed) -> Result<Lanes<'a>, Denied> {
-    let mut lanes = Lanes::new();
+fn fill<'a>(
+    lanes: &mut Lanes<'a>,
+    own: &'a Own,
+    endpoint: Option<usize>,
+    placed: &Placed,
+) -> Result<(), Denied> {
     let rules = &*own.rules;
     if let Some(at) = endpoint
         && let Some(rule) = rules.endpoints.get(at).and_then(|rules| rules.own.as_ref())
@@ -423,7 +430,7 @@ fn lanes<'a>(own: &'a Own, endpoint: Option<usize>, placed: &Placed) -> Result<L
     {
         lanes.push(Lane::new(
             Source::Endpoint,
-            rule.terms,
+            &rule.terms,
             rule.rate.as_ref(),
             level,
         ));
@@ -434,28 +441,27 @@ fn lanes<'a>(own: &'a Own, endpoint: Option<usize>, placed: &Placed) -> Result<L
         };
         let source = Source::Keyed(source);
         if let Some(rate) = own.carried(kind) {
-            if let Some(terms) = rules.carried {
+            if let Some(terms) = &rules.carried {
                 lanes.push(Lane::new(source, terms, Some(rate), level));
             }
         } else if let Some(rule) = rules.keyed(kind) {
-            lanes.push(Lane::new(source, rule.terms, rule.rate.as_ref(), level));
+            lanes.push(Lane::new(source, &rule.terms, rule.rate.as_ref(), level));
         }
     }
-    if let Some(terms) = rules.tenant {
+    if let Some(terms) = &rules.tenant {
         let rate = own.rate();
         if rate.is_none() && rules.planned {
             return Err(Denied::misconfigured("quota_invalid"));
         }
         lanes.push(Lane::new(Source::Tenant, terms, rate, &own.tenant));
     }
-    Ok(lanes)
+    Ok(())
 }
 
 /// The budgets of all tenants that a request falls under. The one that all requests write comes last: what
 /// was charged before it is given back if it refuses.
 #[inline]
-fn cross(own: &Own, endpoint: Option<usize>) -> CrossLanes<'_> {
-    let mut lanes = CrossLanes::new();
+fn fill_cross<'a>(lanes: &mut CrossLanes<'a>, own: &'a Own, endpoint: Option<usize>) {
     let rules = &*own.rules;
     if let Some(across) = endpoint.and_then(|at| rules.endpoints.get(at)?.across.as_deref()) {
         lanes.push(CrossLane::new(across, None));
@@ -468,5 +474,4 @@ fn cross(own: &Own, endpoint: Option<usize>) -> CrossLanes<'_> {
         });
         lanes.push(CrossLane::new(global, share));
     }
-    lanes
 }

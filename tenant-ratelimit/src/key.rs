@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, Hash, RandomState},
     sync::OnceLock,
 };
 
@@ -96,13 +96,17 @@ impl Key {
     }
 
     pub(crate) fn made(kind: &[u8], text: &[u8]) -> Self {
+        Self::hashed(kind, text)
+    }
+
+    pub(crate) fn hashed(kind: &[u8], what: impl Hash) -> Self {
         static SECRETS: OnceLock<[RandomState; 2]> = OnceLock::new();
         let secrets = SECRETS.get_or_init(|| [(); 2].map(|()| RandomState::new()));
         // Slices are hashed with their lengths. The two halves differ in their secrets and in what they hash.
         let [high, low] = [0_u8, 1].map(|half| {
             let [one, two] = secrets;
             let secret = if half == 0 { one } else { two };
-            u128::from(secret.hash_one((half, kind, text)))
+            u128::from(secret.hash_one((half, kind, &what)))
         });
         Self((high << 64) | low)
     }

@@ -69,6 +69,11 @@
 //! When the global budget binds, first come first served lets the loudest win. [`Floors`] guarantee each tenant
 //! a part, and divide the rest evenly among all who ask for more.
 //!
+//! # Before identity
+//!
+//! [`flood()`] makes a layer of its own for the outermost place: a limit per client address, so that floods fill
+//! no queue and cost no signature.
+//!
 //! # While it runs
 //!
 //! Quotas change under load and keep what was spent ([`Limits::set_quota`], a tenant's plan,
@@ -100,6 +105,7 @@
 //! | what | where |
 //! |---|---|
 //! | the layer | [`layer()`], [`RateLimitLayerBuilder`], [`RateLimitLayer`] |
+//! | floods, before identity | [`flood()`], [`FloodLayer`] |
 //! | quotas | [`Quota`], [`TenantQuota`], [`Floors`] |
 //! | keys of your own | [`Key`] |
 //! | costs that are known afterwards | [`Settle`], [`Reservation`] |
@@ -123,6 +129,7 @@ mod decision;
 mod dimension;
 mod endpoints;
 mod fair;
+mod flood;
 mod floors;
 mod future;
 mod gcra;
@@ -150,6 +157,7 @@ pub use self::{
     counts::{BudgetUsage, DimensionCounts, Usage},
     decision::{Decision, Denied, DeniedKind},
     dimension::Dimension,
+    flood::{Flood, FloodLayer, FloodLayerBuilder, flood},
     floors::Floors,
     future::ResponseFuture,
     headers::Headers,

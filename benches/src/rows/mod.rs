@@ -5,8 +5,10 @@ mod auth_edge;
 mod auth_hit;
 mod expert;
 mod layer;
+mod limits;
 mod noop;
 mod raw;
+pub mod simulation;
 mod stack;
 
 use std::sync::Arc;
@@ -252,5 +254,51 @@ pub const ALL: &[Definition] = &[
         "peer/governor-4",
         "the expert's limiters alone: one direct, three keyed",
         expert::governor_4,
+    ),
+    Definition::new(
+        "limits/warm",
+        "the decision alone: global, tenant, agent and endpoint, an identity that is known",
+        limits::warm,
+    ),
+    Definition::new(
+        "limits/cold",
+        "the same for an identity that is new, of a tenant and an agent that are known",
+        limits::cold,
+    ),
+    Definition::new(
+        "limits/warm/1m-tenants",
+        "the same as warm, each time for another one of a million tenants",
+        limits::warm_1m,
+    ),
+    Definition::new(
+        "limits/2-threads/same",
+        "two threads at once for one tenant: the time for one decision of either",
+        limits::two_same,
+    ),
+    Definition::new(
+        "limits/2-threads/other",
+        "two threads at once, each for a tenant of its own",
+        limits::two_other,
+    ),
+    Definition::new(
+        "raw/gcra-4/2-threads/same",
+        "two threads at once on the four atomics",
+        limits::raw_same,
+    ),
+    Definition::new(
+        "raw/gcra-4/2-threads/other",
+        "two threads at once, of the four atomics only the global one shared",
+        limits::raw_other,
+    ),
+    Definition::new(
+        "limits/layer",
+        "the decision in its layer, as `layer/limits`",
+        layer::limits,
+    )
+    .over("noop/with-context"),
+    Definition::new(
+        "limits/bytes-per-key",
+        "no time: the live bytes of an agent's cell, at a million of them",
+        limits::bytes_per_key,
     ),
 ];

@@ -59,6 +59,40 @@ impl Cell {
     }
 }
 
+/// The cells of two threads, of which so many are the same.
+pub(super) fn cells(shared: usize) -> [impl FnMut() -> bool + Send + 'static; 2] {
+    let one: [Arc<Cell>; 4] = Default::default();
+    let mut other: [Arc<Cell>; 4] = Default::default();
+    for (cell, same) in other.iter_mut().zip(&one).take(shared) {
+        *cell = Arc::clone(same);
+    }
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the clock's cost is part of the row"
+    )]
+    let origin = Instant::now();
+    // A race that is lost is run again: what is measured are admissions.
+    [one, other].map(|cells| {
+        move || {
+            let now = u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            for cell in &cells {
+                loop {
+                    let Some((old, new)) = cell.look(now) else {
+                        return false;
+                    };
+                    let swapped =
+                        cell.0
+                            .compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed);
+                    if swapped.is_ok() {
+                        break;
+                    }
+                }
+            }
+            true
+        }
+    })
+}
+
 /// Four cells, one reading of the clock, all or none.
 #[allow(clippy::unnecessary_wraps, reason = "all rows are made alike")]
 pub(super) fn gcra_4(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
