@@ -4,42 +4,60 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use http::Response;
+use http::{Request, Response};
 use http_body::Body;
 use pin_project::pin_project;
+use tower_service::Service;
 
-use crate::{CacheBody, body::Stored, plan::Plan};
+use crate::{
+    CacheBody,
+    body::Stored,
+    collapse::Follower,
+    layer::Shared,
+    plan::Plan,
+    service::{Next, next},
+};
 
-/// The response future of [`ResponseCache`](crate::ResponseCache): no box. Dropped before the handler
-/// has answered, it stores nothing; if the request may have written, what is stored is forgotten.
+/// The response future of [`ResponseCache`](crate::ResponseCache): no box, unless it waits for another request's answer. Dropped
+/// before the handler has answered, it stores nothing; if the request may have written, what is stored is forgotten.
 #[pin_project]
-pub struct ResponseFuture<F> {
+pub struct ResponseFuture<S: Service<Request<B>>, B> {
     #[pin]
-    state: State<F>,
+    state: State<S, B>,
 }
 
 #[pin_project(project = StateProj)]
-enum State<F> {
+enum State<S: Service<Request<B>>, B> {
     Ready(Option<Response<Stored>>),
     Calling {
         #[pin]
-        inner: F,
+        inner: S::Future,
         plan: Option<Plan>,
     },
+    Waiting(Option<Box<Waiting<S, B>>>),
 }
 
-impl<F> ResponseFuture<F> {
+/// A request that waits, with the service that was ready for it.
+pub(crate) struct Waiting<S, B> {
+    pub(crate) follower: Follower,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) inner: S,
+    pub(crate) request: Request<B>,
+}
+
+impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
     pub(crate) const fn ready(response: Response<Stored>) -> Self {
         Self {
             state: State::Ready(Some(response)),
         }
     }
 
-    pub(crate) const fn calling(inner: F, plan: Plan) -> Self {
+    pub(crate) const fn calling(inner: S::Future, plan: Plan) -> Self {
         Self {
             state: State::Calling {
                 inner,
@@ -47,34 +65,71 @@ impl<F> ResponseFuture<F> {
             },
         }
     }
-}
 
-impl<F, B, E> Future for ResponseFuture<F>
-where
-    F: Future<Output = Result<Response<B>, E>>,
-    B: Body<Data = Bytes>,
-{
-    type Output = Result<Response<CacheBody<B>>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateProj::Ready(response) => match response.take() {
-                Some(response) => Poll::Ready(Ok(response.map(CacheBody::stored))),
-                None => Poll::Pending,
-            },
-            StateProj::Calling { inner, plan } => {
-                let answer = ready!(inner.poll(cx));
-                let plan = plan.take().unwrap_or(Plan::Nothing);
-                Poll::Ready(match answer {
-                    Ok(response) => Ok(plan.finish(response)),
-                    Err(error) => plan.stand_in().ok_or(error),
-                })
-            }
+    pub(crate) fn waiting(waiting: Waiting<S, B>) -> Self {
+        Self {
+            state: State::Waiting(Some(Box::new(waiting))),
         }
     }
 }
 
-impl<F> fmt::Debug for ResponseFuture<F> {
+impl<S, B, R> Future for ResponseFuture<S, B>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    B: Body,
+    R: Body<Data = Bytes>,
+{
+    type Output = Result<Response<CacheBody<R>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let then = match state.as_mut().project() {
+                StateProj::Ready(response) => {
+                    return match response.take() {
+                        Some(response) => Poll::Ready(Ok(response.map(CacheBody::stored))),
+                        None => Poll::Pending,
+                    };
+                }
+                StateProj::Calling { inner, plan } => {
+                    let answer = ready!(inner.poll(cx));
+                    let plan = plan.take().unwrap_or(Plan::Nothing);
+                    return Poll::Ready(match answer {
+                        Ok(response) => Ok(plan.finish(response)),
+                        Err(error) => plan.stand_in().ok_or(error),
+                    });
+                }
+                StateProj::Waiting(waiting) => {
+                    if let Some(waiting) = waiting {
+                        ready!(waiting.follower.poll_over(cx));
+                    }
+                    let Some(waiting) = waiting.take() else {
+                        return Poll::Pending;
+                    };
+                    let Waiting {
+                        follower,
+                        shared,
+                        mut inner,
+                        mut request,
+                    } = *waiting;
+                    drop(follower);
+                    match next(&shared, &mut request, false) {
+                        Next::Answer(response) => State::Ready(Some(response)),
+                        Next::Call(plan) => State::Calling {
+                            inner: inner.call(request),
+                            plan: Some(plan),
+                        },
+                        // It is not asked to wait twice.
+                        Next::Wait(_) => return Poll::Pending,
+                    }
+                }
+            };
+            state.set(then);
+        }
+    }
+}
+
+impl<S: Service<Request<B>>, B> fmt::Debug for ResponseFuture<S, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }

@@ -26,36 +26,52 @@ use crate::{
 /// agent does not read what a wider one stored. `public` and `s-maxage` change nothing about that; only a
 /// route declared [`shared_within_tenant`](ResponseCacheLayerBuilder::shared_within_tenant) crosses authorities.
 ///
-/// A part that serves one authority alone is a private cache in the sense of RFC 9111, so that §3.5
-/// (requests with `Authorization`) does not apply to it; on a shared route it does, and a response is stored
-/// only if it says `public`, `must-revalidate` or `s-maxage`. `private` is obeyed in both: such a response is never
-/// stored.
+/// `private` is obeyed as in any shared cache. What a request with `Authorization` stored answers requests with that
+/// field only, unless the response says `public`, `must-revalidate` or `s-maxage` (RFC 9111 §3.5); on a shared route
+/// nothing is stored without one of these.
 ///
 /// # What is stored
 ///
-/// Complete responses to GET with status 200, 203, 204, 300, 301, 308, 404, 405, 410, 414 or 501, that
-/// state their freshness (`s-maxage`, `max-age`, `Expires`); no heuristics. Never one with `Set-Cookie`,
-/// `no-store`, `no-cache`, `private`, `Vary: *`, a `Vary` on `Authorization` or `Cookie`, a field marked as sensitive, a
-/// `Cache-Control` that does not parse, trailers, a refusal among its extensions or its trail, or gRPC content.
-/// Requests that are conditional, ask for a range or another protocol, say `no-store`, or carry content go to
-/// the handler, and so do `no-cache`, `Pragma` and `max-age=0`, whose answers may be stored.
+/// Complete responses to GET with any final status that speaks of the resource, that state their freshness
+/// (`s-maxage`, `max-age`, `Expires`), or that say `no-cache` or are stale and carry a validator; freshness is guessed only
+/// on [request](ResponseCacheLayerBuilder::heuristic). Never one with `Set-Cookie`,
+/// `no-store`, `private`, `Vary: *`, a `Vary` on `Authorization` or `Cookie`, a field marked as sensitive, a
+/// `Cache-Control` that does not parse, trailers, a refusal among its extensions or its trail, or gRPC content; no 206, 304, 401, 403 or 429.
 ///
-/// # What the key is
+/// Requests with `Range`, `If-Match`, `If-Unmodified-Since`, `no-store` or content go to
+/// the handler. `no-cache`, `max-age`, `min-fresh`, `max-stale` and `only-if-cached` are obeyed; HEAD is answered from a stored GET. `If-None-Match` and
+/// `If-Modified-Since` are answered with 304 from what is stored. What is stale is validated with the handler, if it gave an entity tag or
+/// `Last-Modified`: a 304 makes it fresh again, with the fields that it brought. `stale-if-error` (RFC 5861) lets it stand in for 500, 502, 503, 504 and for
+/// a service that fails; never for a refusal.
+///
+/// # What the key is, and what to key
 ///
 /// Tenant, authority, scheme, host, path and query as they came, and the request's fields that the
-/// response's `Vary` names. What else a handler reads (`X-Forwarded-Host`, a cookie, `Accept-Language`) it must name
-/// in `Vary`, or state no freshness.
+/// response's `Vary` names. **Everything else that a handler reads must be named in `Vary`, or it must state no freshness:**
+///
+/// | a handler that reflects | says |
+/// |---|---|
+/// | `Accept`, `Accept-Language`, `Accept-Encoding` | `Vary` with that name |
+/// | `Origin` (CORS inside of the layer) | `Vary: Origin`; better, put CORS outside |
+/// | `X-Forwarded-Host`, `X-Forwarded-Proto`, `Forwarded` in links | `Vary` with that name, or builds links from its configuration |
+/// | `User-Agent`, `Sec-CH-*`, `Save-Data`, a feature flag's header | `Vary` with that name |
+/// | a cookie, `Authorization` itself | nothing: such a response is not stored, whatever `Vary` says |
+/// | the client's address, the time, a random number | `no-store` |
+///
+/// Paths are compared byte for byte. On shared routes a path with an encoded character, a `;`, a doubled slash or a dot segment is not
+/// shared: `/static/..%2Faccount` may be another resource to the handler than to the template.
 ///
 /// A framework may cut a prefix off the URI inside a nested router (axum's `nest` does). Put the layer
 /// around the finished router, where the whole path is seen; inside nested routers, build a layer for each.
 ///
 /// # Invalidation
 ///
-/// A request whose method is not safe, or that carries content, makes all of its tenant's stored responses unreachable, and those
-/// being made meanwhile, unless it ends in a 4xx or a refusal: also when it fails or is cancelled, for it
-/// may have written. That is coarser than RFC 9111 §4.4 asks, and covers every authority and every related
-/// URI. Every gRPC call is a POST and counts. Nothing is invalidated in other processes.
-/// [`TenantCache::purge`] does the same by hand, for values too.
+/// A request whose method is not safe, or that carries content, makes what is stored of its URI unreachable, and what is
+/// being made of it, for all authorities, and so for `Location` and `Content-Location` of the same origin; not if it ends in a 4xx or a refusal; also when it fails or is
+/// cancelled, for it may have written. [`forget_all_on_write`](ResponseCacheLayerBuilder::forget_all_on_write) forgets all of the tenant's
+/// responses instead: for handlers whose writes show under other URIs, and for gRPC, whose calls have URIs of their own. Responses with
+/// [surrogate tags](ResponseCacheLayerBuilder::surrogate_key) are forgotten by [`TenantCache::invalidate_tag`]. Nothing is invalidated in other processes.
+/// [`TenantCache::purge`] forgets everything, values too.
 ///
 /// # What a hit passes by
 ///
@@ -85,6 +101,8 @@ pub(crate) struct Shared {
     pub(crate) forgets_all: bool,
     pub(crate) heuristic: Option<Heuristic>,
     pub(crate) surrogate_key: Option<HeaderName>,
+    /// How many requests may wait for one answer.
+    pub(crate) followers: Option<usize>,
     routes: Option<matchit::Router<()>>,
     /// Tells this layer's entries from those of other layers on the same cache.
     number: u64,
@@ -101,6 +119,7 @@ pub struct ResponseCacheLayerBuilder {
     forget_all: bool,
     heuristic: Option<Heuristic>,
     surrogate_key: Option<HeaderName>,
+    followers: Option<usize>,
     shared: Vec<(Method, String)>,
 }
 
@@ -126,6 +145,7 @@ pub fn layer(cache: TenantCache) -> ResponseCacheLayerBuilder {
         forget_all: false,
         heuristic: None,
         surrogate_key: None,
+        followers: None,
         shared: Vec::new(),
     }
 }
@@ -170,6 +190,17 @@ impl ResponseCacheLayerBuilder {
     /// is usual. It is taken off the response. A response with more than 16 tags is not stored. Default: none.
     pub fn surrogate_key(mut self, name: HeaderName) -> Self {
         self.surrogate_key = Some(name);
+        self
+    }
+
+    /// Lets up to so many requests wait for the answer to an equal one that went to the handler before them (same tenant, authority and target),
+    /// instead of asking it the same; further ones go themselves. Default: none waits.
+    ///
+    /// Who waits looks again as soon as the first answer is stored, will not be, or was given up, and when its body is longer than 64 KiB
+    /// or of unknown length, and goes to the handler if there is nothing for it. It waits as long as the
+    /// handler takes: bound that by a time-out inside of this layer.
+    pub fn collapse(mut self, followers: usize) -> Self {
+        self.followers = Some(followers);
         self
     }
 
@@ -218,6 +249,7 @@ impl ResponseCacheLayerBuilder {
                 forgets_all: self.forget_all,
                 heuristic: self.heuristic,
                 surrogate_key: self.surrogate_key,
+                followers: self.followers,
                 number: self.cache.next_layer(),
                 cache: self.cache,
                 max_body: self.max_body,

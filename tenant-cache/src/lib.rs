@@ -68,10 +68,14 @@ mod bounds;
 mod builder;
 mod cache;
 mod cache_control;
+mod collapse;
 mod directory;
 mod entry;
 mod flight;
 mod future;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod keep;
 mod key;
 mod layer;

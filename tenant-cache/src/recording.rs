@@ -10,6 +10,7 @@ use tenant_context::{Monotonic, Rejection, TenantContext, Trail};
 use crate::{
     Keep,
     body::{CacheBody, Stored, Tee},
+    collapse::Leader,
     entry::{Entry, Life},
     key::KeyWriter,
     layer::Shared,
@@ -42,7 +43,12 @@ pub(crate) struct Recording {
     pub(crate) stored: Option<(Arc<StoredResponse>, TenantContext)>,
     /// The surrogate tags of the response.
     pub(crate) tags: Vec<Tag>,
+    /// Who waits for the answer to be stored; they go on when this is dropped, at the latest with the rest.
+    pub(crate) leader: Option<Leader>,
 }
+
+/// A body of a known length up to this is taken to be there at once.
+const SOON: u64 = 64 << 10;
 
 impl Recording {
     pub(crate) fn finish<B: Body<Data = Bytes>>(
@@ -75,9 +81,13 @@ impl Recording {
             .flatten();
         match decided {
             Some((head, length)) => {
-                let (forward, marked) = (self.forward, true);
+                // A body that may be long in coming keeps nobody waiting.
+                if length.is_none_or(|length| length > SOON) {
+                    self.leader = None;
+                }
+                let forward = self.forward;
                 let tee = Box::new(Tee::new(*self, head, length));
-                mark(response, forward, marked, Some(tee))
+                mark(response, forward, true, Some(tee))
             }
             None => self.pass(response, None),
         }

@@ -14,7 +14,8 @@ use tower_service::Service;
 
 use crate::{
     body::Stored,
-    future::ResponseFuture,
+    collapse::{self, Follower, Join},
+    future::{ResponseFuture, Waiting},
     layer::Shared,
     plan::{Forward, Invalidation, Plan},
     policy::{self, Use},
@@ -43,6 +44,14 @@ enum Decision {
     Answer(Response<Stored>),
     Refuse(Rejection),
     Pass(Plan),
+    Wait(Follower),
+}
+
+/// How a request goes on.
+pub(crate) enum Next {
+    Answer(Response<Stored>),
+    Call(Plan),
+    Wait(Follower),
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for ResponseCache<S>
@@ -53,34 +62,60 @@ where
 {
     type Response = Response<crate::CacheBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ResponseFuture<S, ReqBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let answer = match decide(&self.shared, &request) {
-            Decision::Pass(plan) => {
-                if let Plan::Record(recording) = &plan
-                    && let Some(stored) = recording.to_validate()
-                {
-                    policy::validators(&stored.head.headers, request.headers_mut());
-                }
-                return ResponseFuture::calling(self.inner.call(request), plan);
+        match next(&self.shared, &mut request, true) {
+            Next::Call(plan) => ResponseFuture::calling(self.inner.call(request), plan),
+            Next::Answer(response) => {
+                // What the inner service reserved for this request goes back: a clone has reserved nothing.
+                self.inner = self.inner.clone();
+                ResponseFuture::ready(response)
             }
-            Decision::Answer(response) => response,
-            Decision::Refuse(rejection) => rejection
-                .to_response(Protocol::of(request.headers()))
-                .map(|()| Stored::default()),
-        };
-        // What the inner service reserved for this request goes back: a clone has reserved nothing.
-        self.inner = self.inner.clone();
-        ResponseFuture::ready(answer)
+            Next::Wait(follower) => {
+                // The one that is ready waits along.
+                let unready = self.inner.clone();
+                ResponseFuture::waiting(Waiting {
+                    follower,
+                    shared: Arc::clone(&self.shared),
+                    inner: std::mem::replace(&mut self.inner, unready),
+                    request,
+                })
+            }
+        }
     }
 }
 
-fn decide<B: Body>(shared: &Arc<Shared>, request: &Request<B>) -> Decision {
+/// `may_wait` says whether it may wait for another request's answer.
+pub(crate) fn next<B: Body>(
+    shared: &Arc<Shared>,
+    request: &mut Request<B>,
+    may_wait: bool,
+) -> Next {
+    match decide(shared, request, may_wait) {
+        Decision::Pass(plan) => {
+            if let Plan::Record(recording) = &plan
+                && let Some(stored) = recording.to_validate()
+            {
+                policy::validators(&stored.head.headers, request.headers_mut());
+            }
+            Next::Call(plan)
+        }
+        Decision::Answer(response) => Next::Answer(response),
+        Decision::Refuse(rejection) => Next::Answer(
+            rejection
+                .to_response(Protocol::of(request.headers()))
+                .map(|()| Stored::default()),
+        ),
+        Decision::Wait(follower) => Next::Wait(follower),
+    }
+}
+
+fn decide<B: Body>(shared: &Arc<Shared>, request: &Request<B>, may_wait: bool) -> Decision {
     if PublicRoute::of(request.extensions()) {
         return Decision::Pass(Plan::Nothing);
     }
@@ -91,7 +126,7 @@ fn decide<B: Body>(shared: &Arc<Shared>, request: &Request<B>) -> Decision {
     // Content may ask for a write whatever the method says: tonic serves a gRPC call under any.
     let content = !request.body().is_end_stream();
     match *request.method() {
-        Method::GET | Method::HEAD if !content => read(shared, tenant, request),
+        Method::GET | Method::HEAD if !content => read(shared, tenant, request, may_wait),
         ref method if method.is_safe() && !content => Decision::Pass(Plan::Nothing),
         _ => Decision::Pass(write(shared, tenant, request, content)),
     }
@@ -128,7 +163,12 @@ fn write<B>(
     }))
 }
 
-fn read<B: Body>(shared: &Arc<Shared>, tenant: &TenantContext, request: &Request<B>) -> Decision {
+fn read<B: Body>(
+    shared: &Arc<Shared>,
+    tenant: &TenantContext,
+    request: &Request<B>,
+    may_wait: bool,
+) -> Decision {
     let pass = || {
         Trail::of(request.extensions()).with(|facts| facts.cache = Some("pass"));
         Decision::Pass(shared.mark(Forward::Bypass))
@@ -170,12 +210,7 @@ fn read<B: Body>(shared: &Arc<Shared>, tenant: &TenantContext, request: &Request
                 found.head.deed().repeat(request.extensions().get());
                 let same =
                     asked.conditional && policy::is_not_modified(headers, &found.head.headers);
-                let answer = found.answer(age.as_secs(), same);
-                return Decision::Answer(if is_head {
-                    answer.map(|_| Stored::default())
-                } else {
-                    answer
-                });
+                return Decision::Answer(found.answer_to(request.method(), age, same));
             }
             Choice::Validate(found) => {
                 let by_request = asked.no_cache || asked.max_age.is_some() || asked.min_fresh > 0;
@@ -191,17 +226,20 @@ fn read<B: Body>(shared: &Arc<Shared>, tenant: &TenantContext, request: &Request
     } else if asked.no_cache {
         forward = Forward::Request;
     }
+    let mut leader = None;
+    let plain = !is_head && !asked.conditional && !asked.only_if_cached && !asked.no_cache;
+    if let Some(most) = shared.followers.filter(|_| may_wait && plain && remembers) {
+        match collapse::join(partition, epoch, key.as_bytes(), most) {
+            Join::Lead(first) => leader = Some(first),
+            Join::Follow(follower) => return Decision::Wait(follower),
+            Join::Alone => {}
+        }
+    }
     partition.count(false);
     let trail = Trail::of(request.extensions());
     trail.with(|facts| facts.cache = Some("miss"));
     if asked.only_if_cached {
-        // RFC 9111 §5.2.1.7.
-        let mut response = Response::new(Stored::default());
-        *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
-        response
-            .headers_mut()
-            .insert(status::NAME, status::NOT_STORED);
-        return Decision::Answer(response);
+        return Decision::Answer(not_stored());
     }
     if !remembers && stored.is_none() {
         return Decision::Pass(Plan::Watch(Arc::clone(partition)));
@@ -221,7 +259,18 @@ fn read<B: Body>(shared: &Arc<Shared>, tenant: &TenantContext, request: &Request
         forward,
         stored,
         tags: Vec::new(),
+        leader,
     })))
+}
+
+/// RFC 9111 §5.2.1.7.
+fn not_stored() -> Response<Stored> {
+    let mut response = Response::new(Stored::default());
+    *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+    response
+        .headers_mut()
+        .insert(status::NAME, status::NOT_STORED);
+    response
 }
 
 impl<S: fmt::Debug> fmt::Debug for ResponseCache<S> {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use tenant_context::{Monotonic, Trail, UnixTime};
 
 use crate::{
@@ -52,6 +52,23 @@ impl StoredResponse {
             }
         }
         response
+    }
+}
+
+impl StoredResponse {
+    /// [`answer`](Self::answer), to a HEAD without its content.
+    pub(crate) fn answer_to(
+        &self,
+        method: &Method,
+        age: Duration,
+        not_modified: bool,
+    ) -> Response<Stored> {
+        let answer = self.answer(age.as_secs(), not_modified);
+        if method == Method::HEAD {
+            answer.map(|_| Stored::default())
+        } else {
+            answer
+        }
     }
 }
 

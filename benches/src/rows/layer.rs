@@ -57,7 +57,11 @@ fn context(shared: &Shared) -> Result<TenantContext> {
 }
 
 /// A service whose requests carry a context already.
-fn inside<S, R>(definition: &'static Definition, shared: &Shared, service: S) -> Result<Row>
+pub(super) fn inside<S, R>(
+    definition: &'static Definition,
+    shared: &Shared,
+    service: S,
+) -> Result<Row>
 where
     S: Service<Request<RequestBody>, Response = Response<R>> + 'static,
     R: http_body::Body + 'static,

@@ -3,6 +3,7 @@
 mod auth_cold;
 mod auth_edge;
 mod auth_hit;
+mod cache;
 mod expert;
 mod layer;
 mod limits;
@@ -242,6 +243,38 @@ pub const ALL: &[Definition] = &[
         "the same: Ed25519",
         auth_cold::peer_eddsa,
     ),
+    Definition::new(
+        "cache/hit",
+        "a value of one tenant, of 10,000 there are",
+        cache::hit,
+    ),
+    Definition::new(
+        "cache/hit/10k-tenants",
+        "as many values, one for each tenant",
+        cache::hit_10k_tenants,
+    ),
+    Definition::new(
+        "cache/layer-hit",
+        "the layer: a stored response of 1 KiB",
+        cache::layer_hit,
+    )
+    .over("noop/with-context"),
+    Definition::new(
+        "cache/bytes-per-idle-partition",
+        "a tenant's first look-up, which finds nothing: what it leaves is its partition",
+        cache::idle_partition,
+    ),
+    Definition::new(
+        "peer/moka-hit",
+        "one moka cache with as many values and no tenants",
+        cache::moka_hit,
+    ),
+    Definition::new(
+        "peer/response-cache-hit",
+        "axum-response-cache: the same response, without tenants, variants or validation",
+        cache::response_cache_hit,
+    )
+    .over("noop"),
     Definition::new(
         "peer/expert/hs256",
         "`from_fn` in a `Router`: jsonwebtoken, four governor limiters, a JSON line to a lossy appender",
