@@ -242,6 +242,8 @@
 //! | floods of bad credentials | [`FailureBudget`] |
 //! | revocation | [`Revocations`], [`Revocation`], [`RevocationStore`] |
 //! | other signals | [`Ingress`], [`PeerIdentity`], [`Subdomain`], [`OutsideHosts`] |
+//! | background jobs | [`jobs`] |
+//! | refresh tokens | [`refresh`] |
 //! | for examples and tests | [`TokenMinter`], [`NewToken`] |
 //!
 //! # Features
@@ -267,6 +269,7 @@ mod host;
 mod ingress;
 mod issuer;
 mod issuers;
+pub mod jobs;
 mod json;
 mod jwks;
 mod jwt;
@@ -276,6 +279,7 @@ mod layer;
 mod mint;
 mod origin;
 mod reason;
+pub mod refresh;
 mod revocation;
 mod ring;
 mod signals;

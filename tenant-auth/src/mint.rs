@@ -213,6 +213,17 @@ impl TokenMinter {
     }
 }
 
+impl TokenMinter {
+    pub(crate) const fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// Signs bytes that are no token's: they must begin like none.
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        crypto::sign(self.algorithm, &self.key, message)
+    }
+}
+
 fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }

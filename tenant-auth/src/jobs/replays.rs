@@ -1,0 +1,161 @@
+//! Which jobs are running and which are done: bounded, and never forgotten while an envelope could
+//! still be opened.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use tenant_context::UnixTime;
+
+use super::{JobId, OpenError, error::DeadReason};
+
+#[derive(Debug)]
+pub(super) struct Replays {
+    capacity: usize,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    jobs: HashMap<JobId, Entry>,
+    by_expiry: BTreeSet<(UnixTime, JobId)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    expires_at: UnixTime,
+    done: bool,
+}
+
+/// There is no room to remember a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
+impl Replays {
+    pub(super) fn new(capacity: usize) -> Arc<Self> {
+        Arc::new(Self {
+            capacity,
+            known: Mutex::default(),
+        })
+    }
+
+    /// Marks a job as running, if it neither runs nor is done.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        id: JobId,
+        expires_at: UnixTime,
+        now: UnixTime,
+    ) -> Result<Result<Hold, OpenError>, Full> {
+        let mut known = self.known.lock();
+        known.forget_expired(now);
+        match known.jobs.get(&id) {
+            Some(entry) if entry.done => {
+                return Ok(Err(OpenError::Dead(DeadReason::Replayed)));
+            }
+            Some(_) => return Ok(Err(OpenError::Running)),
+            None if known.jobs.len() >= self.capacity => return Err(Full),
+            None => {}
+        }
+        let entry = Entry {
+            expires_at,
+            done: false,
+        };
+        known.jobs.insert(id, entry);
+        known.by_expiry.insert((expires_at, id));
+        Ok(Ok(Hold {
+            replays: Arc::clone(self),
+            id,
+            done: false,
+        }))
+    }
+}
+
+impl Known {
+    fn forget_expired(&mut self, now: UnixTime) {
+        // An expired envelope is refused as such: there is nothing to remember of it.
+        while let Some((expires_at, id)) = self.by_expiry.first().copied() {
+            if expires_at > now {
+                break;
+            }
+            self.by_expiry.pop_first();
+            self.jobs.remove(&id);
+        }
+    }
+}
+
+/// A job that runs. Dropped before it is done, the job may be delivered again.
+#[derive(Debug)]
+pub(super) struct Hold {
+    replays: Arc<Replays>,
+    id: JobId,
+    done: bool,
+}
+
+impl Hold {
+    pub(super) fn done(mut self) {
+        self.done = true;
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut known = self.replays.known.lock();
+        if self.done {
+            if let Some(entry) = known.jobs.get_mut(&self.id) {
+                entry.done = true;
+            }
+        } else if let Some(entry) = known.jobs.remove(&self.id) {
+            known.by_expiry.remove(&(entry.expires_at, self.id));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOON: UnixTime = UnixTime::from_secs(43_200);
+    const LATER: UnixTime = UnixTime::from_secs(43_260);
+
+    fn begin(replays: &Arc<Replays>, id: u8, now: UnixTime) -> Result<Hold, String> {
+        match replays.begin(JobId::new([id; 16]), LATER, now) {
+            Ok(Ok(hold)) => Ok(hold),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(Full) => Err("full".to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_job_runs_once_at_a_time_and_is_done_once() {
+        let replays = Replays::new(10);
+        let hold = begin(&replays, 1, NOON).unwrap();
+        assert_eq!(
+            begin(&replays, 1, NOON).unwrap_err(),
+            "the job is being worked on"
+        );
+        drop(hold);
+        begin(&replays, 1, NOON).unwrap().done();
+        assert_eq!(
+            begin(&replays, 1, NOON).unwrap_err(),
+            "the job is dead: job_replayed"
+        );
+        assert!(begin(&replays, 2, NOON).is_ok());
+    }
+
+    #[test]
+    fn i6_what_is_done_is_remembered_until_its_envelope_expires_and_no_longer() {
+        let replays = Replays::new(2);
+        begin(&replays, 1, NOON).unwrap().done();
+        begin(&replays, 2, NOON).unwrap().done();
+        assert_eq!(begin(&replays, 3, NOON).unwrap_err(), "full");
+        assert!(
+            begin(&replays, 1, NOON).is_err(),
+            "no room is made by forgetting what is done"
+        );
+        begin(&replays, 3, LATER).unwrap().done();
+        assert_eq!(replays.known.lock().jobs.len(), 1);
+        assert_eq!(replays.known.lock().by_expiry.len(), 1);
+    }
+}

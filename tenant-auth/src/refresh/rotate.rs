@@ -1,0 +1,336 @@
+//! Beginning, rotating and ending sessions.
+
+use std::{error::Error, fmt};
+
+use subtle::ConstantTimeEq;
+use tenant_context::{
+    BoxError, LookupErrorKind, Principal, Rejection, TenantId, TenantStatus, UnixTime,
+};
+
+use super::{
+    RefreshStore, RefreshToken, RefreshTokens, Session, SessionId,
+    store::{Kind, Previous},
+    token::{self, Presented, SECRET_LEN, Secret},
+};
+use crate::KeyError;
+
+/// A session to begin.
+#[derive(Clone, Debug)]
+#[must_use = "begin it with `RefreshTokens::begin`"]
+pub struct NewSession {
+    tenant: TenantId,
+    principal: Principal,
+    client: String,
+    scopes: Vec<String>,
+    roles: Vec<String>,
+}
+
+impl NewSession {
+    /// A session of this principal with this client: an authenticated client id, or the thumbprint of
+    /// the client's key.
+    pub fn new(tenant: TenantId, principal: Principal, client: impl Into<String>) -> Self {
+        Self {
+            tenant,
+            principal,
+            client: client.into(),
+            scopes: Vec::new(),
+            roles: Vec::new(),
+        }
+    }
+
+    /// Adds scopes.
+    pub fn scopes<T: Into<String>>(mut self, scopes: impl IntoIterator<Item = T>) -> Self {
+        self.scopes.extend(scopes.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds roles.
+    pub fn roles<T: Into<String>>(mut self, roles: impl IntoIterator<Item = T>) -> Self {
+        self.roles.extend(roles.into_iter().map(Into::into));
+        self
+    }
+}
+
+/// A token, and the session that it is for.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Issued {
+    /// For the client.
+    pub token: RefreshToken,
+    /// For the access token: tenant, principal, scopes, and the id as `sid`.
+    pub session: Session,
+}
+
+/// A session that a replay ended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SessionEnded {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Whose session it was.
+    pub principal: Principal,
+    /// The session: the `sid` of its access tokens.
+    pub session: SessionId,
+}
+
+/// Why a token was not exchanged. The client is to be told `invalid_grant` (RFC 6749 §5.2) for all but
+/// [`Unavailable`](Self::Unavailable); its `Display` says no more.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RefreshError {
+    /// No token, or none that was issued here.
+    Invalid,
+    /// The session has expired.
+    Expired,
+    /// The session was revoked.
+    Revoked,
+    /// The token was used before, or is another client's: the session is revoked now.
+    Reused,
+    /// The tenant is suspended. The token is still good.
+    Suspended,
+    /// The store or the registry failed, or the operating system gave no randomness: the client may try
+    /// again with the same token.
+    Unavailable(BoxError),
+}
+
+impl fmt::Display for RefreshError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unavailable(_) => "temporarily_unavailable",
+            _ => "invalid_grant",
+        })
+    }
+}
+
+impl Error for RefreshError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Unavailable(error) => Some(&**error),
+            _ => None,
+        }
+    }
+}
+
+impl From<RefreshError> for Rejection {
+    fn from(error: RefreshError) -> Self {
+        match error {
+            RefreshError::Suspended => Self::tenant_suspended(),
+            RefreshError::Unavailable(_) => Self::store_unavailable().with_source(error),
+            RefreshError::Invalid => Self::credential_invalid("refresh_invalid"),
+            RefreshError::Expired => Self::credential_invalid("refresh_expired"),
+            RefreshError::Revoked => Self::credential_invalid("refresh_revoked"),
+            RefreshError::Reused => Self::credential_invalid("refresh_reused"),
+        }
+    }
+}
+
+fn unavailable(error: impl Into<BoxError>) -> RefreshError {
+    RefreshError::Unavailable(error.into())
+}
+
+fn random<const N: usize>() -> Result<[u8; N], RefreshError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|_| unavailable(KeyError::randomness()))?;
+    Ok(bytes)
+}
+
+/// What a presented token is.
+enum Finding {
+    Current,
+    /// The one before, within the grace: here is its successor.
+    Concurrent(Secret),
+    Replay,
+}
+
+impl<S: RefreshStore> RefreshTokens<S> {
+    /// Begins a session.
+    ///
+    /// # Errors
+    ///
+    /// [`RefreshError`]: the tenant is unknown or suspended, the store failed or is full.
+    pub async fn begin(&self, new: NewSession) -> Result<Issued, RefreshError> {
+        self.ask(&new.tenant).await?;
+        let (id, key, secret) = (
+            SessionId::from_bytes(random()?),
+            random::<SECRET_LEN>()?,
+            random::<SECRET_LEN>()?,
+        );
+        let now = self.0.clock.unix();
+        let session = Session {
+            id,
+            tenant: new.tenant,
+            kind: Kind::of(new.principal.kind()),
+            principal: new.principal.id().clone(),
+            client: new.client,
+            scopes: new.scopes,
+            roles: new.roles,
+            key,
+            generation: 0,
+            hash: token::hash(&secret),
+            previous: None,
+            began_at: now.as_nanos(),
+            expires_at: self.end(now, now).as_nanos(),
+            revoked: false,
+        };
+        let store = &self.0.store;
+        store.insert(session.clone()).await.map_err(unavailable)?;
+        Ok(Issued {
+            token: token::issue(&key, id, 0, &secret),
+            session,
+        })
+    }
+
+    /// Exchanges a token for its successor. When this returns, the presented one is invalid.
+    ///
+    /// Dropped at any time it leaves the session with one token: the presented one or its successor.
+    ///
+    /// # Errors
+    ///
+    /// [`RefreshError`].
+    pub async fn rotate(&self, presented: &str, client: &str) -> Result<Issued, RefreshError> {
+        let presented = Presented::parse(presented).ok_or(RefreshError::Invalid)?;
+        // Once more after a lost race: then the token is the one before, whatever else happens.
+        for _ in 0..2 {
+            let found = self.0.store.load(presented.session).await;
+            let session = found.map_err(unavailable)?.ok_or(RefreshError::Invalid)?;
+            if session.id != presented.session {
+                return Err(unavailable("the store answered with another session"));
+            }
+            let now = self.0.clock.unix();
+            match self.find(&session, &presented, client, now)? {
+                Finding::Replay => return Err(self.reuse(session).await),
+                Finding::Concurrent(successor) => {
+                    self.ask(&session.tenant).await?;
+                    return Ok(issued(session, &successor));
+                }
+                Finding::Current => {
+                    self.ask(&session.tenant).await?;
+                    if let Some(issued) = self.swap(session, &presented, now).await? {
+                        return Ok(issued);
+                    }
+                }
+            }
+        }
+        Err(unavailable("the store swaps nothing"))
+    }
+
+    /// Ends a session, for a sign-out, and says whether it stood. Its access tokens are the caller's to
+    /// revoke.
+    ///
+    /// # Errors
+    ///
+    /// [`RefreshError::Unavailable`] if the store failed.
+    pub async fn end_session(&self, id: SessionId) -> Result<bool, RefreshError> {
+        self.0.store.revoke(id).await.map_err(unavailable)
+    }
+
+    fn find(
+        &self,
+        session: &Session,
+        presented: &Presented,
+        client: &str,
+        now: UnixTime,
+    ) -> Result<Finding, RefreshError> {
+        if !presented.issued_under(&session.key) || presented.generation > session.generation {
+            return Err(RefreshError::Invalid);
+        }
+        if session.revoked {
+            return Err(RefreshError::Revoked);
+        }
+        if now >= session.expires_at() {
+            return Err(RefreshError::Expired);
+        }
+        let bound = bool::from(session.client.as_bytes().ct_eq(client.as_bytes()));
+        let hash = token::hash(&presented.secret);
+        if presented.generation == session.generation {
+            return match (bool::from(hash.ct_eq(&session.hash)), bound) {
+                (true, true) => Ok(Finding::Current),
+                // It left its client's hands.
+                (true, false) => Ok(Finding::Replay),
+                (false, _) => Err(RefreshError::Invalid),
+            };
+        }
+        let graced = session.previous.as_ref().filter(|previous| {
+            let end = UnixTime::from_nanos(previous.rotated_at).saturating_add(self.0.limits.grace);
+            bound
+                && presented.generation.checked_add(1) == Some(session.generation)
+                && bool::from(hash.ct_eq(&previous.hash))
+                && now < end
+        });
+        Ok(graced.map_or(Finding::Replay, |previous| {
+            let secret = &presented.secret;
+            Finding::Concurrent(token::pad(
+                secret,
+                session.id,
+                presented.generation,
+                &previous.successor,
+            ))
+        }))
+    }
+
+    /// `None`: another one was faster.
+    async fn swap(
+        &self,
+        session: Session,
+        presented: &Presented,
+        now: UnixTime,
+    ) -> Result<Option<Issued>, RefreshError> {
+        let generation = session.generation;
+        let following = generation.checked_add(1).ok_or(RefreshError::Expired)?;
+        let secret = random::<SECRET_LEN>()?;
+        let began_at = UnixTime::from_nanos(session.began_at);
+        let next = Session {
+            generation: following,
+            hash: token::hash(&secret),
+            previous: Some(Previous {
+                hash: session.hash,
+                successor: token::pad(&presented.secret, session.id, generation, &secret),
+                rotated_at: now.as_nanos(),
+            }),
+            expires_at: self.end(began_at, now).as_nanos(),
+            ..session
+        };
+        let swapped = self.0.store.swap(generation, next.clone()).await;
+        Ok(swapped.map_err(unavailable)?.then(|| issued(next, &secret)))
+    }
+
+    async fn reuse(&self, session: Session) -> RefreshError {
+        match self.0.store.revoke(session.id).await {
+            Err(error) => unavailable(error),
+            Ok(stood) => {
+                if stood {
+                    (self.0.on_reuse)(&SessionEnded {
+                        tenant: session.tenant.clone(),
+                        principal: session.principal(),
+                        session: session.id,
+                    });
+                }
+                RefreshError::Reused
+            }
+        }
+    }
+
+    /// Whether the tenant may act, now.
+    async fn ask(&self, tenant: &TenantId) -> Result<(), RefreshError> {
+        match self.0.tenants.get(tenant).wait().await {
+            Ok(state) if state.status() == TenantStatus::Active => Ok(()),
+            Ok(state) if state.status() == TenantStatus::Suspended => Err(RefreshError::Suspended),
+            Ok(_) => Err(RefreshError::Invalid),
+            Err(error) if error.kind() == LookupErrorKind::Unknown => Err(RefreshError::Invalid),
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+
+    fn end(&self, began_at: UnixTime, now: UnixTime) -> UnixTime {
+        let limits = &self.0.limits;
+        now.saturating_add(limits.idle)
+            .min(began_at.saturating_add(limits.life))
+    }
+}
+
+fn issued(session: Session, secret: &Secret) -> Issued {
+    Issued {
+        token: token::issue(&session.key, session.id, session.generation, secret),
+        session,
+    }
+}
