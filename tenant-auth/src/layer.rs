@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use http::{HeaderName, Method};
 use tenant_context::{
-    CachedRegistry, Challenge, ConfigError, IdentityLayer, IdentityLayerBuilder, Resolver,
+    CachedRegistry, Challenge, ConfigError, IdentityLayer, IdentityLayerBuilder, Resolver, Timer,
 };
 
 use crate::{
@@ -146,6 +146,13 @@ impl AuthLayerBuilder {
     /// finish; streams are cut in any case.
     pub fn cut_in_flight(mut self, cut: bool) -> Self {
         self.identity = self.identity.cut_in_flight(cut);
+        self
+    }
+
+    /// Ends streams when their credential expires, and with [`cut_in_flight`](Self::cut_in_flight)
+    /// handlers too. The timer wakes them. By default what was admitted before its expiry goes on.
+    pub fn cut_at_expiry(mut self, timer: impl Timer) -> Self {
+        self.identity = self.identity.cut_at_expiry(timer);
         self
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -9,35 +10,62 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-use crate::{BoxError, EndReason, Protocol, TenantContext, Trail, context::Watch, render::grpc};
+use crate::{BoxError, EndReason, Protocol, context::Watch, render::grpc, upload::Upload};
 
-/// A request's or response's body that ends when its context does: with an error, which the server
-/// turns into a reset, so that a client cannot take the end for success; over gRPC with a status.
+/// A request's or response's body that ends when its context does, in a way that a client cannot take
+/// for success: with an error, which the server turns into a reset; over gRPC with a status, unless the
+/// client is still sending, which only a reset ends.
 ///
-/// The first frame of a response whose length is known is let through: the whole answer of a handler
-/// that was allowed to finish is never torn.
+/// The answer of a handler that was allowed to finish is never torn: a response whose length is known is
+/// let through, and so is over gRPC a message that is ready at once together with the status that is
+/// ready at once behind it. That is all of a unary answer. Of a stream it is at most one more message,
+/// and none once it has waited for its next.
 #[pin_project]
 #[derive(Debug)]
 pub struct GuardedBody<B> {
     #[pin]
     inner: B,
     watch: Option<Watch>,
-    protocol: Protocol,
-    whole: bool,
-    /// Responses run in the scope; requests are read by code that runs in it already.
-    scoped: bool,
+    side: Side,
     done: bool,
 }
 
+#[derive(Debug)]
+enum Side {
+    /// Read by code that runs in the scope already.
+    Request(Option<Arc<Upload>>),
+    /// Runs in the scope.
+    Response(Protocol, Progress),
+}
+
+/// What of a response has been let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Nothing,
+    /// One frame of data, which was ready at once.
+    One,
+    /// More than one, or it had to wait: it is a stream.
+    Stream,
+}
+
+/// What of an ended response may still be let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    All,
+    /// What is ready at once: data only if there was none.
+    Ready {
+        data: bool,
+    },
+    None,
+}
+
 impl<B> GuardedBody<B> {
-    pub(crate) fn request(inner: B, context: Option<TenantContext>) -> Self {
-        let watch = context.map(|context| Watch::new(context, Trail::detached()));
+    pub(crate) fn request(inner: B, watch: Option<Watch>) -> Self {
+        let upload = watch.as_ref().and_then(|watch| watch.upload().cloned());
         Self {
             inner,
             watch,
-            protocol: Protocol::Http,
-            whole: false,
-            scoped: false,
+            side: Side::Request(upload),
             done: false,
         }
     }
@@ -46,10 +74,68 @@ impl<B> GuardedBody<B> {
         Self {
             inner,
             watch,
-            protocol,
-            whole: true,
-            scoped: true,
+            side: Side::Response(protocol, Progress::Nothing),
             done: false,
+        }
+    }
+}
+
+impl Side {
+    fn rest<B: Body>(&self, inner: &B) -> Rest {
+        if inner.is_end_stream() {
+            return Rest::All;
+        }
+        match self {
+            Self::Request(_) | Self::Response(_, Progress::Stream) => Rest::None,
+            Self::Response(Protocol::Http, Progress::Nothing)
+                if inner.size_hint().exact().is_some() =>
+            {
+                Rest::All
+            }
+            Self::Response(Protocol::Http, _) => Rest::None,
+            Self::Response(Protocol::Grpc, progress) => Rest::Ready {
+                data: *progress == Progress::Nothing,
+            },
+        }
+    }
+
+    fn note<D, E>(&mut self, polled: &Poll<Option<Result<Frame<D>, E>>>, ended: bool) {
+        match self {
+            Self::Request(Some(upload)) => {
+                if matches!(polled, Poll::Ready(None)) || ended {
+                    upload.end();
+                }
+            }
+            Self::Request(None) => {}
+            Self::Response(protocol, progress) => {
+                *progress = match (polled, *progress) {
+                    (Poll::Ready(Some(Ok(frame))), Progress::Nothing) if frame.is_data() => {
+                        Progress::One
+                    }
+                    (Poll::Pending, progress) if *protocol == Protocol::Http => progress,
+                    _ => Progress::Stream,
+                };
+            }
+        }
+    }
+
+    fn cut<D>(&self, reason: EndReason, watch: Option<&Watch>) -> Result<Frame<D>, BoxError> {
+        let open = watch
+            .and_then(Watch::upload)
+            .is_some_and(|upload| upload.is_open());
+        match self {
+            Self::Request(upload) => {
+                if let Some(upload) = upload {
+                    upload.cut(reason);
+                }
+                Err(reason.into())
+            }
+            Self::Response(Protocol::Grpc, _) if !open => {
+                let mut trailers = HeaderMap::with_capacity(3);
+                grpc::write_status(&reason.rejection(), &mut trailers);
+                Ok(Frame::trailers(trailers))
+            }
+            Self::Response(..) => Err(reason.into()),
         }
     }
 }
@@ -66,37 +152,42 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
-        let this = self.project();
+        let mut this = self.project();
         if *this.done {
             return Poll::Ready(None);
         }
-        let whole =
-            this.inner.is_end_stream() || (*this.whole && this.inner.size_hint().exact().is_some());
-        if let Some(reason) = this
-            .watch
-            .as_ref()
-            .and_then(Watch::ended)
-            .filter(|_| !whole)
+        let rest = this.side.rest(&*this.inner);
+        let ended = this.watch.as_ref().and_then(Watch::ended);
+        if let Some(reason) = ended
+            && rest == Rest::None
         {
             *this.done = true;
-            return Poll::Ready(Some(cut(reason, *this.protocol)));
+            return Poll::Ready(Some(this.side.cut(reason, this.watch.as_ref())));
         }
-        let scoped = this.watch.as_mut().filter(|_| *this.scoped);
-        let entered = scoped.map(Watch::enter);
-        let polled = this.inner.poll_frame(cx);
+        let scoped = matches!(this.side, Side::Response(..));
+        let entered = this.watch.as_mut().filter(|_| scoped).map(Watch::enter);
+        let polled = this.inner.as_mut().poll_frame(cx);
         drop(entered);
+        let data = matches!(&polled, Poll::Ready(Some(Ok(frame))) if frame.is_data());
+        if let Some(reason) = ended
+            && let Rest::Ready { data: allowed } = rest
+            && (polled.is_pending() || (data && !allowed))
+        {
+            *this.done = true;
+            return Poll::Ready(Some(this.side.cut(reason, this.watch.as_ref())));
+        }
+        this.side.note(&polled, this.inner.is_end_stream());
         match polled {
             Poll::Ready(frame) => {
-                *this.whole = false;
                 if frame.is_none() {
                     *this.watch = None;
                 }
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
             Poll::Pending => match this.watch.as_mut().map(|watch| watch.poll_ended(cx)) {
-                Some(Poll::Ready(reason)) if !whole => {
+                Some(Poll::Ready(reason)) if rest != Rest::All => {
                     *this.done = true;
-                    Poll::Ready(Some(cut(reason, *this.protocol)))
+                    Poll::Ready(Some(this.side.cut(reason, this.watch.as_ref())))
                 }
                 _ => Poll::Pending,
             },
@@ -112,17 +203,6 @@ where
             SizeHint::with_exact(0)
         } else {
             self.inner.size_hint()
-        }
-    }
-}
-
-fn cut<D>(reason: EndReason, protocol: Protocol) -> Result<Frame<D>, BoxError> {
-    match protocol {
-        Protocol::Http => Err(reason.into()),
-        Protocol::Grpc => {
-            let mut trailers = HeaderMap::with_capacity(3);
-            grpc::write_status(&reason.rejection(), &mut trailers);
-            Ok(Frame::trailers(trailers))
         }
     }
 }

@@ -6,15 +6,16 @@ use std::{
     ops::Deref,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
-use futures_util::future::BoxFuture;
-
 use crate::{
-    Authenticate, EndReason, Identity, Lookup, Rejection, RequestHead, TenantId, Trail, UnixTime,
+    Authenticate, EndReason, Identity, Lookup, Rejection, RequestHead, TenantId, Timer, Trail,
+    UnixTime,
+    expiry::Expiry,
     resolver,
     scope::{Current, Entered},
+    upload::Upload,
 };
 
 /// The proof: whoever holds one serves a request, a job or a message whose credential was verified
@@ -174,6 +175,10 @@ pub(crate) struct Watch {
     current: Option<Current>,
     epoch: u32,
     key: Option<usize>,
+    /// The request's content, if it has any.
+    upload: Option<Arc<Upload>>,
+    /// Set when expiry is an end too.
+    expiry: Option<Box<Expiry>>,
 }
 
 impl Watch {
@@ -183,15 +188,35 @@ impl Watch {
             current: Some(Current { context, trail }),
             epoch,
             key: None,
+            upload: None,
+            expiry: None,
         }
+    }
+
+    /// With a timer, expiry is an end too.
+    pub(crate) fn until_expiry(mut self, timer: Option<&Arc<dyn Timer>>) -> Self {
+        self.expiry = timer.map(|timer| Box::new(Expiry::new(Arc::clone(timer))));
+        self
+    }
+
+    /// A watch of the request's content, which tells this one how far it has come.
+    pub(crate) fn of_upload(&mut self) -> Option<Self> {
+        let context = self.current.as_ref()?.context.clone();
+        let upload = self.upload.get_or_insert_with(Arc::default);
+        let timer = self.expiry.as_ref().map(|expiry| expiry.timer());
+        let mut watch = Self::new(context, Trail::detached()).until_expiry(timer);
+        // Since the admission, as this one.
+        watch.epoch = self.epoch;
+        watch.upload = Some(Arc::clone(upload));
+        Some(watch)
+    }
+
+    pub(crate) const fn upload(&self) -> Option<&Arc<Upload>> {
+        self.upload.as_ref()
     }
 
     fn identity(&self) -> Option<&Arc<Identity>> {
         self.current.as_ref().map(|current| &current.context.0)
-    }
-
-    pub(crate) fn context(&self) -> Option<&TenantContext> {
-        self.current.as_ref().map(|current| &current.context)
     }
 
     /// The context's scope, until what this returns is dropped. No closure: a request would be moved into it
@@ -205,15 +230,24 @@ impl Watch {
         let Some(identity) = self.identity() else {
             return Some(EndReason::Revoked);
         };
-        identity.cut_off().or_else(|| {
+        let cut_off = identity.cut_off().or_else(|| {
             (identity.tenant().read().epoch != self.epoch).then_some(EndReason::Suspended)
-        })
+        });
+        match self.expiry {
+            Some(_) => cut_off.or_else(|| identity.ended()),
+            None => cut_off,
+        }
     }
 
     /// Registers for the end, then looks once more: the order that misses none.
-    pub(crate) fn poll_ended(&mut self, cx: &Context<'_>) -> Poll<EndReason> {
+    pub(crate) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<EndReason> {
         if let Some(current) = &self.current {
             current.context.tenant().register(&mut self.key, cx.waker());
+            if let Some(expiry) = &mut self.expiry
+                && expiry.poll(&current.context.0, cx).is_ready()
+            {
+                return Poll::Ready(self.ended().unwrap_or(EndReason::Expired));
+            }
         }
         self.ended().map_or(Poll::Pending, Poll::Ready)
     }
@@ -231,7 +265,7 @@ impl Drop for Watch {
 #[must_use = "futures do nothing unless polled"]
 pub struct Ended {
     watch: Watch,
-    expiry: Option<BoxFuture<'static, ()>>,
+    expiry: Option<Expiry>,
     expiry_known: bool,
 }
 
@@ -239,35 +273,25 @@ impl Future for Ended {
     type Output = EndReason;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<EndReason> {
-        if let Poll::Ready(reason) = self.watch.poll_ended(cx) {
+        let this = &mut *self;
+        if let Poll::Ready(reason) = this.watch.poll_ended(cx) {
             return Poll::Ready(reason);
         }
-        loop {
-            let Some(identity) = self.watch.identity() else {
-                return Poll::Ready(EndReason::Revoked);
-            };
-            let now = identity.clock().unix();
-            if now >= identity.expires_at() {
-                return Poll::Ready(EndReason::Expired);
-            }
-            if !self.expiry_known {
-                let left = identity.expires_at().saturating_since(now);
-                let timer = identity
-                    .tenant()
-                    .directory()
-                    .and_then(|directory| directory.settings().timer.clone());
-                // Timers have bounds of their own: sleep a day at most, then look again.
-                self.expiry = timer
-                    .map(|timer| timer.sleep(left.min(std::time::Duration::from_secs(86_400))));
-                self.expiry_known = true;
-            }
-            match &mut self.expiry {
-                None => return Poll::Pending,
-                Some(sleep) => {
-                    ready!(sleep.as_mut().poll(cx));
-                    self.expiry_known = false;
-                }
-            }
+        let Some(identity) = this.watch.identity() else {
+            return Poll::Ready(EndReason::Revoked);
+        };
+        if identity.clock().unix() >= identity.expires_at() {
+            return Poll::Ready(EndReason::Expired);
+        }
+        if !this.expiry_known {
+            let directory = identity.tenant().directory();
+            let timer = directory.and_then(|directory| directory.settings().timer.clone());
+            this.expiry = timer.map(Expiry::new);
+            this.expiry_known = true;
+        }
+        match &mut this.expiry {
+            None => Poll::Pending,
+            Some(expiry) => expiry.poll(identity, cx).map(|()| EndReason::Expired),
         }
     }
 }

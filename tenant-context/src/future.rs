@@ -55,8 +55,9 @@ struct Calling<F> {
     #[pin]
     inner: F,
     watch: Option<Watch>,
-    /// Set when the end of the context cuts the handler too.
-    cut: Option<Protocol>,
+    protocol: Protocol,
+    /// Whether the end of the context cuts the handler too.
+    cut: bool,
 }
 
 impl<S, A, B> ResponseFuture<S, A, B>
@@ -85,10 +86,11 @@ where
         service: &mut S,
         request: Request<GuardedBody<B>>,
         watch: Option<Watch>,
-        cut: Option<Protocol>,
+        protocol: Protocol,
+        cut: bool,
     ) -> Self {
         Self {
-            state: State::Calling(call(service, request, watch, cut)),
+            state: State::Calling(call(service, request, watch, protocol, cut)),
         }
     }
 
@@ -103,7 +105,8 @@ fn call<S, B>(
     service: &mut S,
     request: Request<GuardedBody<B>>,
     mut watch: Option<Watch>,
-    cut: Option<Protocol>,
+    protocol: Protocol,
+    cut: bool,
 ) -> Calling<S::Future>
 where
     S: Service<Request<GuardedBody<B>>>,
@@ -111,7 +114,12 @@ where
     let entered = watch.as_mut().map(Watch::enter);
     let inner = service.call(request);
     drop(entered);
-    Calling { inner, watch, cut }
+    Calling {
+        inner,
+        watch,
+        protocol,
+        cut,
+    }
 }
 
 impl<F, B, E> Calling<F>
@@ -123,10 +131,10 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<RefusalBody<GuardedBody<B>>>, E>> {
         let this = self.project();
-        if let (Some(protocol), Some(reason)) =
-            (*this.cut, this.watch.as_ref().and_then(Watch::ended))
+        if *this.cut
+            && let Some(reason) = this.watch.as_ref().and_then(Watch::ended)
         {
-            return Poll::Ready(Ok(end(reason, protocol)));
+            return Poll::Ready(Ok(end(reason, *this.protocol)));
         }
         let entered = this.watch.as_mut().map(Watch::enter);
         let polled = this.inner.poll(cx);
@@ -134,6 +142,11 @@ where
         match polled {
             Poll::Ready(answer) => {
                 let watch = this.watch.take();
+                let upload = watch.as_ref().and_then(Watch::upload);
+                if let Some(reason) = upload.and_then(|upload| upload.was_cut()) {
+                    // Whatever the handler took the end of its input for, it has not had all of it.
+                    return Poll::Ready(Ok(end(reason, *this.protocol)));
+                }
                 Poll::Ready(answer.map(|response| {
                     let protocol = Protocol::of(response.headers());
                     response.map(|body| {
@@ -142,9 +155,11 @@ where
                 }))
             }
             Poll::Pending => {
-                if let (Some(protocol), Some(watch)) = (*this.cut, this.watch.as_mut()) {
+                if *this.cut
+                    && let Some(watch) = this.watch.as_mut()
+                {
                     let reason = ready!(watch.poll_ended(cx));
-                    return Poll::Ready(Ok(end(reason, protocol)));
+                    return Poll::Ready(Ok(end(reason, *this.protocol)));
                 }
                 Poll::Pending
             }
@@ -193,13 +208,11 @@ where
                         ..
                     } = *decided;
                     match admit(&mut request, decision, &internal, &shared.settings) {
-                        Ok(watch) => {
-                            let cut = shared
-                                .settings
-                                .cut_in_flight
-                                .then(|| Protocol::of(request.headers()));
-                            let request = guard(request, watch.as_ref());
-                            State::Calling(call(&mut service, request, watch, cut))
+                        Ok(mut watch) => {
+                            let protocol = Protocol::of(request.headers());
+                            let cut = shared.settings.cut_in_flight;
+                            let request = guard(request, watch.as_mut());
+                            State::Calling(call(&mut service, request, watch, protocol, cut))
                         }
                         Err(rejection) => State::Refused(Some(
                             rejection.to_response(Protocol::of(request.headers())),

@@ -7,7 +7,7 @@ use tower_layer::Layer;
 
 use crate::{
     Authenticate, Challenge, ConfigError, IdentityService, Protocol, Rejection, TenantContext,
-    public::PublicRoutes,
+    Timer, public::PublicRoutes,
 };
 
 /// Admits requests: asks an [`Authenticate`] who is asking, and puts the proof into the request's
@@ -59,6 +59,7 @@ pub(crate) struct Settings {
     marks: u64,
     pub(crate) challenge: Arc<Challenge>,
     pub(crate) cut_in_flight: bool,
+    pub(crate) cut_at_expiry: Option<Arc<dyn Timer>>,
     pub(crate) max_headers: usize,
     credentials: Vec<HeaderName>,
     forward_credentials: bool,
@@ -91,6 +92,7 @@ impl IdentityLayer<()> {
             marks: mark(&header::CONTENT_TYPE),
             challenge: Arc::default(),
             cut_in_flight: false,
+            cut_at_expiry: None,
             max_headers: 100,
             credentials: Vec::new(),
             forward_credentials: true,
@@ -174,10 +176,27 @@ impl IdentityLayerBuilder {
         self
     }
 
-    /// Whether the end of a context also cuts handlers that are still working. By default they
-    /// finish; streams are cut in any case.
+    /// Whether the end of a context also cuts handlers that are still working: they are dropped at the
+    /// await they stand at, and the client is refused as at its next request. By default they finish, and
+    /// their answer is let through; streams are cut in any case.
     pub fn cut_in_flight(mut self, cut: bool) -> Self {
         self.settings.cut_in_flight = cut;
+        self
+    }
+
+    /// Ends streams when their credential expires, and with [`cut_in_flight`](Self::cut_in_flight)
+    /// handlers too. The timer wakes them. By default what was admitted before its expiry goes on.
+    ///
+    /// ```
+    /// # #[cfg(feature = "tokio")]
+    /// # {
+    /// use tenant_context::{IdentityLayer, TokioTimer};
+    ///
+    /// let layer = IdentityLayer::builder().cut_at_expiry(TokioTimer::new());
+    /// # }
+    /// ```
+    pub fn cut_at_expiry(mut self, timer: impl Timer) -> Self {
+        self.settings.cut_at_expiry = Some(Arc::new(timer));
         self
     }
 

@@ -68,6 +68,7 @@ mod client_address;
 mod clock;
 mod context;
 mod error;
+mod expiry;
 mod future;
 mod id;
 mod identity;
@@ -94,6 +95,7 @@ mod system;
 #[cfg(feature = "tonic")]
 mod tonic;
 mod trail;
+mod upload;
 mod wakers;
 
 #[cfg(feature = "tokio")]

@@ -69,22 +69,23 @@ pub(crate) fn admit<B>(
         Ok(Some(tenant)) => {
             settings.forward(request.headers_mut());
             request.extensions_mut().insert(tenant.clone());
-            Ok(Some(Watch::new(tenant, trail)))
+            let watch = Watch::new(tenant, trail);
+            Ok(Some(watch.until_expiry(settings.cut_at_expiry.as_ref())))
         }
         Err(rejection) => Err(rejection.with_default_challenge(&settings.challenge)),
     }
 }
 
-pub(crate) fn guard<B>(request: Request<B>, watch: Option<&Watch>) -> Request<GuardedBody<B>>
+pub(crate) fn guard<B>(request: Request<B>, watch: Option<&mut Watch>) -> Request<GuardedBody<B>>
 where
     B: Body,
 {
     request.map(|body| {
         // Without content there is nothing to cut.
-        let context = watch
+        let watch = watch
             .filter(|_| !body.is_end_stream())
-            .and_then(Watch::context);
-        GuardedBody::request(body, context.cloned())
+            .and_then(Watch::of_upload);
+        GuardedBody::request(body, watch)
     })
 }
 
@@ -150,15 +151,16 @@ impl<S, A> IdentityService<S, A> {
     fn pass<ReqBody, ResBody>(
         &mut self,
         request: Request<ReqBody>,
-        watch: Option<Watch>,
+        mut watch: Option<Watch>,
         protocol: Protocol,
     ) -> ResponseFuture<S, A, ReqBody>
     where
         S: Service<Request<GuardedBody<ReqBody>>, Response = Response<ResBody>>,
         ReqBody: Body,
     {
-        let cut = self.shared.settings.cut_in_flight.then_some(protocol);
-        ResponseFuture::calling(&mut self.inner, guard(request, watch.as_ref()), watch, cut)
+        let cut = self.shared.settings.cut_in_flight;
+        let request = guard(request, watch.as_mut());
+        ResponseFuture::calling(&mut self.inner, request, watch, protocol, cut)
     }
 
     fn refuse<ReqBody, ResBody>(
