@@ -86,16 +86,17 @@ impl Side {
             return Rest::All;
         }
         match self {
-            Self::Request(_) | Self::Response(_, Progress::Stream) => Rest::None,
             Self::Response(Protocol::Http, Progress::Nothing)
                 if inner.size_hint().exact().is_some() =>
             {
                 Rest::All
             }
-            Self::Response(Protocol::Http, _) => Rest::None,
-            Self::Response(Protocol::Grpc, progress) => Rest::Ready {
-                data: *progress == Progress::Nothing,
-            },
+            Self::Response(Protocol::Grpc, progress) if *progress != Progress::Stream => {
+                Rest::Ready {
+                    data: *progress == Progress::Nothing,
+                }
+            }
+            Self::Request(_) | Self::Response(..) => Rest::None,
         }
     }
 
