@@ -113,6 +113,7 @@ impl Samples {
         let start = Instant::now();
         work.run();
         let ns = start.elapsed().as_nanos() as f64 / self.batch as f64;
+        let ns = work.figure().unwrap_or(ns);
         work.settle();
         self.check()?;
         Ok(ns)

@@ -22,6 +22,11 @@ pub trait Work {
     /// Waits until nothing that was caused runs any more in the background. Not timed.
     fn settle(&mut self) {}
 
+    /// A figure of the row's own in place of nanoseconds: a rate, a count. The row says so.
+    fn figure(&self) -> Option<f64> {
+        None
+    }
+
     /// What the operations met so far.
     fn tally(&self) -> Tally {
         Tally::default()

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     AuditError, Event,
-    queue::{Door, Entry, Occurred, Who},
+    queue::{Door, Entrance, Entry, Place, Who},
 };
 
 /// Records from code that serves no request, and waits until all is written. Clones share one queue;
@@ -64,17 +64,48 @@ impl AuditHandle {
         self.put(Who::System(system.task()), event).await
     }
 
+    /// [`record`](Self::record) without a wait, for code that is not async.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueFull`](crate::AuditErrorKind::QueueFull) if there is no place now, whatever the policy;
+    /// [`WorkerGone`](crate::AuditErrorKind::WorkerGone) if there is no worker.
+    pub fn try_record(&self, tenant: &TenantContext, event: Event) -> Result<(), AuditError> {
+        self.try_put(Who::Tenant(tenant.clone()), event)
+    }
+
+    /// [`record_system`](Self::record_system) without a wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_record`](Self::try_record).
+    pub fn try_record_system(
+        &self,
+        system: &SystemContext,
+        event: Event,
+    ) -> Result<(), AuditError> {
+        self.try_put(Who::System(system.task()), event)
+    }
+
+    fn try_put(&self, who: Who, event: Event) -> Result<(), AuditError> {
+        let place = match self.door.enter() {
+            Entrance::Open(place) => place,
+            Entrance::Wait(_) => return Err(AuditError::queue_full()),
+            Entrance::Closed(error) => return Err(error),
+        };
+        self.fill(place, who, event);
+        Ok(())
+    }
+
+    fn fill(&self, place: Place, who: Who, event: Event) {
+        let at = self.door.clock.coarse_unix();
+        place.fill(Entry::Event(event.occurred(who, at)));
+    }
+
     async fn put(&self, who: Who, event: Event) -> Result<(), AuditError> {
         let at = self.door.clock.unix();
-        let (facts, outcome, reason) = event.into_parts();
         let place = self.door.place().await?;
-        place.fill(Entry::Event(Box::new(Occurred {
-            who,
-            at,
-            facts,
-            outcome,
-            reason,
-        })));
+        place.fill(Entry::Event(event.occurred(who, at)));
         Ok(())
     }
 }

@@ -50,11 +50,21 @@
 //!
 //! # What this proves, and what it does not
 //!
-//! Every record's hash commits to its chain, its number and all before it (SHA-256 over
-//! length-prefixed fields and RFC 8785 bytes), and a checkpoint holds every chain's head: see
-//! [`verify`] for what is found. The hashes have no key, so whoever may write to the directory can
-//! write another history with all its hashes; a checkpoint's hash kept elsewhere shows that. A record
-//! is as true as the process that wrote it.
+//! Every record's hash commits to its chain, its number and all before it (SHA-256 over length-prefixed
+//! fields and RFC 8785 bytes). A signed checkpoint ([`FileSink::signed`]) commits to every chain's head.
+//!
+//! | somebody who | is found by |
+//! |---|---|
+//! | changes, removes, adds, repeats, reorders or moves records, or cuts a chain | [`verify`] |
+//! | writes another history with all its hashes, without the signing key | [`Verifier::key`] |
+//! | puts an older copy of the directory in place | [`Verifier::against`], with a checkpoint kept elsewhere |
+//! | hides some of a tenant's records from it | [`verify_bundle`], up to the bundle's checkpoint |
+//! | has the signing key and writes another history | a checkpoint that was published before, and nothing else |
+//! | cuts what was written after the last checkpoint, signing key or not | nothing: publish checkpoints often |
+//! | writes false records through the process itself | nothing: a record is as true as the process that wrote it |
+//!
+//! A bundle shows of other tenants the magnitude of their number (a power of two, 64 at least), and an event's
+//! id the microsecond of its request.
 //!
 //! # Map
 //!
@@ -65,7 +75,9 @@
 //! | writing | [`AuditWorker`], [`AuditHandle`], [`Event`], [`Outcome`] |
 //! | sinks | [`FileSink`], [`MemorySink`], [`ChannelSink`], [`DiscardSink`], or your own [`AuditSink`] |
 //! | chains | [`ChainId`], [`Head`] |
-//! | checking | [`verify`], and the binary `tenant-audit verify DIR` |
+//! | signed checkpoints | [`CheckpointSigner`], [`CheckpointKey`], [`FileSink::signed`] |
+//! | for a tenant | [`export`], [`verify_bundle`] |
+//! | checking | [`verify`], [`Verifier`], and the binary `tenant-audit verify DIR` |
 //!
 //! # Features
 //!
@@ -75,6 +87,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
+mod bundle;
 mod chain;
 mod durability;
 mod error;
@@ -85,6 +98,8 @@ mod handle;
 mod held;
 mod layer;
 mod ledger;
+mod merkle;
+mod note;
 mod open;
 mod outcome;
 mod queue;
@@ -105,6 +120,7 @@ pub use tenant_context::{
 
 pub use self::{
     body::AuditBody,
+    bundle::{VerifiedBundle, export, verify_bundle},
     chain::{ChainId, Head},
     durability::Durability,
     error::{AuditError, AuditErrorKind, SinkError},
@@ -113,11 +129,12 @@ pub use self::{
     gate::{AuditGate, GateFuture, GateService},
     handle::AuditHandle,
     layer::{AuditLayer, AuditLayerBuilder, WhenFull, layer},
+    note::{CheckpointKey, CheckpointSigner},
     service::AuditService,
     sink::{
         AuditSink, Batch, ChainBatch, ChannelSink, DiscardSink, FileSink, MemorySink, Records,
         Recovery, Resumed,
     },
-    verify::{Finding, Verified, VerifyError, VerifyErrorKind, verify},
+    verify::{Finding, Verified, Verifier, VerifyError, VerifyErrorKind, verify},
     worker::AuditWorker,
 };

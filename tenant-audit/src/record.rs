@@ -250,7 +250,7 @@ pub(crate) const fn micros(at: UnixTime) -> u64 {
 }
 
 /// RFC 3339, in UTC, with microseconds.
-fn timestamp(at: UnixTime) -> String {
+pub(crate) fn timestamp(at: UnixTime) -> String {
     // A `UnixTime` ends in the year 2554, a calendar date in the year 9999.
     let date = i64::try_from(at.as_secs())
         .ok()

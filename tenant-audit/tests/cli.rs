@@ -21,11 +21,12 @@ use std::{
     fs,
     path::Path,
     process::{Command, Output},
+    time::Duration,
 };
 
 use common::write_to;
 use serde_json::Value;
-use tenant_audit::{Event, SystemContext};
+use tenant_audit::{CheckpointSigner, Event, FileSink, SystemContext};
 use tenant_testkit::ManualClock;
 
 fn run(arguments: &[&str], dir: &Path) -> Output {
@@ -86,4 +87,65 @@ async fn verify_reports_by_exit_code_text_and_json() {
         Some(2)
     );
     assert_eq!(run(&["falsify"], tmp.path()).status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn keys_are_made_and_a_signed_log_verifies_with_them() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (dir, secret) = (tmp.path().join("log"), tmp.path().join("secret"));
+    let keygen = ["keygen", "log.example", "--secret"];
+    let made = run(&keygen, &secret);
+    assert_eq!(made.status.code(), Some(0));
+    let public = text(&made.stdout).trim().to_owned();
+    // A key is not written over.
+    assert_eq!(run(&keygen, &secret).status.code(), Some(2));
+
+    let signer = CheckpointSigner::parse(&fs::read_to_string(&secret).unwrap()).unwrap();
+    let sink = FileSink::open(&dir)
+        .unwrap()
+        .signed(signer, Duration::from_secs(60), |_| ());
+    let clock = ManualClock::new();
+    let (layer, worker) = tenant_audit::layer(sink).timer(clock).build().unwrap();
+    let handle = layer.handle();
+    drop(layer);
+    let (ended, ()) = tokio::join!(worker, async move {
+        let system = SystemContext::begin("billing");
+        handle
+            .record_system(&system, Event::new("run"))
+            .await
+            .unwrap();
+    });
+    ended.unwrap();
+
+    let good = run(&["verify", "--key", &public, "--json"], &dir);
+    let json: Value = serde_json::from_slice(&good.stdout).unwrap();
+    assert_eq!(
+        (&json["signed"], &json["records"]),
+        (&true.into(), &1.into())
+    );
+    assert!(text(&run(&["verify"], &dir).stdout).contains("no signature was checked"));
+    assert_eq!(
+        run(&["verify", "--key", "nonsense"], &dir).status.code(),
+        Some(2)
+    );
+
+    let note = text(&run(&["checkpoint"], &dir).stdout);
+    assert!(note.starts_with("log.example\n64\n"), "{note}");
+    let kept = tmp.path().join("kept.json");
+    fs::copy(dir.join("checkpoint.json"), &kept).unwrap();
+    let against = ["verify", "--against", kept.to_str().unwrap()];
+    assert_eq!(run(&against, &dir).status.code(), Some(0));
+    fs::remove_file(dir.join("checkpoint.json")).unwrap();
+    let unsigned = run(&["verify", "--key", &public], &dir);
+    assert_eq!(unsigned.status.code(), Some(1));
+
+    let line = fs::read_to_string(dir.join("platform.jsonl")).unwrap();
+    let event = line.split("\"event_id\":\"").nth(1).unwrap();
+    let event = event.split('"').next().unwrap();
+    let shown = |event: &str| {
+        let dir = dir.to_str().unwrap();
+        run(&["show", dir], Path::new(event))
+    };
+    assert!(text(&shown(event).stdout).contains("\"action\": \"run\""));
+    assert_eq!(shown("nothing").status.code(), Some(1));
 }

@@ -91,6 +91,32 @@ pub struct TrailFacts {
     pub cache: Option<&'static str>,
 }
 
+impl TrailFacts {
+    /// [`Trail::action`].
+    pub fn set_action(&mut self, action: impl Into<Cow<'static, str>>) {
+        self.action = Some(bounded(action.into()));
+    }
+
+    /// [`Trail::resource`].
+    pub fn set_resource(&mut self, kind: impl Into<Cow<'static, str>>, id: &dyn fmt::Display) {
+        self.resource_type = Some(bounded(kind.into()));
+        self.resource_id = Some(bounded(id.to_string().into()).into_owned());
+    }
+
+    /// [`Trail::detail`].
+    pub fn add_detail(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Value>) {
+        self.push_detail(bounded(name.into()), bounded_value(value.into()));
+    }
+
+    fn push_detail(&mut self, name: Cow<'static, str>, value: Value) {
+        if self.details.len() < Trail::MAX_DETAILS {
+            self.details.push((name, value));
+        } else {
+            self.details_dropped = self.details_dropped.saturating_add(1);
+        }
+    }
+}
+
 impl Trail {
     /// The most details of a trail.
     pub const MAX_DETAILS: usize = 16;
@@ -169,20 +195,8 @@ impl Trail {
         if !self.is_open() {
             return self;
         }
-        let (name, value) = (bounded(name.into()), value.into());
-        let length = value.to_string().len();
-        let value = if length > Self::MAX_VALUE {
-            Value::from(format!("({length} bytes)"))
-        } else {
-            value
-        };
-        self.with(|facts| {
-            if facts.details.len() < Self::MAX_DETAILS {
-                facts.details.push((name, value));
-            } else {
-                facts.details_dropped = facts.details_dropped.saturating_add(1);
-            }
-        });
+        let (name, value) = (bounded(name.into()), bounded_value(value.into()));
+        self.with(|facts| facts.push_detail(name, value));
         self
     }
 
@@ -190,6 +204,15 @@ impl Trail {
     pub fn deny(&self, rejection: Rejection) -> Rejection {
         self.with(|facts| facts.rejection = Some(rejection.clone()));
         rejection
+    }
+}
+
+fn bounded_value(value: Value) -> Value {
+    let length = value.to_string().len();
+    if length > Trail::MAX_VALUE {
+        Value::from(format!("({length} bytes)"))
+    } else {
+        value
     }
 }
 

@@ -1,5 +1,6 @@
 //! The rows by their stable names, in the order of the table.
 
+mod audit;
 mod auth_cold;
 mod auth_edge;
 mod auth_hit;
@@ -143,6 +144,42 @@ pub const ALL: &[Definition] = &[
     Definition::new("auth/cold/rs256", "the same: RSA 2048", auth_cold::rs256).over("noop"),
     Definition::new("auth/cold/es256", "the same: ECDSA P-256", auth_cold::es256).over("noop"),
     Definition::new("auth/cold/eddsa", "the same: Ed25519", auth_cold::eddsa).over("noop"),
+    Definition::new(
+        "audit/record",
+        "a record opened, filled and queued by code: action, actor, outcome",
+        audit::record,
+    ),
+    Definition::new(
+        "audit/layer",
+        "the layer over a service that does nothing",
+        layer::audit,
+    )
+    .over("noop"),
+    Definition::new(
+        "audit/worker-per-record",
+        "encoded, chained and written by the worker, in groups of up to 4,096",
+        audit::worker,
+    ),
+    Definition::new(
+        "audit/verify-mb-per-s",
+        "MB/s, not ns: one chain's file verified, on one core",
+        audit::verify,
+    ),
+    Definition::new(
+        "audit/burst-lost",
+        "records, not ns: lost of 40,000 at once, the sink takes 1 ms for each batch",
+        audit::burst,
+    ),
+    Definition::new(
+        "peer/tracing-json",
+        "a `tracing` event as a JSON line to a file, through an appender that waits",
+        audit::tracing_json,
+    ),
+    Definition::new(
+        "peer/tracing-lossy-lost",
+        "lines, not ns: lost of 40,000 at once by a lossy appender of 16,384 places, 1 ms a line",
+        audit::lossy,
+    ),
     Definition::new(
         "stack/warm",
         "audit, render, identity, limits, cache: a token that is known",

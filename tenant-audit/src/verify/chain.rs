@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     fs::{self, File},
-    io,
+    io::{self, Read},
     path::PathBuf,
 };
 
@@ -18,10 +18,11 @@ use crate::{
 };
 
 /// What one file holds.
-pub(super) struct Chain {
-    pub(super) records: u64,
-    pub(super) unsealed: u64,
-    pub(super) recovered: u64,
+pub(crate) struct Chain {
+    pub(crate) records: u64,
+    pub(crate) unsealed: u64,
+    pub(crate) recovered: u64,
+    pub(crate) bytes: u64,
 }
 
 /// Lines that do not follow: a finding, unless the record after them accounts for them.
@@ -34,7 +35,8 @@ struct Gap {
 pub(super) fn verify(
     path: PathBuf,
     chain: &ChainId,
-    sealed: Option<Mark>,
+    sealed: Mark,
+    marks: &[Mark],
 ) -> Result<Chain, Finding> {
     // A pipe would never end, and a link may lead anywhere.
     match fs::symlink_metadata(&path) {
@@ -51,7 +53,18 @@ pub(super) fn verify(
         }
         Err(error) => return Err(Finding::io(path, error)),
     };
-    let mut pieces = Pieces::new(file);
+    verify_lines(path, file, chain, sealed, marks)
+}
+
+/// [`verify`], of lines that stand anywhere.
+pub(crate) fn verify_lines(
+    path: PathBuf,
+    lines: impl Read,
+    chain: &ChainId,
+    sealed: Mark,
+    marks: &[Mark],
+) -> Result<Chain, Finding> {
+    let mut pieces = Pieces::new(lines);
     let mut head = Head::default();
     let (mut line, mut bytes, mut recovered) = (0_u64, 0_u64, 0_u64);
     let mut gap: Option<Gap> = None;
@@ -79,8 +92,10 @@ pub(super) fn verify(
                     Some(torn) => return Err(torn.finding),
                 }
                 head = next;
-                if let Some(mark) = sealed.filter(|mark| mark.head.seq == head.seq)
-                    && (mark.head != head || mark.bytes != bytes)
+                let differs = |mark: &Mark| mark.head != head || mark.bytes != bytes;
+                if marks
+                    .iter()
+                    .any(|mark| mark.head.seq == head.seq && differs(mark))
                 {
                     return Err(finding(VerifyErrorKind::NotAsCheckpointed));
                 }
@@ -101,8 +116,8 @@ pub(super) fn verify(
             }
         }
     }
-    let sealed = sealed.unwrap_or_default();
-    let cut = head.seq < sealed.head.seq;
+    let expected = marks.iter().map(|mark| mark.head.seq).max().unwrap_or(0);
+    let cut = head.seq < expected;
     match gap {
         Some(gap) if !(cut && gap.finding.kind == VerifyErrorKind::Torn) => Err(gap.finding),
         _ if cut => Err(Finding {
@@ -110,7 +125,7 @@ pub(super) fn verify(
             ..Finding::new(
                 path,
                 VerifyErrorKind::Cut {
-                    expected: sealed.head.seq,
+                    expected,
                     found: head.seq,
                 },
             )
@@ -119,6 +134,7 @@ pub(super) fn verify(
             records: head.seq,
             unsealed: head.seq.saturating_sub(sealed.head.seq),
             recovered,
+            bytes,
         }),
     }
 }

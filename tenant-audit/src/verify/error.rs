@@ -17,6 +17,8 @@ pub enum VerifyErrorKind {
     CheckpointMissing,
     /// The checkpoint is not as it was written.
     CheckpointAltered,
+    /// There is no checkpoint that one of the given keys has signed.
+    Unsigned,
     /// A chain that the checkpoint names has no file: it was removed or renamed.
     FileMissing,
     /// A file with the ending of a chain has no chain's name.
@@ -56,6 +58,7 @@ impl fmt::Display for VerifyErrorKind {
                 "the checkpoint is missing: it was removed, or this is not an audit directory",
             ),
             Self::CheckpointAltered => f.write_str("the checkpoint was altered"),
+            Self::Unsigned => f.write_str("no checkpoint was signed by a key that was given"),
             Self::FileMissing => {
                 f.write_str("the file is missing, and the checkpoint says it has records")
             }
@@ -91,7 +94,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub(super) const fn new(file: PathBuf, kind: VerifyErrorKind) -> Self {
+    pub(crate) const fn new(file: PathBuf, kind: VerifyErrorKind) -> Self {
         Self {
             file,
             line: None,
@@ -101,7 +104,7 @@ impl Finding {
         }
     }
 
-    pub(super) fn io(file: PathBuf, error: io::Error) -> Self {
+    pub(crate) fn io(file: PathBuf, error: io::Error) -> Self {
         Self {
             source: Some(Arc::new(error)),
             ..Self::new(file, VerifyErrorKind::Unreadable)
@@ -144,6 +147,14 @@ impl fmt::Display for Finding {
             Some(source) => write!(f, ": {source}"),
             None => Ok(()),
         }
+    }
+}
+
+impl Error for Finding {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source
+            .as_deref()
+            .map(|error| error as &(dyn Error + 'static))
     }
 }
 

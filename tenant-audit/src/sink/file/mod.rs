@@ -1,8 +1,10 @@
 //! JSON lines in a directory: one file for each chain, and a checkpoint of all of them.
 
+pub(crate) mod checkpoint;
 pub(crate) mod heads;
 pub(crate) mod pieces;
 mod resume;
+mod signing;
 mod writer;
 
 use std::{
@@ -10,13 +12,14 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
+    time::Duration,
 };
 
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::oneshot;
 
-use self::writer::Writer;
-use crate::{AuditSink, Batch, Resumed, SinkError};
+use self::{signing::Signing, writer::Writer};
+use crate::{AuditSink, Batch, CheckpointSigner, Resumed, SinkError};
 
 /// Appends records to files in a directory, and syncs them.
 ///
@@ -24,6 +27,7 @@ use crate::{AuditSink, Batch, Resumed, SinkError};
 ///   `{"seq":1,"prev":"…","hash":"…","record":{…}}`. Nothing is ever cut or overwritten.
 /// - `heads.json` is the checkpoint: every chain's last number, hash and length, written after each
 ///   batch, so that a chain that was cut shows it.
+/// - `checkpoint.json`, if the sink is [`signed`](Self::signed): a signed Merkle root over all chains' heads.
 /// - `lock` is held by the process that writes: a second one is refused.
 ///
 /// A batch is taken when its lines and the checkpoint are synced to the disk: one sync for each chain
@@ -47,6 +51,7 @@ type Done = oneshot::Sender<Result<(), SinkError>>;
 
 enum Command {
     Append(Arc<Batch>, Done),
+    Sign(Box<Signing>),
     Close(Done),
 }
 
@@ -66,13 +71,23 @@ impl FileSink {
         thread::Builder::new()
             .name("tenant-audit-file".to_owned())
             .spawn(move || {
-                while let Ok(command) = received.recv() {
+                loop {
+                    let command = match received.recv_timeout(writer.unsigned_for()) {
+                        Ok(command) => command,
+                        Err(mpsc::RecvTimeoutError::Timeout) => {
+                            writer.sign_if_due();
+                            continue;
+                        }
+                        Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                    };
                     match command {
+                        Command::Sign(signing) => writer.sign_with(*signing),
                         // Whoever asked may be gone: the batch is written all the same.
                         Command::Append(batch, done) => drop(done.send(writer.append(&batch))),
                         Command::Close(done) => {
+                            let signed = writer.sign();
                             drop(writer);
-                            drop(done.send(Ok(())));
+                            drop(done.send(signed));
                             return;
                         }
                     }
@@ -86,6 +101,41 @@ impl FileSink {
             commands,
             resumed,
         })
+    }
+
+    /// Signs checkpoints, into `checkpoint.json`: at the first batch, then `every` so often if something was
+    /// written, and when the sink is closed. `publish` gets each note (C2SP `tlog-checkpoint`), to keep it
+    /// elsewhere: only that shows a directory that was rolled back. It runs on the sink's thread.
+    ///
+    /// To rotate keys, open the sink with another signer; verifiers are given both public keys.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tenant_audit::{CheckpointSigner, FileSink, Verifier};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let tmp = tempfile::tempdir()?;
+    /// # let dir = tmp.path();
+    /// let signer = CheckpointSigner::generate("audit.example.com/api")?;
+    /// let key = signer.key();
+    /// let sink = FileSink::open(dir)?.signed(signer, Duration::from_secs(60), |_note| { /* send it away */ });
+    /// # drop(sink);
+    /// // later, or elsewhere:
+    /// let verified = Verifier::new().key(key).verify(dir);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use = "the sink is what records go to"]
+    pub fn signed(
+        self,
+        signer: CheckpointSigner,
+        every: Duration,
+        publish: impl Fn(&str) + Send + 'static,
+    ) -> Self {
+        let signing = Signing::new(signer, every, Box::new(publish));
+        // A thread that is gone says so at the next append.
+        drop(self.commands.send(Command::Sign(Box::new(signing))));
+        self
     }
 
     /// The directory.

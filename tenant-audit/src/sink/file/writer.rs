@@ -4,16 +4,18 @@ use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{
+    checkpoint,
     heads::{self, Heads, Mark},
     resume::resume,
+    signing::Signing,
 };
 use crate::{Batch, ChainBatch, ChainId, Resumed, SinkError};
 
 const LOCK: &str = "lock";
-const NEW_HEADS: &str = "heads.json.new";
 const MAX_OPEN: usize = 64;
 
 /// The directory, as its one writer sees it.
@@ -27,6 +29,7 @@ pub(super) struct Writer {
     open: Vec<(String, File)>,
     /// Whether the last attempt failed, so that files may be longer than their marks.
     unsettled: bool,
+    signing: Option<Signing>,
     /// Held as long as the writer lives.
     _lock: File,
 }
@@ -63,6 +66,7 @@ impl Writer {
             heads: sealed,
             open: Vec::new(),
             unsettled: false,
+            signing: None,
             _lock: lock,
         };
         let resumed = writer.resume(&files)?;
@@ -87,6 +91,7 @@ impl Writer {
         let mut resumed = Vec::with_capacity(files.len());
         for (name, chain) in files {
             let sealed = self.heads.0.get(name).copied().unwrap_or_default();
+            regular(&self.dir.join(name))?;
             let mut intents = self.heads.1.get(name).cloned().unwrap_or_default();
             let (mark, recovery) = resume(&self.dir.join(name), chain, sealed, &mut intents)?;
             if !intents.is_empty() {
@@ -137,7 +142,55 @@ impl Writer {
         }
         self.seal(sealed)?;
         self.unsettled = false;
+        if let Some(signing) = &mut self.signing {
+            signing.written();
+        }
+        self.sign_if_due();
         Ok(())
+    }
+
+    pub(super) fn sign_with(&mut self, signing: Signing) {
+        self.signing = Some(signing);
+    }
+
+    /// How long the thread may wait for a command before it has to sign.
+    pub(super) fn unsigned_for(&self) -> Duration {
+        const LONG: Duration = Duration::from_secs(3600);
+        let left = self.signing.as_ref().and_then(Signing::left);
+        left.unwrap_or(LONG).min(LONG)
+    }
+
+    /// Signs a checkpoint if the time has come. A failure is said in the log, and tried again: the records
+    /// are safe without.
+    pub(super) fn sign_if_due(&mut self) {
+        let due = self.signing.as_ref().and_then(Signing::left);
+        if due.is_some_and(|left| left.is_zero())
+            && let Err(error) = self.sign()
+        {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "no checkpoint could be signed"
+            );
+            if let Some(signing) = &mut self.signing {
+                signing.failed();
+            }
+        }
+    }
+
+    /// Signs what is not signed.
+    pub(super) fn sign(&mut self) -> Result<(), SinkError> {
+        let Some(signing) = &mut self.signing else {
+            return Ok(());
+        };
+        if let Some(checkpoint) = signing.sign(&self.heads)? {
+            let bytes = checkpoint.encode().map_err(|error| {
+                SinkError::new("the signed checkpoint cannot be encoded").with_source(error)
+            })?;
+            let path = self.dir.join(checkpoint::FILE);
+            replace(&path, &bytes).map_err(explain("cannot be written", &path))?;
+            signing.signed(&checkpoint);
+        }
+        sync_dir(&self.dir).map_err(explain("cannot be synced", &self.dir))
     }
 
     fn write(
@@ -148,6 +201,7 @@ impl Writer {
         unsettled: bool,
     ) -> Result<Mark, SinkError> {
         let path = self.dir.join(name);
+        regular(&path)?;
         let file = self
             .file(name, mark)
             .map_err(explain("cannot be opened", &path))?;
@@ -201,28 +255,45 @@ impl Writer {
     /// Replaces the checkpoint, as one step.
     fn seal(&mut self, sealed: Heads) -> Result<(), SinkError> {
         let path = self.dir.join(heads::FILE);
-        let new = self.dir.join(NEW_HEADS);
         let (bytes, _) = sealed.encode().map_err(|error| {
             SinkError::new("the checkpoint cannot be encoded").with_source(error)
         })?;
-        let replace = || {
-            let mut file = private()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .open(&new)?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            fs::rename(&new, &path)
-        };
-        replace().map_err(explain("cannot be written", &path))?;
+        replace(&path, &bytes).map_err(explain("cannot be written", &path))?;
         self.heads = sealed;
         sync_dir(&self.dir).map_err(explain("cannot be synced", &self.dir))
     }
 }
 
+/// Replaces a file, as one step. What stands in the new one's place is removed, not followed: it may be a
+/// link to somewhere else.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = private().write(true).create_new(true).open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)
+}
+
+/// A file that is written to is a regular one: a link may lead anywhere, a pipe blocks.
+fn regular(path: &Path) -> Result<(), SinkError> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.is_file() => Err(SinkError::new(format!(
+            "{} is no regular file: somebody else put it there; move it away",
+            path.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 fn lock(dir: &Path) -> Result<File, SinkError> {
     let path = dir.join(LOCK);
+    regular(&path)?;
     let file = private()
         .write(true)
         .create(true)

@@ -1,0 +1,323 @@
+//! Records: what a request's thread pays, what the worker does, what a burst loses; and the peer's.
+
+#![allow(
+    clippy::cast_precision_loss,
+    reason = "counts and times of one run are far below 2^52"
+)]
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use tenant_audit::{
+    AuditHandle, AuditSink, Batch, Event, FileSink, SinkError, SystemContext, TokioTimer, WhenFull,
+};
+use tokio::runtime::Runtime;
+use tracing_appender::non_blocking::NonBlockingBuilder;
+
+use super::{Definition, Shared, stack};
+use crate::{
+    Result,
+    drive::Tally,
+    row::{Operation, Row, Work},
+};
+
+fn runtime() -> Result<Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?)
+}
+
+/// Starts an audit on a sink, its worker on a thread of its own that ends with the handle.
+fn start(sink: impl AuditSink, queue: usize) -> Result<AuditHandle> {
+    let (layer, worker) = tenant_audit::layer(sink)
+        .queue(queue)
+        .in_flight(queue)
+        .when_full(WhenFull::Refuse)
+        .timer(TokioTimer::new())
+        .build()?;
+    let workers = runtime()?;
+    thread::Builder::new()
+        .name("audit-worker".to_owned())
+        .spawn(move || {
+            // Records are refused if it ends early, and the report says so.
+            let _ended = workers.block_on(worker);
+        })?;
+    Ok(layer.handle())
+}
+
+/// In memory where there is such a place: what is measured is not the disk.
+fn directory() -> Result<tempfile::TempDir> {
+    Ok(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?)
+}
+
+/// A record opened, filled and queued, by code: action, actor, outcome.
+pub(super) fn record(definition: &'static Definition, shared: &Arc<Shared>) -> Result<Row> {
+    let (layer, mut settle) = stack::audit(shared)?;
+    let handle = layer.handle();
+    let system = SystemContext::begin("bench");
+    let mut queued = 0_usize;
+    Ok(definition.row(Operation::new(move || {
+        queued = queued.wrapping_add(1);
+        if queued.is_multiple_of(16_384) {
+            settle(0);
+        }
+        handle
+            .try_record_system(&system, Event::new("invoice.read"))
+            .is_ok()
+    })))
+}
+
+/// How many records the worker is given at a time: each is synced as one group.
+const GROUP: usize = 4096;
+
+/// Encoded, chained and written, from the queue to the file.
+struct Worker {
+    handle: AuditHandle,
+    system: SystemContext,
+    runtime: Runtime,
+    prepared: usize,
+    tally: Tally,
+    _directory: tempfile::TempDir,
+}
+
+impl Work for Worker {
+    fn prepare(&mut self, operations: usize) {
+        self.prepared = operations;
+        for _ in 0..operations {
+            let event = Event::new("invoice.read")
+                .resource("invoice", 4711)
+                .detail("amount", 3);
+            if self.handle.try_record_system(&self.system, event).is_err() {
+                self.tally.refused = self.tally.refused.saturating_add(1);
+            }
+        }
+    }
+
+    fn run(&mut self) {
+        if self.runtime.block_on(self.handle.flush()).is_err() {
+            self.tally.refused = self.tally.refused.saturating_add(1);
+        }
+    }
+
+    fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    fn largest_batch(&self) -> usize {
+        GROUP
+    }
+}
+
+pub(super) fn worker(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+    let directory = directory()?;
+    let handle = start(FileSink::open(directory.path())?, 1 << 16)?;
+    Ok(definition.row(Worker {
+        handle,
+        system: SystemContext::begin("bench"),
+        runtime: runtime()?,
+        prepared: 0,
+        tally: Tally::default(),
+        _directory: directory,
+    }))
+}
+
+/// A directory of some megabytes, verified as a whole.
+struct Verify {
+    path: PathBuf,
+    figure: f64,
+    tally: Tally,
+    _directory: tempfile::TempDir,
+}
+
+impl Work for Verify {
+    fn prepare(&mut self, _: usize) {}
+
+    fn run(&mut self) {
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "a benchmark measures the system's time"
+        )]
+        let start = Instant::now();
+        match tenant_audit::verify(&self.path) {
+            Ok(verified) => {
+                self.figure = verified.bytes as f64 / start.elapsed().as_secs_f64() / 1e6;
+            }
+            Err(_) => self.tally.refused = self.tally.refused.saturating_add(1),
+        }
+    }
+
+    fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    fn figure(&self) -> Option<f64> {
+        Some(self.figure)
+    }
+
+    fn largest_batch(&self) -> usize {
+        1
+    }
+}
+
+pub(super) fn verify(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+    const RECORDS: usize = 20_000;
+    let directory = directory()?;
+    let handle = start(FileSink::open(directory.path())?, 1 << 16)?;
+    let system = SystemContext::begin("bench");
+    for n in 0..RECORDS {
+        let event = Event::new("invoice.read")
+            .resource("invoice", n)
+            .detail("amount", 3)
+            .detail("what", "x".repeat(200));
+        handle.try_record_system(&system, event)?;
+    }
+    runtime()?.block_on(handle.flush())?;
+    Ok(definition.row(Verify {
+        path: directory.path().to_path_buf(),
+        figure: 0.0,
+        tally: Tally::default(),
+        _directory: directory,
+    }))
+}
+
+/// A sink that takes a millisecond for each batch.
+struct Slow;
+
+impl AuditSink for Slow {
+    fn append(&mut self, _: Arc<Batch>) -> BoxFuture<'_, std::result::Result<(), SinkError>> {
+        async {
+            thread::sleep(Duration::from_millis(1));
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+const BURST: usize = 40_000;
+
+/// A burst against the slow sink: how many records found no place.
+struct Burst {
+    handle: AuditHandle,
+    system: SystemContext,
+    runtime: Runtime,
+    lost: usize,
+}
+
+impl Work for Burst {
+    fn prepare(&mut self, _: usize) {}
+
+    fn run(&mut self) {
+        self.lost = (0..BURST)
+            .filter(|_| {
+                let event = Event::new("invoice.read");
+                self.handle.try_record_system(&self.system, event).is_err()
+            })
+            .count();
+    }
+
+    fn settle(&mut self) {
+        // A worker that is gone loses the next burst, and the figure says so.
+        let _written = self.runtime.block_on(self.handle.flush());
+    }
+
+    fn figure(&self) -> Option<f64> {
+        Some(self.lost as f64)
+    }
+
+    fn largest_batch(&self) -> usize {
+        1
+    }
+}
+
+pub(super) fn burst(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+    Ok(definition.row(Burst {
+        handle: start(Slow, 1 << 16)?,
+        system: SystemContext::begin("bench"),
+        runtime: runtime()?,
+        lost: 0,
+    }))
+}
+
+/// Takes a millisecond for each line, as the slow sink does for each batch.
+struct SlowLines;
+
+impl Write for SlowLines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        thread::sleep(Duration::from_millis(1));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The same burst to `tracing-appender`, lossy, with as many places as the audit's queue.
+struct Lossy(f64);
+
+impl Work for Lossy {
+    fn prepare(&mut self, _: usize) {}
+
+    fn run(&mut self) {
+        const PLACES: usize = 16_384;
+        let (mut appender, guard) = NonBlockingBuilder::default()
+            .lossy(true)
+            .buffered_lines_limit(PLACES)
+            .finish(SlowLines);
+        for _ in 0..BURST {
+            // A lossy appender takes everything, and counts what it throws away.
+            let _taken = appender.write(b"{\"action\":\"invoice.read\"}\n");
+        }
+        self.0 = appender.error_counter().dropped_lines() as f64;
+        // The guard would wait for the lines that are left.
+        thread::spawn(move || drop(guard));
+    }
+
+    fn figure(&self) -> Option<f64> {
+        Some(self.0)
+    }
+
+    fn largest_batch(&self) -> usize {
+        1
+    }
+}
+
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "the signature of all that make rows"
+)]
+pub(super) fn lossy(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+    Ok(definition.row(Lossy(0.0)))
+}
+
+/// An event as a JSON line to a file, through an appender that waits when it is full.
+pub(super) fn tracing_json(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+    let directory = directory()?;
+    let file = std::fs::File::create(directory.path().join("events.jsonl"))?;
+    let (appender, guard) = NonBlockingBuilder::default().lossy(false).finish(file);
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .with_max_level(tracing::Level::INFO)
+        .with_writer(appender)
+        .finish();
+    let dispatch = tracing::Dispatch::new(subscriber);
+    Ok(definition.row(Operation::new(move || {
+        let _alive = (&directory, &guard);
+        tracing::dispatcher::with_default(&dispatch, || {
+            tracing::info!(
+                tenant = "acme",
+                actor = "ada",
+                actor_type = "human",
+                outcome = "success",
+                "invoice.read"
+            );
+        });
+        true
+    })))
+}
