@@ -73,10 +73,47 @@
 //! # }
 //! ```
 //!
+//! The tenant is named by a claim ([`Issuer::tenant_claim`], [`Issuer::tenant_path`] for one inside of others), by the
+//! issuer's name ([`Issuer::template`]), or is the issuer's one tenant ([`Issuer::fixed_tenant`]).
+//!
 //! `iss`, `aud`, `exp`, `sub` and the tenant claim are required; `nbf`, `iat`, `act` (RFC 8693), `scope`, `scopes`,
-//! `scp`, `roles`, `resource_prefix`, `org_id` and `jti` are read; every one of them must have its JSON type. All other
-//! claims are found with `ctx.claim::<T>("…")`. A token with `cnf` is bound to a key or a
+//! `scp`, `roles`, `resource_prefix`, `org_id` and `jti` are read; every one of them must have its JSON type. Of
+//! all other claims those are kept, for `ctx.claim::<T>("…")`, that [`Issuer::keep_claim`] names. A token with `cnf` is bound to a key or a
 //! certificate and is refused: it is no bearer token.
+//!
+//! ## Tokens, with keys that change
+//!
+//! A [`KeyRefresher`] keeps key sets up to date: found by discovery, at a URL, or in a file. Its worker does the
+//! fetching; requests wait for it only where a token names a key that is not known yet.
+//!
+//! ```
+//! use tenant_auth::{Issuer, KeyRefresher};
+//! use tenant_context::TokioTimer;
+//!
+//! # async fn run(fetcher: impl tenant_auth::Fetch) -> Result<(), Box<dyn std::error::Error>> {
+//! // `fetcher`: `HttpFetcher::new()?` (feature `jwks`), or the HTTP client that you have.
+//! let (keys, worker) = KeyRefresher::builder(fetcher).timer(TokioTimer::new()).build()?;
+//! let worker = tokio::spawn(worker);
+//! let customers = Issuer::new("https://id.example.com").audience("api").keys(keys.discover());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ## Issuers that come and go
+//!
+//! ```
+//! use tenant_auth::{Issuer, Issuers, KeyRefresher, TenantId};
+//!
+//! # fn run(keys: &KeyRefresher, acme: TenantId, layer: tenant_auth::AuthLayerBuilder) -> Result<(), tenant_auth::ConfigError> {
+//! let issuers = Issuers::new();
+//! let layer = layer.issuers(issuers.clone());
+//!
+//! // A customer brings a provider of its own, which speaks for that customer alone:
+//! issuers.add(Issuer::new("https://login.acme.example").audience("api").fixed_tenant(acme).keys(keys.discover()))?;
+//! issuers.remove("https://login.acme.example");      // in effect for the next request, cached or not
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! ## API keys
 //!
@@ -201,9 +238,11 @@
 //! | `malformed`, `encrypted`, `too_deep`, `duplicate_member`, `header_type`, `crit` | the token's form |
 //! | `algorithm`, `issuer`, `kid`, `kid_missing`, `typ` | no key, or not this key |
 //! | `signature` | the signature |
+//! | `keys_unavailable` | the issuer's keys were never fetched, or not for too long (503) |
 //! | `expired`, `too_old`, `not_yet_valid`, `issued_in_future`, `audience` | a good signature, but not now or not for us |
 //! | `claim_missing:…`, `claim_type:…`, `claim_invalid:…` | a claim is absent, of another JSON type, or has no value that is accepted |
 //! | `cnf`, `act_depth`, `cross_tenant_chain` | bound to a key; too many actors; an actor of another tenant |
+//! | `issuer_tenant` | a tenant that the issuer may not speak for, or that its name or fixed tenant contradicts |
 //! | `claims_too_long`, `tenant_unknown` | too many scopes or roles; no such tenant |
 //! | `scope`, `role` | a verified caller that may not do this (403) |
 //! | `resource_prefix`, `owner` | beyond the credential's prefix, or another user's (the one 404) |
@@ -228,7 +267,10 @@
 //! | remembered credentials | 100,000, 256 MiB ([`AuthLayerBuilder::cache_capacity`], [`cache_bytes`](AuthLayerBuilder::cache_bytes)) |
 //! | revocations | 100,000, 10,000 of one tenant ([`RevocationsBuilder::capacity`]) |
 //! | an API key's networks, labels; the server's secrets | 64, 16; 4 |
-//! | a key set | 512 KiB, 256 keys |
+//! | a key set, metadata | 512 KiB, 256 keys; 64 KiB |
+//! | a fetch of keys | 5 s ([`KeyRefresherBuilder::timeout`]); for unknown keys one in 10 s an issuer, 1,024 requests wait for it |
+//! | issuers, templates among them | 10,000, 64 |
+//! | kept claims | 32, 4 KiB together |
 //! | RSA keys | 2048 to 8192 bits |
 //!
 //! # Map
@@ -237,6 +279,7 @@
 //! |---|---|
 //! | the layer | [`layer()`], [`AuthLayerBuilder`], [`Authenticated`] |
 //! | what a caller may do | [`RequireScope`], [`RequireRole`], [`TenantContext::require`] |
+//! | keys that change | [`KeyRefresher`], [`KeySource`], [`KeyWorker`], [`Fetch`] |
 //! | tokens | [`Issuer`], [`Issuers`], [`VerifyingKey`], [`KeySet`], [`KindRule`] |
 //! | API keys | [`MemoryApiKeys`], [`NewApiKey`], [`ApiKeySecret`] |
 //! | floods of bad credentials | [`FailureBudget`] |
@@ -249,6 +292,7 @@
 //! # Features
 //!
 //! - `aws_lc_rs` (default): signatures with AWS-LC; each key is parsed once. Used if both are on.
+//! - `jwks`: [`HttpFetcher`], key sets and metadata over HTTPS with `reqwest` and `rustls`.
 //! - `rust_crypto`: signatures in pure Rust, 4 to 10 times slower for public keys.
 //!
 //! Without either, every key is refused when the layer is built.
