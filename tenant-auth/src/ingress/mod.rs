@@ -39,6 +39,9 @@ pub use self::peer::PeerIdentity;
 /// The peer is the one of the *connection* ([`PeerAddress`](tenant_context::PeerAddress)), not a client that a
 /// forwarded header names. A credential that the same request presents is verified as always, and must be of
 /// the same tenant, and with a principal's header of the same principal; its own identity is used then.
+///
+/// Suspension reaches whom a gateway names like everybody else. Revocations are of credentials: the gateway's word is
+/// none, and is given anew with each request.
 #[derive(Clone, Debug)]
 #[must_use = "give it to `AuthLayerBuilder::ingress`"]
 pub struct Ingress {
