@@ -3,7 +3,11 @@
 
 #![no_main]
 
-use std::sync::OnceLock;
+use std::{
+    pin::pin,
+    sync::OnceLock,
+    task::{Context, Poll, Waker},
+};
 
 use http::{HeaderValue, Request, Uri, header::HOST};
 use tenant_auth::{
@@ -66,9 +70,11 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         request.headers_mut().append(HOST, value);
     }
     let (head, ()) = request.into_parts();
-    let decision = match TenantContext::admit(auth, &RequestHead::new(&head)) {
-        tenant_context::Lookup::Ready(decision) => decision,
-        _ => panic!("the registry answers at once"),
+    let head = RequestHead::new(&head);
+    let decision = pin!(TenantContext::admit(auth, &head).wait())
+        .poll(&mut Context::from_waker(Waker::noop()));
+    let Poll::Ready(decision) = decision else {
+        panic!("the registry answers at once");
     };
     let acme = format!("acme.{DOMAIN}");
     match decision {
