@@ -90,6 +90,12 @@ where
         }
     }
 
+    pub(crate) fn misplaced(rejection: &Rejection, protocol: Protocol) -> Self {
+        Self {
+            state: State::Refused(Some(rejection.to_response(protocol))),
+        }
+    }
+
     pub(crate) fn refused(error: AuditError, protocol: Protocol) -> Self {
         Self {
             state: State::Refused(Some(refusal(error, protocol))),

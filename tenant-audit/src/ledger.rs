@@ -242,6 +242,17 @@ impl Ledger {
                 now,
             );
         }
+        for (reason, count) in losses.anonymous.drain() {
+            let facts = [("reason", reason.into()), ("requests", count.into())];
+            self.own(
+                None,
+                "audit.refusals",
+                Outcome::Blocked,
+                "refused_before_identity",
+                &facts,
+                now,
+            );
+        }
         let refused = std::mem::take(&mut losses.refused);
         if refused > 0 {
             self.own(

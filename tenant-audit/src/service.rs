@@ -6,9 +6,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use http_body::Body;
-use tenant_context::Protocol;
+use tenant_context::{Protocol, Rejection, TenantContext, Trail};
 use tower_service::Service;
 
 use crate::{
@@ -44,6 +44,11 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        if is_misplaced(request.extensions()) {
+            self.inner = self.inner.clone();
+            let rejection = Rejection::context_missing();
+            return ResponseFuture::misplaced(&rejection, Protocol::of(request.headers()));
+        }
         let arrival = self.door.arrival();
         match self.door.enter() {
             Entrance::Open(place) => {
@@ -65,6 +70,23 @@ where
             }
         }
     }
+}
+
+/// Whether another audit layer, or the identity layer, stands outside of this one: then requests would be
+/// recorded twice, or refusals not at all.
+fn is_misplaced(extensions: &Extensions) -> bool {
+    if extensions.is_empty() {
+        return false;
+    }
+    let nested = extensions.get::<Trail>().is_some_and(Trail::is_open);
+    let misplaced = nested || TenantContext::of(extensions).is_some();
+    if misplaced {
+        tracing::error!(
+            nested,
+            "the audit layer stands inside of another one, or of identity: it has to be the outermost, and once; use `TenantStack`"
+        );
+    }
+    misplaced
 }
 
 impl<S: Clone> Clone for AuditService<S> {

@@ -319,3 +319,58 @@ fn the_trail_is_one_extension_and_no_request_is_changed_otherwise() {
             .unwrap(),
     );
 }
+
+#[test]
+fn i6_a_flood_of_refusals_before_identity_is_counted_and_leaves_room() {
+    const PLACES: usize = 64;
+    let audit = Audit::with(|builder| builder.queue(PLACES).when_full(WhenFull::Refuse));
+    let (identity, _) = common::identity(&audit.clock);
+    let stack = tenant_audit::TenantStack::new()
+        .audit(audit.layer.clone())
+        .identity(identity);
+    let service = stack.layer(service_fn(|_| async {
+        Ok::<_, std::convert::Infallible>(Response::new(common::Body::default()))
+    }));
+    let send = |request| {
+        let answer = service.clone().oneshot(request).now_or_never().unwrap();
+        let (head, body) = answer.unwrap().into_parts();
+        drop(body.collect().now_or_never().unwrap());
+        head.status
+    };
+    for _ in 0..1000 {
+        assert_eq!(send(request("/invoices")), 401);
+    }
+    assert_eq!(send(common::by("ada", "/invoices")), 200);
+    let records = audit.records();
+    assert_eq!(counts(&records, "audit.refusals"), [1000 - 4]);
+    assert_eq!(records.len(), 4 + 1 + 1, "each is recorded or counted");
+    let counted = records
+        .iter()
+        .find(|record| record["action"] == "audit.refusals")
+        .unwrap();
+    assert_eq!(counted["metadata"]["reason"], "credential_missing");
+    // The next ones are recorded again.
+    assert_eq!(send(request("/invoices")), 401);
+    assert_eq!(audit.records().len(), 7);
+}
+
+#[test]
+fn i7_an_audit_inside_of_another_or_of_identity_refuses() {
+    let audit = Audit::new();
+    let nested = audit.layer.layer(audit.layer.layer(service_fn(ok)));
+    let answer = nested.oneshot(request("/")).now_or_never().unwrap();
+    assert_eq!(answer.unwrap().status(), 500);
+
+    let (identity, _) = common::identity(&audit.clock);
+    let inside = audit.layer.layer(service_fn(
+        |_: Request<tenant_context::GuardedBody<common::Body>>| async {
+            Ok::<_, std::convert::Infallible>(Response::new(common::Body::default()))
+        },
+    ));
+    let misplaced = identity.layer(inside);
+    let answer = misplaced
+        .oneshot(common::by("ada", "/"))
+        .now_or_never()
+        .unwrap();
+    assert_eq!(answer.unwrap().status(), 500);
+}

@@ -13,11 +13,26 @@ pub(crate) struct Losses {
     pub(crate) dropped: HashMap<Option<TenantId>, u64>,
     /// Refused, because there was no place for their record.
     pub(crate) refused: u64,
+    /// Refusals before a tenant was known, beyond the share that they have of the queue: by reason.
+    pub(crate) anonymous: HashMap<String, u64>,
 }
+
+/// The most reasons that are told apart.
+const MAX_REASONS: usize = 64;
 
 impl Losses {
     pub(super) fn is_empty(&self) -> bool {
-        self.refused == 0 && self.dropped.is_empty()
+        self.refused == 0 && self.dropped.is_empty() && self.anonymous.is_empty()
+    }
+
+    pub(super) fn anonymous(&mut self, reason: String) {
+        if self.anonymous.is_empty() {
+            tracing::warn!("many requests are refused before a tenant is known: they are counted");
+        }
+        let known = self.anonymous.len() < MAX_REASONS || self.anonymous.contains_key(&reason);
+        let reason = if known { reason } else { "other".to_owned() };
+        let count = self.anonymous.entry(reason).or_default();
+        *count = count.saturating_add(1);
     }
 
     pub(super) fn dropped(&mut self, entry: &Entry) {

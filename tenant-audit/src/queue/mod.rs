@@ -107,6 +107,8 @@ pub(crate) enum Doze {
 pub(crate) struct Load {
     pub(crate) entries: Vec<Entry>,
     pub(crate) flushes: Vec<Flush>,
+    /// Refusals before a tenant was known, among the entries.
+    anonymous: usize,
     pub(crate) losses: Losses,
 }
 
@@ -120,6 +122,20 @@ impl Drop for Load {
 }
 
 impl Entry {
+    /// Why a request was refused before its tenant was known, if it was.
+    fn refused_anonymously(&self) -> Option<String> {
+        let Self::Request(cell) = self else {
+            return None;
+        };
+        if !cell.record().progress.is_refused() {
+            return None;
+        }
+        cell.with(|facts| match (&facts.identity, &facts.rejection) {
+            (None, Some(rejection)) => Some(rejection.reason().to_owned()),
+            _ => None,
+        })
+    }
+
     fn is_urgent(&self) -> bool {
         match self {
             Self::Request(cell) => cell.record().sync.is_wanted(),
@@ -205,6 +221,12 @@ const fn share(bound: usize) -> usize {
     if bound < 4 { 1 } else { bound / 4 }
 }
 
+/// Refusals before a tenant is known have a small share of what waits: a sixteenth. Beyond it they are
+/// counted, by reason, so that a flood of them fills neither queue nor disk.
+const fn anonymous_share(waiting: usize) -> usize {
+    if waiting < 16 { 1 } else { waiting / 16 }
+}
+
 /// What the requests' side and the worker share.
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -240,9 +262,19 @@ impl Queue {
 
     /// Hands an entry over, in a place that was reserved for it. Never waits.
     fn fill(&self, entry: Entry) {
+        let anonymous = entry.refused_anonymously();
         let (waker, waiters) = {
             let mut lane = self.lane.lock();
             lane.in_flight = lane.in_flight.saturating_sub(1);
+            if let Some(reason) = anonymous {
+                if lane.load.anonymous >= anonymous_share(self.bounds.waiting) && !lane.gone {
+                    lane.load.losses.anonymous(reason);
+                    let (waker, waiters) = (lane.rouse(false), lane.waiters);
+                    drop(lane);
+                    return self.tell(waker, waiters);
+                }
+                lane.load.anonymous = lane.load.anonymous.saturating_add(1);
+            }
             if lane.gone {
                 drop(lane);
                 entry.settle(false);
@@ -254,6 +286,11 @@ impl Queue {
             let urgent = awaited || lane.waiting >= self.bounds.waiting / 2;
             (lane.rouse(urgent), lane.waiters)
         };
+        self.tell(waker, waiters);
+    }
+
+    /// A place has become free.
+    fn tell(&self, waker: Option<Waker>, waiters: usize) {
         if waiters > 0 {
             self.freed.notify_one();
         }
@@ -353,6 +390,7 @@ impl Intake {
         let mut lane = self.queue.lane.lock();
         if !lane.load.is_empty() {
             mem::swap(&mut lane.load, load);
+            lane.load.anonymous = 0;
             lane.doze = Doze::Awake;
             return Some(true);
         }
