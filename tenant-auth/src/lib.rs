@@ -287,6 +287,7 @@
 //! | other signals | [`Ingress`], [`PeerIdentity`], [`Subdomain`], [`OutsideHosts`] |
 //! | background jobs | [`jobs`] |
 //! | refresh tokens | [`refresh`] |
+//! | calls to other services | [`propagate`] |
 //! | for examples and tests | [`TokenMinter`], [`NewToken`] |
 //!
 //! # Features
@@ -322,6 +323,7 @@ mod key_set;
 mod layer;
 mod mint;
 mod origin;
+pub mod propagate;
 mod reason;
 pub mod refresh;
 mod revocation;

@@ -14,8 +14,8 @@ use std::{future::pending, sync::Arc, time::Duration};
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tenant_auth::{
-    CachedRegistry, CredentialId, Principal, PrincipalId, RejectionKind, TenantContext, TenantId,
-    TokenMinter, UnixTime,
+    CachedRegistry, CredentialId, Principal, PrincipalId, RejectionKind, Revocation, Revocations,
+    TenantContext, TenantId, TokenMinter, UnixTime,
     jobs::{DeadReason, JobEnvelope, Jobs, JobsBuilder, OpenError, RunError, SealError},
 };
 use tenant_context::{Claims, EndReason, MemoryRegistry, Rejection, TenantRecord};
@@ -600,6 +600,50 @@ fn i8_no_payload_is_shown() {
         !shown.contains("canary") && !shown.contains(encoded),
         "{shown}"
     );
+}
+
+#[test]
+fn i5_a_job_ends_with_the_credential_that_sealed_it() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&["acme", "globex"], &clock);
+    let revocations = Revocations::builder(&tenants).build().unwrap();
+    let letters = Letters::default();
+    let jobs = builder(&tenants, &letters)
+        .revocations(revocations.clone())
+        .build()
+        .unwrap();
+    for (issuer, revocation) in [
+        (
+            Some("https://id.example.com"),
+            Revocation::token as fn(TenantId, CredentialId) -> Revocation,
+        ),
+        (None, Revocation::api_key),
+    ] {
+        let id = CredentialId::parse("one").unwrap();
+        let mut who = claims("acme", "ada").credential(id.clone());
+        who.issuer = issuer.map(Into::into);
+        who.issued_at = Some(ManualClock::START);
+        let ada = context_with(&tenants, who);
+        let [waits, runs] = [b"1", b"2"].map(|payload| jobs.seal(&ada, payload).unwrap());
+        let work = |_, _| pending::<Result<(), Rejection>>();
+        let mut running = Box::pin(jobs.run(Some(&runs), work));
+        assert!(running.as_mut().now_or_never().is_none());
+        let other = revocation(TenantId::parse("globex").unwrap(), id.clone());
+        revocations.revoke(other).now_or_never().unwrap().unwrap();
+        assert!(
+            running.as_mut().now_or_never().is_none(),
+            "another tenant's credential of that name"
+        );
+        let revoked = revocation(ada.tenant_id().clone(), id);
+        revocations.revoke(revoked).now_or_never().unwrap().unwrap();
+        let ended = running.now_or_never().unwrap().unwrap_err();
+        assert!(matches!(ended, RunError::Cancelled(EndReason::Revoked)) && !ended.is_temporary());
+        let dead = jobs.open(Some(&waits)).now_or_never().unwrap().unwrap_err();
+        assert!(
+            matches!(dead, OpenError::Dead(DeadReason::Revoked)),
+            "{dead}"
+        );
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tenant_context::{CachedRegistry, ConfigError, Resolver};
 
 use super::{DeadLetter, Jobs, Limits, Shared, replays::Replays};
-use crate::{TokenMinter, VerifyingKey};
+use crate::{Revocations, TokenMinter, VerifyingKey};
 
 type OnDeadLetter = Box<dyn Fn(DeadLetter<'_>) + Send + Sync>;
 
@@ -16,6 +16,7 @@ pub struct JobsBuilder {
     queue: String,
     signer: Option<TokenMinter>,
     keys: Vec<VerifyingKey>,
+    revocations: Option<Revocations>,
     limits: Limits,
     on_dead_letter: Option<OnDeadLetter>,
 }
@@ -28,6 +29,7 @@ impl Jobs {
             queue: String::new(),
             signer: None,
             keys: Vec::new(),
+            revocations: None,
             limits: Limits {
                 ttl: Duration::from_secs(3600),
                 max_ttl: Duration::from_secs(86_400),
@@ -64,6 +66,17 @@ impl JobsBuilder {
     /// expired.
     pub fn verify_with(mut self, key: VerifyingKey) -> Self {
         self.keys.push(key);
+        self
+    }
+
+    /// Asks these before a job starts and while it runs: a job ends with the credential that sealed it, its
+    /// subject's and its actors' revocations included. Those of a signing key do not reach jobs.
+    ///
+    /// Keep [`max_ttl`](Self::max_ttl) below
+    /// [`longest_life`](crate::RevocationsBuilder::longest_life), less the life of a token: a revocation is kept no
+    /// longer, so a job that could outlive it is refused.
+    pub fn revocations(mut self, revocations: Revocations) -> Self {
+        self.revocations = Some(revocations);
         self
     }
 
@@ -123,6 +136,14 @@ impl JobsBuilder {
                     .to_owned(),
             );
         };
+        if let Some(revocations) = &self.revocations
+            && !revocations.is_for(&self.tenants)
+        {
+            return error(
+                "Jobs: the revocations were built for another registry, so they would not reach these tenants; use `Revocations::builder(&tenants)` with the jobs' own"
+                    .to_owned(),
+            );
+        }
         let limits = self.limits;
         if limits.max_ttl > Self::LONGEST_TTL || limits.ttl > limits.max_ttl || limits.ttl.is_zero()
         {
@@ -150,6 +171,7 @@ impl JobsBuilder {
             queue: self.queue,
             signer: self.signer,
             keys: self.keys,
+            revocations: self.revocations,
             clock: self.tenants.clock(),
             resolver: Resolver::new(self.tenants),
             limits,

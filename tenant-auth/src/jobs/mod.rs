@@ -93,7 +93,7 @@ pub use self::{
     run::Job,
     seal::NewJob,
 };
-use crate::{TokenMinter, VerifyingKey};
+use crate::{Revocations, TokenMinter, VerifyingKey};
 
 /// Seals and opens the jobs of one queue. See the [module's documentation](self). Clones share
 /// everything.
@@ -109,6 +109,7 @@ struct Shared {
     signer: Option<TokenMinter>,
     keys: Vec<VerifyingKey>,
     resolver: Resolver,
+    revocations: Option<Revocations>,
     clock: Arc<dyn Clock>,
     limits: Limits,
     replays: Arc<Replays>,

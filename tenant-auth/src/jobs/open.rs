@@ -40,7 +40,7 @@ struct Door(Arc<Shared>);
 impl Authenticate for Door {
     fn authenticate(&self, head: &RequestHead<'_>) -> Lookup<Result<Arc<Identity>, Rejection>> {
         match head.extensions().get::<Verified>() {
-            Some(verified) => self.0.resolver.resolve(verified.claims.clone()),
+            Some(verified) => self.0.resolve(verified.claims.clone()),
             None => Lookup::Ready(Err(Rejection::credential_missing())),
         }
     }
@@ -136,6 +136,28 @@ fn refusal(rejection: &Rejection) -> Option<DeadReason> {
         (_, "revoked") => Some(DeadReason::Revoked),
         (_, "expired") => Some(DeadReason::Expired),
         _ => Some(DeadReason::Refused),
+    }
+}
+
+impl Shared {
+    fn resolve(&self, claims: Claims) -> Lookup<Result<Arc<Identity>, Rejection>> {
+        let Some(revocations) = &self.revocations else {
+            return self.resolver.resolve(claims);
+        };
+        let standing = revocations.open().and_then(|()| {
+            let standing = revocations.standing();
+            // What has no issuer is an API key.
+            match claims.issuer {
+                Some(_) => standing
+                    .token(&claims, None)
+                    .map_err(Rejection::credential_invalid),
+                None => Ok(standing.api_key(&claims)),
+            }
+        });
+        match standing {
+            Ok(standing) => self.resolver.resolve_revocable(claims, Arc::new(standing)),
+            Err(rejection) => Lookup::Ready(Err(rejection)),
+        }
     }
 }
 

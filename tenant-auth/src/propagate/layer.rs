@@ -1,0 +1,296 @@
+//! The layer, its service and its future.
+
+use std::{
+    error::Error,
+    fmt::{self, Write},
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
+use parking_lot::Mutex;
+use pin_project::pin_project;
+use tenant_context::{
+    ConfigError, InstanceId, Rejection, RequestId, TenantContext, Trail, UnixTime, X_REQUEST_ID,
+};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::ServiceTokens;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// What is taken off every request: credentials, and the tenant in the words of the network.
+const NEVER_PASSED_ON: [HeaderName; 9] = [
+    header::AUTHORIZATION,
+    header::PROXY_AUTHORIZATION,
+    header::COOKIE,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("txn-token"),
+    HeaderName::from_static("dpop"),
+    HeaderName::from_static("x-tenant-id"),
+    HeaderName::from_static("x-forwarded-access-token"),
+    HeaderName::from_static("x-user-id"),
+];
+
+/// A token is not used within this time of its end: it has to arrive.
+const MARGIN: Duration = Duration::from_secs(30);
+
+/// Gives calls to one service their token. See the [module's documentation](super).
+#[derive(Clone, Debug)]
+#[must_use = "a layer does nothing until it wraps a service"]
+pub struct PropagateLayer {
+    tokens: ServiceTokens,
+    audience: Arc<str>,
+    scopes: Arc<[String]>,
+    instance: InstanceId,
+}
+
+impl PropagateLayer {
+    /// For calls to this audience, without a scope until [`scopes`](Self::scopes).
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if the audience is empty.
+    pub fn new(tokens: ServiceTokens, audience: &str) -> Result<Self, ConfigError> {
+        if audience.is_empty() {
+            return Err(ConfigError::new(
+                "PropagateLayer: the audience is empty; name the service that is called, as its issuer configuration does",
+            ));
+        }
+        Ok(Self {
+            tokens,
+            audience: audience.into(),
+            scopes: Arc::default(),
+            instance: InstanceId::new(),
+        })
+    }
+
+    /// What the token allows: what the operation at hand needs. A call whose context does not allow all of
+    /// it is refused.
+    pub fn scopes<T: Into<String>>(mut self, scopes: impl IntoIterator<Item = T>) -> Self {
+        self.scopes = scopes.into_iter().map(Into::into).collect();
+        self.instance = InstanceId::new();
+        self
+    }
+}
+
+impl<S> Layer<S> for PropagateLayer {
+    type Service = Propagate<S>;
+
+    fn layer(&self, inner: S) -> Propagate<S> {
+        Propagate {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+/// The service of [`PropagateLayer`].
+#[derive(Clone, Debug)]
+pub struct Propagate<S> {
+    inner: S,
+    layer: PropagateLayer,
+}
+
+/// The last token of one identity for one layer: kept with the identity, so that no other finds it, and
+/// gone with it.
+struct Kept(Mutex<(HeaderValue, UnixTime)>);
+
+impl PropagateLayer {
+    fn dress(
+        &self,
+        headers: &mut HeaderMap,
+        extensions: &http::Extensions,
+    ) -> Result<(), Rejection> {
+        let context = match TenantContext::of(extensions) {
+            Some(tenant) => tenant.clone(),
+            None => TenantContext::current()?,
+        };
+        context.check()?;
+        for name in NEVER_PASSED_ON {
+            headers.remove(name);
+        }
+        headers.insert(header::AUTHORIZATION, self.token(&context)?);
+        trace(headers)?;
+        let id = Trail::current()
+            .with(|facts| facts.request_id.clone())
+            .flatten();
+        let id = id.unwrap_or_else(|| RequestId::of(headers));
+        if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+            headers.insert(X_REQUEST_ID, id);
+        }
+        Ok(())
+    }
+
+    fn token(&self, tenant: &TenantContext) -> Result<HeaderValue, Rejection> {
+        let now = self.tokens.now();
+        let good = |end: UnixTime| now.saturating_add(MARGIN) < end;
+        let kept = tenant.attachments().get::<Kept>(self.instance, 0);
+        if let Some(kept) = kept {
+            let kept = kept.0.lock();
+            if good(kept.1) {
+                return Ok(kept.0.clone());
+            }
+        }
+        let minted = self.tokens.mint(tenant, &self.audience, &self.scopes)?;
+        let mut value = HeaderValue::try_from(format!("Bearer {}", minted.token))
+            .map_err(|error| Rejection::store_unavailable().with_source(error))?;
+        value.set_sensitive(true);
+        if let Some(kept) = kept {
+            *kept.0.lock() = (value.clone(), minted.expires_at);
+        } else {
+            let kept = Kept(Mutex::new((value.clone(), minted.expires_at)));
+            tenant
+                .attachments()
+                .attach(self.instance, 0, Arc::new(kept));
+        }
+        Ok(value)
+    }
+}
+
+/// Keeps a `traceparent` that is one, and begins a trace otherwise (W3C Trace Context §3.2).
+fn trace(headers: &mut HeaderMap) -> Result<(), Rejection> {
+    let mut sent = headers.get_all(TRACEPARENT).iter();
+    let valid =
+        matches!((sent.next(), sent.next()), (Some(one), None) if is_traceparent(one.as_bytes()));
+    if valid {
+        return Ok(());
+    }
+    let mut bytes = [0; 24];
+    getrandom::fill(&mut bytes).map_err(|_| Rejection::store_unavailable())?;
+    // All-zero ids are no ids.
+    let (trace, span) = bytes.split_at_mut(16);
+    for id in [trace, span] {
+        if let Some(last) = id.last_mut() {
+            *last |= 1;
+        }
+    }
+    let (trace, span) = bytes.split_at(16);
+    let text = format!("00-{}-{}-01", hex(trace), hex(span));
+    headers.remove(TRACEPARENT);
+    if let Ok(value) = HeaderValue::try_from(text) {
+        headers.insert(TRACEPARENT, value);
+    }
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a `String` does not fail.
+        write!(text, "{byte:02x}").ok();
+        text
+    })
+}
+
+fn is_traceparent(text: &[u8]) -> bool {
+    let is_hex = |part: &[u8], length: usize| {
+        part.len() == length
+            && part
+                .iter()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let parts: Vec<&[u8]> = text.split(|byte| *byte == b'-').collect();
+    let [version, trace, span, flags] = parts.as_slice() else {
+        return false;
+    };
+    let zero = |part: &[u8]| part.iter().all(|byte| *byte == b'0');
+    *version == b"00"
+        && is_hex(trace, 32)
+        && is_hex(span, 16)
+        && is_hex(flags, 2)
+        && !zero(trace)
+        && !zero(span)
+}
+
+impl<S, B> Service<Request<B>> for Propagate<S>
+where
+    S: Service<Request<B>> + Clone,
+{
+    type Response = S::Response;
+    type Error = PropagateError<S::Error>;
+    type Future = PropagateFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(PropagateError::Inner)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (mut head, body) = request.into_parts();
+        match self.layer.dress(&mut head.headers, &head.extensions) {
+            Ok(()) => {
+                // The proof stays in this process.
+                head.extensions.remove::<TenantContext>();
+                PropagateFuture(State::Calling(
+                    self.inner.call(Request::from_parts(head, body)),
+                ))
+            }
+            Err(rejection) => {
+                // What the inner service reserved goes back: a clone has reserved nothing.
+                self.inner = self.inner.clone();
+                PropagateFuture(State::Refused(Some(rejection)))
+            }
+        }
+    }
+}
+
+/// The response future of [`Propagate`].
+#[pin_project]
+#[derive(Debug)]
+pub struct PropagateFuture<F>(#[pin] State<F>);
+
+#[pin_project(project = Projected)]
+#[derive(Debug)]
+enum State<F> {
+    Calling(#[pin] F),
+    Refused(Option<Rejection>),
+}
+
+impl<F, R, E> Future for PropagateFuture<F>
+where
+    F: Future<Output = Result<R, E>>,
+{
+    type Output = Result<R, PropagateError<E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().0.project() {
+            Projected::Calling(call) => call.poll(cx).map_err(PropagateError::Inner),
+            Projected::Refused(rejection) => {
+                let rejection = rejection.take().unwrap_or_else(Rejection::context_missing);
+                Poll::Ready(Err(PropagateError::Refused(rejection)))
+            }
+        }
+    }
+}
+
+/// Why a call was not made, or failed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum PropagateError<E> {
+    /// Nothing was sent: no context, an ended one, or one that does not allow what was asked for. In a
+    /// handler, answer with it.
+    Refused(Rejection),
+    /// The client's own error.
+    Inner(E),
+}
+
+impl<E: fmt::Display> fmt::Display for PropagateError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(rejection) => write!(f, "nothing was sent: {rejection}"),
+            Self::Inner(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: Error + 'static> Error for PropagateError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Refused(rejection) => Some(rejection),
+            Self::Inner(error) => Some(error),
+        }
+    }
+}

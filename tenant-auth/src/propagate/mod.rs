@@ -1,0 +1,43 @@
+//! Calls to other services on behalf of a tenant: a client-side layer.
+//!
+//! [`PropagateLayer`] goes around an HTTP client or a gRPC channel (anything that is a tower service of
+//! `http::Request`). For each call it takes the [`TenantContext`](tenant_context::TenantContext) of the scope it runs in, gives the
+//! request a **service token** for one audience, this tenant, this chain of actors and these scopes, and adds
+//! `traceparent` and `x-request-id`.
+//!
+//! - The credential that came in never goes out: `Authorization`, `Proxy-Authorization`, `Cookie`, `X-API-Key`,
+//!   `Txn-Token` and the headers that name a tenant inside your network are taken off whatever the caller
+//!   sends.
+//! - Without a context, or with one that has ended, nothing is sent.
+//! - A token says no more than the context allows, and ends no later. The calling service becomes the current
+//!   actor of the chain (RFC 8693 §4.1), so that the other side's audit shows all of it.
+//! - It carries tenant, principal, chain, scopes and resource prefix; no roles, no custom claims. An operator's
+//!   context is not passed on.
+//! - Revoking the inbound credential stops further tokens at once; one that was minted ends by itself, within
+//!   [`ServiceTokens::life`].
+//! - A token is reused for the calls of one identity until shortly before its end.
+//!
+//! The other side is a tenant-auth layer with this issuer and its own audience; it compares the tenant in
+//! headers with the token's, as for any request.
+//!
+//! # Example
+//!
+//! ```
+//! use tenant_auth::{TokenMinter, propagate::{PropagateLayer, ServiceTokens}};
+//! use tower::Layer;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let client = tower::service_fn(|_: http::Request<String>| async { Ok::<_, std::io::Error>(http::Response::new(())) });
+//! let tokens = ServiceTokens::new("https://orders.internal", "orders", TokenMinter::eddsa_generate("2026-01")?)?;
+//! let billing = PropagateLayer::new(tokens, "billing")?.scopes(["invoices:write"]).layer(client);
+//! # Ok(())
+//! # }
+//! ```
+
+mod layer;
+mod token;
+
+pub use self::{
+    layer::{Propagate, PropagateError, PropagateFuture, PropagateLayer},
+    token::ServiceTokens,
+};
