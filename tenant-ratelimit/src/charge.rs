@@ -71,7 +71,9 @@ pub(crate) struct CrossLane<'a> {
     pub(crate) cross: &'a Cross,
     /// How this tenant may use it, if that is not left to who comes first.
     pub(crate) share: Option<Share<'a>>,
+    /// The TAT once it is charged, and what is left then, in units: of the last decision.
     pub(crate) next: u64,
+    left: u64,
     pub(crate) skipped: bool,
 }
 
@@ -285,6 +287,7 @@ impl<'a> CrossLane<'a> {
             cross,
             share,
             next: 0,
+            left: 0,
             skipped: false,
         }
     }
@@ -297,29 +300,31 @@ impl<'a> CrossLane<'a> {
         if let Some(share) = &self.share {
             let part = share.decide(gcra, tat, cost, ask);
             let part = part.map_err(|wait| wait.map_or(Why::AboveBurst, Why::Spent))?;
-            self.next = part.tat;
+            (self.next, self.left) = (part.tat, part.left);
             return Ok(part.left);
         }
         match gcra.decide(tat, gcra.at(ask.now), cost, 0) {
             Verdict::Admit { tat, left } => {
-                self.next = tat;
-                Ok(gcra.units(left))
+                (self.next, self.left) = (tat, gcra.units(left));
+                Ok(self.left)
             }
             Verdict::Refuse { conforms } => Err(Why::Spent(gcra.wait(conforms, ask.now))),
         }
     }
 
-    /// `None`: a shadow that would refuse by now.
+    /// Charges what was decided about `seen`; if the cell is another by now, what is decided about that. `None`:
+    /// a shadow that would refuse by now.
+    #[inline]
     fn charge(&mut self, mut seen: u64, ask: Ask) -> Result<Option<u64>, Failed> {
         loop {
-            let left = match self.decide(seen, ask) {
-                Ok(left) => left,
+            match self.cross.replace(seen, self.next) {
+                Ok(()) => return Ok(Some(self.left)),
+                Err(other) => seen = other?,
+            }
+            match self.decide(seen, ask) {
+                Ok(_) => {}
                 Err(_) if self.cross.shadow => return Ok(None),
                 Err(why) => return Err(Failed::Refused(vec![self.refusal(why)])),
-            };
-            match self.cross.replace(seen, self.next) {
-                Ok(()) => return Ok(Some(left)),
-                Err(other) => seen = other?,
             }
         }
     }

@@ -172,7 +172,9 @@ impl Inner {
         answer: impl FnOnce(Granted<'_>) -> R,
     ) -> Result<R, Denied> {
         let mut custom = ArrayVec::new();
-        self.custom(tenant, wanted.head, &mut custom);
+        if let Some(head) = wanted.head {
+            self.custom(tenant, head, &mut custom);
+        }
         let mut own = resolved.cells.lock();
         loop {
             if own.rules.generation != self.generation() {
@@ -232,10 +234,9 @@ impl Inner {
     fn custom(
         &self,
         tenant: &TenantContext,
-        head: Option<&RequestHead<'_>>,
+        head: &RequestHead<'_>,
         keys: &mut ArrayVec<Named, MAX_CUSTOM>,
     ) {
-        let Some(head) = head else { return };
         let kinds = Kind::CUSTOM..;
         let named = self.custom.iter().zip(kinds).filter_map(|(custom, kind)| {
             Some(Named {
