@@ -4,7 +4,7 @@
 
 use tenant_benches::rows::{self, Shared};
 
-const STABLE: [&str; 27] = [
+const STABLE: [&str; 29] = [
     "noop",
     "layer/identity",
     "layer/limits",
@@ -32,6 +32,8 @@ const STABLE: [&str; 27] = [
     "limits/2-threads/other",
     "limits/layer",
     "limits/bytes-per-key",
+    "job/seal",
+    "job/open",
 ];
 
 #[test]

@@ -48,7 +48,7 @@ impl<B> Service<Request<B>> for Keep {
 }
 
 /// A context, by the one door there is.
-fn context(shared: &Shared) -> Result<TenantContext> {
+pub(super) fn context(shared: &Shared) -> Result<TenantContext> {
     let kept = Keep::default();
     let mut door = stack::identity(shared, Algorithm::EdDsa, 1)?.layer(kept.clone());
     drive::answer(&mut door, requests(shared)?.make(), &mut Tally::default());

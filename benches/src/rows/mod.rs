@@ -6,6 +6,7 @@ mod auth_edge;
 mod auth_hit;
 mod cache;
 mod expert;
+mod jobs;
 mod layer;
 mod limits;
 mod noop;
@@ -366,6 +367,16 @@ pub const ALL: &[Definition] = &[
         layer::limits,
     )
     .over("noop/with-context"),
+    Definition::new(
+        "job/seal",
+        "a context and 256 bytes sealed for a queue: Ed25519",
+        jobs::seal,
+    ),
+    Definition::new(
+        "job/open",
+        "the same envelope opened: signature, payload, tenant, and a context",
+        jobs::open,
+    ),
     Definition::new(
         "limits/bytes-per-key",
         "no time: the live bytes of an agent's cell, at a million of them",
