@@ -124,6 +124,14 @@ impl<'t, 'a: 't> Json<'t, 'a> {
         }
     }
 
+    /// The values of a list.
+    pub(crate) fn items(&self) -> Option<Children<'t, 'a>> {
+        match &self.node()?.scalar {
+            Scalar::List => Some(self.children()),
+            _ => None,
+        }
+    }
+
     /// The texts of a list that has nothing else.
     pub(crate) fn texts(&self) -> Option<impl Iterator<Item = &'t str> + Clone + use<'t, 'a>> {
         match &self.node()?.scalar {

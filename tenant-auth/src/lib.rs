@@ -288,6 +288,7 @@
 //! | background jobs | [`jobs`] |
 //! | refresh tokens | [`refresh`] |
 //! | calls to other services | [`propagate`] |
+//! | tokens of our own | [`TokenIssuer`], [`SigningKey`], [`AccessToken`], [`Delegation`], [`Operation`] |
 //! | for examples and tests | [`TokenMinter`], [`NewToken`] |
 //!
 //! # Features
@@ -307,6 +308,7 @@ mod authority;
 mod cache;
 mod credential;
 mod crypto;
+mod delegation;
 mod error;
 mod failures;
 mod hash;
@@ -329,6 +331,7 @@ pub mod refresh;
 mod revocation;
 mod ring;
 mod signals;
+mod token_issuer;
 
 #[cfg(feature = "jwks")]
 #[cfg_attr(docsrs, doc(cfg(feature = "jwks")))]
@@ -337,6 +340,7 @@ pub use self::{
     api_key::{ApiKeySecret, MemoryApiKeys, NewApiKey},
     authenticated::Authenticated,
     authority::{Require, RequireFuture, RequireRole, RequireScope},
+    delegation::{Budget, Delegation, Operation, Operators},
     error::{KeyError, KeyErrorKind},
     failures::FailureBudget,
     host::{OutsideHosts, Subdomain},
@@ -351,6 +355,9 @@ pub use self::{
     revocation::{
         FeedPosition, Revocation, RevocationFeed, RevocationNews, RevocationStore, Revocations,
         RevocationsBuilder, Revoking, SharedRevocationsBuilder,
+    },
+    token_issuer::{
+        AccessToken, JwksService, MintedToken, SigningKey, TokenIssuer, TokenIssuerBuilder,
     },
 };
 pub use tenant_context::{

@@ -2,19 +2,13 @@
 
 use std::{fmt, time::Duration};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::EncodingKey;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tenant_context::{Clock, PrincipalKind};
 
-use crate::{
-    KeyError, KeyErrorKind, VerifyingKey,
-    algorithm::Algorithm,
-    api_key::random,
-    crypto::{self, KeyMaterial, MIN_SECRET_LEN},
-};
+use crate::{KeyError, SigningKey, VerifyingKey, api_key::random, token_issuer::encode};
 
-/// Signs tokens.
+/// Signs tokens that say whatever a test or an example wants them to: nothing is checked. A service that
+/// issues tokens has a [`TokenIssuer`](crate::TokenIssuer).
 ///
 /// ```
 /// use std::time::Duration;
@@ -34,25 +28,7 @@ use crate::{
 /// # Ok::<(), tenant_auth::KeyError>(())
 /// ```
 #[derive(Clone)]
-pub struct TokenMinter {
-    algorithm: Algorithm,
-    kid: Box<str>,
-    key: EncodingKey,
-    verifying: VerifyingKey,
-    public: Option<Map<String, Value>>,
-}
-
-/// PKCS#8 of an Ed25519 key up to its 32 bytes (RFC 8410 §7).
-const ED25519_PKCS8: [u8; 16] = [
-    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-];
-
-/// PKCS#8 of a P-256 key up to its 32 bytes (RFC 5958, RFC 5915).
-const P256_PKCS8: [u8; 35] = [
-    0x30, 0x41, 0x02, 0x01, 0x00, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01,
-    0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x04, 0x27, 0x30, 0x25, 0x02, 0x01,
-    0x01, 0x04, 0x20,
-];
+pub struct TokenMinter(SigningKey);
 
 impl TokenMinter {
     /// A fresh Ed25519 key.
@@ -61,8 +37,7 @@ impl TokenMinter {
     ///
     /// [`KeyError`] if the operating system gives no randomness, or there is no backend.
     pub fn eddsa_generate(kid: impl Into<String>) -> Result<Self, KeyError> {
-        let der = [ED25519_PKCS8.as_slice(), &secret()?].concat();
-        Self::eddsa(kid.into(), EncodingKey::from_ed_der(&der))
+        SigningKey::eddsa_generate(kid).map(Self)
     }
 
     /// An Ed25519 private key in PEM (`PRIVATE KEY`).
@@ -71,8 +46,7 @@ impl TokenMinter {
     ///
     /// [`KeyError`] if it is none.
     pub fn eddsa_pem(kid: impl Into<String>, pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
-        let key = EncodingKey::from_ed_pem(pem.as_ref()).map_err(|_| not_a_key("Ed25519"))?;
-        Self::eddsa(kid.into(), key)
+        SigningKey::eddsa_pem(kid, pem).map(Self)
     }
 
     /// A fresh key on the curve P-256.
@@ -81,9 +55,7 @@ impl TokenMinter {
     ///
     /// As [`eddsa_generate`](Self::eddsa_generate).
     pub fn es256_generate(kid: impl Into<String>) -> Result<Self, KeyError> {
-        let der = [P256_PKCS8.as_slice(), &secret()?].concat();
-        // One number in four billion is beyond the curve's order, and an error.
-        Self::es256(kid.into(), EncodingKey::from_ec_der(&der))
+        SigningKey::es256_generate(kid).map(Self)
     }
 
     /// A private key on the curve P-256 in PEM (`PRIVATE KEY`, PKCS#8).
@@ -92,8 +64,7 @@ impl TokenMinter {
     ///
     /// [`KeyError`] if it is none.
     pub fn es256_pem(kid: impl Into<String>, pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
-        let key = EncodingKey::from_ec_pem(pem.as_ref()).map_err(|_| not_a_key("P-256"))?;
-        Self::es256(kid.into(), key)
+        SigningKey::es256_pem(kid, pem).map(Self)
     }
 
     /// An RSA private key in PEM (`PRIVATE KEY` or `RSA PRIVATE KEY`), for RS256.
@@ -102,19 +73,7 @@ impl TokenMinter {
     ///
     /// [`KeyError`] if it is none, or below 2048 bits.
     pub fn rs256_pem(kid: impl Into<String>, pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
-        let key = EncodingKey::from_rsa_pem(pem.as_ref()).map_err(|_| not_a_key("RSA"))?;
-        let components = crypto::provider()?
-            .key_utils
-            .rsa_pub_components_from_private_key;
-        let (n, e) = components(key.as_bytes()).map_err(|_| not_a_key("RSA"))?;
-        let public = json!({"kty": "RSA", "n": encode(&n), "e": encode(&e)});
-        Self::new(
-            kid.into(),
-            Algorithm::Rs256,
-            key,
-            &KeyMaterial::rsa(&n, &e),
-            public,
-        )
+        SigningKey::rs256_pem(kid, pem).map(Self)
     }
 
     /// A shared secret of at least 32 random bytes, for HS256.
@@ -123,66 +82,17 @@ impl TokenMinter {
     ///
     /// [`KeyError`] if it is shorter.
     pub fn hs256(kid: impl Into<String>, secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
-        let secret = secret.as_ref();
-        let key = EncodingKey::from_secret(secret);
-        let material = KeyMaterial::Secret(secret.to_vec());
-        Self::new(kid.into(), Algorithm::Hs256, key, &material, Value::Null)
-    }
-
-    fn eddsa(kid: String, key: EncodingKey) -> Result<Self, KeyError> {
-        use jsonwebtoken::jwk::EllipticCurve::Ed25519;
-        let public = crypto::provider()?
-            .key_utils
-            .ed_pub_components_from_private_key;
-        let x = public(key.as_bytes(), &Ed25519).map_err(|_| not_a_key("Ed25519"))?;
-        let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": encode(&x)});
-        Self::new(kid, Algorithm::EdDsa, key, &KeyMaterial::Ed25519(x), jwk)
-    }
-
-    fn es256(kid: String, key: EncodingKey) -> Result<Self, KeyError> {
-        let public = crypto::provider()?
-            .key_utils
-            .ec_pub_components_from_private_key;
-        let (_, x, y) = public(key.as_bytes(), jsonwebtoken::Algorithm::ES256)
-            .map_err(|_| not_a_key("P-256"))?;
-        let jwk = json!({"kty": "EC", "crv": "P-256", "x": encode(&x), "y": encode(&y)});
-        let point = KeyMaterial::Ec([&[4], x.as_slice(), &y].concat());
-        Self::new(kid, Algorithm::Es256, key, &point, jwk)
-    }
-
-    fn new(
-        kid: String,
-        algorithm: Algorithm,
-        key: EncodingKey,
-        public: &KeyMaterial,
-        jwk: Value,
-    ) -> Result<Self, KeyError> {
-        let verifying = VerifyingKey::new(algorithm, Ok(public)).kid(&*kid);
-        verifying.check()?;
-        Ok(Self {
-            algorithm,
-            kid: kid.into(),
-            key,
-            verifying,
-            public: match jwk {
-                Value::Object(members) => Some(members),
-                _ => None,
-            },
-        })
+        SigningKey::hs256(kid, secret).map(Self)
     }
 
     /// The key that verifies this minter's tokens.
     pub fn verifying_key(&self) -> VerifyingKey {
-        self.verifying.clone()
+        self.0.verifying_key()
     }
 
     /// The public key as a JWK (RFC 7517), for a key set. `None` for HS256: a secret is not published.
     pub fn public_jwk(&self) -> Option<String> {
-        let mut jwk = self.public.clone()?;
-        jwk.insert("kid".into(), (*self.kid).into());
-        jwk.insert("alg".into(), self.algorithm.name().into());
-        jwk.insert("use".into(), "sig".into());
-        Some(Value::Object(jwk).to_string())
+        self.0.public_jwk()
     }
 
     /// Signs a token, issued now by `clock`, with a random `jti` unless one was given.
@@ -191,9 +101,10 @@ impl TokenMinter {
     ///
     /// [`KeyError`] if signing fails, or the operating system gives no randomness.
     pub fn mint(&self, token: &NewToken, clock: &dyn Clock) -> Result<String, KeyError> {
-        let header = json!({"alg": self.algorithm.name(), "typ": &*token.typ, "kid": &*self.kid});
-        let claims = Value::Object(token.claims(clock)?);
-        self.mint_raw(&header.to_string(), &claims.to_string())
+        let claims = Value::Object(token.claims(clock)?).to_string();
+        let header = self.0.header(&token.typ);
+        self.0
+            .sign(format!("{header}.{}", encode(claims.as_bytes())))
     }
 
     /// Signs any header and any claims, as they stand, whether or not they are JSON: **for tests** that
@@ -203,50 +114,25 @@ impl TokenMinter {
     ///
     /// [`KeyError`] if signing fails.
     pub fn mint_raw(&self, header: &str, claims: &str) -> Result<String, KeyError> {
-        let signed = format!(
-            "{}.{}",
-            encode(header.as_bytes()),
-            encode(claims.as_bytes())
-        );
-        let signature = crypto::sign(self.algorithm, &self.key, signed.as_bytes())?;
-        Ok(format!("{signed}.{}", encode(&signature)))
+        let (header, claims) = (encode(header.as_bytes()), encode(claims.as_bytes()));
+        self.0.sign(format!("{header}.{claims}"))
     }
 }
 
 impl TokenMinter {
-    pub(crate) const fn kid(&self) -> &str {
-        &self.kid
+    pub(crate) fn kid(&self) -> &str {
+        self.0.kid()
     }
 
     /// Signs bytes that are no token's: they must begin like none.
     pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
-        crypto::sign(self.algorithm, &self.key, message)
+        self.0.sign_bytes(message)
     }
-}
-
-fn encode(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
-fn secret() -> Result<[u8; MIN_SECRET_LEN], KeyError> {
-    let mut secret = [0; MIN_SECRET_LEN];
-    getrandom::fill(&mut secret).map_err(|_| KeyError::randomness())?;
-    Ok(secret)
-}
-
-fn not_a_key(what: &str) -> KeyError {
-    KeyError::new(
-        KeyErrorKind::Format,
-        format!("this is no {what} private key in PKCS#8"),
-    )
 }
 
 impl fmt::Debug for TokenMinter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenMinter")
-            .field("algorithm", &self.algorithm.name())
-            .field("kid", &self.kid)
-            .finish_non_exhaustive()
+        f.debug_struct("TokenMinter").field("key", &self.0).finish()
     }
 }
 

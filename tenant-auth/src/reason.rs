@@ -39,6 +39,7 @@ impl Claim {
         TENANT = "tenant",
         KIND = "principal_kind",
         ACT = "act",
+        CHAIN = "tenant_chain",
         SCOPE = "scope",
         ROLES = "roles",
         ORG_ID = "org_id",

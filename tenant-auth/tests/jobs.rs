@@ -101,7 +101,11 @@ fn what_a_context_says_travels_with_its_job() {
     full.issuer = Some("https://id.example.com".into());
     full.org_id = Some("emea".to_owned());
     full.issued_at = Some(ManualClock::START);
-    full.parents = vec![CredentialId::parse("jti-0").unwrap()];
+    full.parents = vec![tenant_context::Parent::new(
+        CredentialId::parse("jti-0").unwrap(),
+        full.expires_at,
+        vec!["reports:*".into()],
+    )];
     full.purpose = Some("month's end".to_owned());
     full.operator_of = Some(TenantId::parse("globex").unwrap());
     full.custom.insert("read_only".to_owned(), true.into());

@@ -6,6 +6,36 @@ use serde_json::{Map, Value};
 
 use crate::{CredentialId, Principal, TenantId, UnixTime};
 
+/// A credential that another one was derived from, and what bounded it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Parent {
+    /// Which credential it was.
+    pub credential: CredentialId,
+    /// When it ends.
+    pub expires_at: UnixTime,
+    /// The scopes that it had at most.
+    pub scopes: Vec<Box<str>>,
+    /// Its resource prefix.
+    pub resource_prefix: Option<Box<str>>,
+}
+
+impl Parent {
+    /// A parent with these bounds.
+    pub const fn new(
+        credential: CredentialId,
+        expires_at: UnixTime,
+        scopes: Vec<Box<str>>,
+    ) -> Self {
+        Self {
+            credential,
+            expires_at,
+            scopes,
+            resource_prefix: None,
+        }
+    }
+}
+
 /// The verified content of a credential.
 ///
 /// Anybody may build claims: they grant nothing. Only [`Resolver::resolve`](crate::Resolver::resolve)
@@ -46,10 +76,10 @@ pub struct Claims {
     pub credential: Option<CredentialId>,
     /// The credentials that this one was derived from by delegation, its parent first. When one of them is
     /// revoked, so is this. At most [`Claims::MAX_ACTORS`].
-    pub parents: Vec<CredentialId>,
+    pub parents: Vec<Parent>,
     /// What the credential was given for, in the words of whoever delegated.
     pub purpose: Option<String>,
-    /// The tenant whose staff the current actor is, if it is not this tenant's: an operator's credential.
+    /// The tenant whose staff is in the chain of actors, if it is not this tenant's: an operator's credential.
     pub operator_of: Option<TenantId>,
     /// When the credential ends.
     pub expires_at: UnixTime,

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::{
-    Attachments, Claims, Clock, CredentialId, Principal, Rejection, Revocable, RoleMapping,
+    Attachments, Claims, Clock, CredentialId, Parent, Principal, Rejection, Revocable, RoleMapping,
     TenantId, TenantState, UnixTime,
     live::{Checked, Standing},
 };
@@ -28,7 +28,7 @@ pub struct Identity {
     roles: Box<[Box<str>]>,
     role_mapping: Arc<dyn RoleMapping>,
     credential: Option<CredentialId>,
-    parents: Box<[CredentialId]>,
+    parents: Box<[Parent]>,
     purpose: Option<Box<str>>,
     operator_of: Option<TenantId>,
     expires_at: UnixTime,
@@ -201,7 +201,7 @@ impl Identity {
     }
 
     /// The credentials that this one was derived from by delegation, its parent first.
-    pub fn parents(&self) -> &[CredentialId] {
+    pub fn parents(&self) -> &[Parent] {
         &self.parents
     }
 
@@ -210,8 +210,8 @@ impl Identity {
         self.purpose.as_deref()
     }
 
-    /// The tenant whose staff acts here, if the credential is an operator's: then the current
-    /// [`actor`](Self::actor) is a member of that tenant, not of this one.
+    /// The tenant whose staff acts here, if the credential is an operator's: then the first of its
+    /// [`actors`](Self::actors), the last in the list, is a member of that tenant, not of this one.
     pub const fn operator_of(&self) -> Option<&TenantId> {
         self.operator_of.as_ref()
     }

@@ -103,10 +103,12 @@ pub use self::clock::TokioTimer;
 pub use self::{
     attachments::{Attachments, InstanceId},
     authenticate::{Authenticate, RequestHead},
-    authority::{Authorize, RoleGrants, RoleMapping, Roles, scope_covers, scopes_overlap},
+    authority::{
+        Authorize, RoleGrants, RoleMapping, Roles, prefix_covers, scope_covers, scopes_overlap,
+    },
     body::GuardedBody,
     challenge::Challenge,
-    claims::Claims,
+    claims::{Claims, Parent},
     client_address::{
         ClientAddress, ClientAddressLayer, ClientAddressService, ClientKey, HopHeader, Network,
         PeerAddress, TrustedHops,

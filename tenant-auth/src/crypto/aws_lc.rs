@@ -2,12 +2,16 @@
 //! by no two threads, and parse their key anew at each use.)
 
 use aws_lc_rs::{
-    hmac,
-    signature::{self, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents},
+    hmac, rand,
+    signature::{
+        self, EcdsaKeyPair, Ed25519KeyPair, ParsedPublicKey, RsaKeyPair, RsaParameters,
+        RsaPublicKeyComponents,
+    },
 };
+use jsonwebtoken::EncodingKey;
 use jsonwebtoken::crypto::CryptoProvider;
 
-use super::KeyMaterial;
+use super::{KeyMaterial, does_not_sign};
 use crate::{KeyError, algorithm::Algorithm};
 
 pub(crate) enum Verifier {
@@ -43,6 +47,69 @@ impl Verifier {
         match self {
             Self::Public(key) => key.verify_sig(message, signature).is_ok(),
             Self::Secret(key) => hmac::verify(key, message, signature).is_ok(),
+        }
+    }
+}
+
+/// A private key, parsed once.
+pub(crate) enum Signer {
+    Ed25519(Ed25519KeyPair),
+    Ec(EcdsaKeyPair),
+    Rsa(Box<RsaKeyPair>),
+    Secret(Box<hmac::Key>),
+}
+
+impl Signer {
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "one signature for all backends"
+    )]
+    pub(crate) fn new(algorithm: Algorithm, key: EncodingKey) -> Result<Self, KeyError> {
+        let der = key.as_bytes();
+        let signer = match algorithm {
+            Algorithm::EdDsa => Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map(Self::Ed25519),
+            Algorithm::Es256 => {
+                EcdsaKeyPair::from_pkcs8(&signature::ECDSA_P256_SHA256_FIXED_SIGNING, der)
+                    .map(Self::Ec)
+            }
+            Algorithm::Rs256 => RsaKeyPair::from_der(der)
+                .or_else(|_| RsaKeyPair::from_pkcs8(der))
+                .map(|key| Self::Rsa(Box::new(key))),
+            Algorithm::Hs256 => {
+                let key = hmac::Key::new(hmac::HMAC_SHA256, der);
+                return Ok(Self::Secret(Box::new(key)));
+            }
+            _ => {
+                return Err(KeyError::unsupported(format!(
+                    "nothing is signed with {algorithm}"
+                )));
+            }
+        };
+        signer.map_err(|_| {
+            KeyError::format(format!("these bytes are no private key for {algorithm}"))
+        })
+    }
+
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let random = rand::SystemRandom::new();
+        match self {
+            Self::Ed25519(key) => Ok(key.sign(message).as_ref().to_vec()),
+            Self::Ec(key) => {
+                let signature = key.sign(&random, message).map_err(|_| does_not_sign())?;
+                Ok(signature.as_ref().to_vec())
+            }
+            Self::Rsa(key) => {
+                let mut signature = vec![0; key.public_modulus_len()];
+                key.sign(
+                    &signature::RSA_PKCS1_SHA256,
+                    &random,
+                    message,
+                    &mut signature,
+                )
+                .map_err(|_| does_not_sign())?;
+                Ok(signature)
+            }
+            Self::Secret(key) => Ok(hmac::sign(key, message).as_ref().to_vec()),
         }
     }
 }

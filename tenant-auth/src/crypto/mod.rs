@@ -13,7 +13,7 @@ mod backend;
 
 use sha2::{Digest, Sha256};
 
-pub(crate) use self::backend::{Verifier, provider};
+pub(crate) use self::backend::{Signer, Verifier, provider};
 use crate::{KeyError, KeyErrorKind, algorithm::Algorithm};
 
 /// The fewest bits of an RSA modulus (RFC 7518 §3.3).
@@ -127,29 +127,6 @@ fn check_point(point: &[u8], length: usize, curve: &str) -> Result<(), KeyError>
     }
 }
 
-pub(crate) const fn jose(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
-    use jsonwebtoken::Algorithm as Jose;
-    match algorithm {
-        Algorithm::Hs256 => Jose::HS256,
-        Algorithm::Rs256 => Jose::RS256,
-        Algorithm::Rs384 => Jose::RS384,
-        Algorithm::Rs512 => Jose::RS512,
-        Algorithm::Ps256 => Jose::PS256,
-        Algorithm::Ps384 => Jose::PS384,
-        Algorithm::Ps512 => Jose::PS512,
-        Algorithm::Es256 => Jose::ES256,
-        Algorithm::Es384 => Jose::ES384,
-        Algorithm::EdDsa => Jose::EdDSA,
-    }
-}
-
-/// Signs with `jsonwebtoken`, which knows the private keys' formats. Not on a request's way.
-pub(crate) fn sign(
-    algorithm: Algorithm,
-    key: &jsonwebtoken::EncodingKey,
-    message: &[u8],
-) -> Result<Vec<u8>, KeyError> {
-    let failed = || KeyError::new(KeyErrorKind::Signing, "the key does not sign");
-    let signer = (provider()?.signer_factory)(&jose(algorithm), key).map_err(|_| failed())?;
-    signer.try_sign(message).map_err(|_| failed())
+pub(crate) fn does_not_sign() -> KeyError {
+    KeyError::new(KeyErrorKind::Signing, "the key does not sign")
 }

@@ -2,11 +2,11 @@
 //! for each signature, which costs little beside the signature itself.
 
 use jsonwebtoken::{
-    Algorithm as Jose, DecodingKey,
+    Algorithm as Jose, DecodingKey, EncodingKey,
     crypto::{CryptoProvider, rust_crypto::DEFAULT_PROVIDER},
 };
 
-use super::{KeyMaterial, jose};
+use super::{KeyMaterial, does_not_sign};
 use crate::{KeyError, algorithm::Algorithm};
 
 pub(crate) struct Verifier {
@@ -41,10 +41,53 @@ impl Verifier {
     }
 }
 
+/// A private key. It is parsed anew for each signature, as above.
+pub(crate) struct Signer {
+    algorithm: Jose,
+    key: EncodingKey,
+}
+
+impl Signer {
+    pub(crate) fn new(algorithm: Algorithm, key: EncodingKey) -> Result<Self, KeyError> {
+        let signer = Self {
+            algorithm: jose(algorithm),
+            key,
+        };
+        match (DEFAULT_PROVIDER.signer_factory)(&signer.algorithm, &signer.key) {
+            Ok(_) => Ok(signer),
+            Err(_) => Err(KeyError::format(format!(
+                "these bytes are no private key for {algorithm}"
+            ))),
+        }
+    }
+
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let signer = (DEFAULT_PROVIDER.signer_factory)(&self.algorithm, &self.key)
+            .map_err(|_| does_not_sign())?;
+        signer.try_sign(message).map_err(|_| does_not_sign())
+    }
+}
+
 #[allow(
     clippy::unnecessary_wraps,
     reason = "one signature for all backends, and one of them has no provider"
 )]
 pub(crate) fn provider() -> Result<&'static CryptoProvider, KeyError> {
     Ok(&DEFAULT_PROVIDER)
+}
+
+const fn jose(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
+    use jsonwebtoken::Algorithm as Jose;
+    match algorithm {
+        Algorithm::Hs256 => Jose::HS256,
+        Algorithm::Rs256 => Jose::RS256,
+        Algorithm::Rs384 => Jose::RS384,
+        Algorithm::Rs512 => Jose::RS512,
+        Algorithm::Ps256 => Jose::PS256,
+        Algorithm::Ps384 => Jose::PS384,
+        Algorithm::Ps512 => Jose::PS512,
+        Algorithm::Es256 => Jose::ES256,
+        Algorithm::Es384 => Jose::ES384,
+        Algorithm::EdDsa => Jose::EdDSA,
+    }
 }

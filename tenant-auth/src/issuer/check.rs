@@ -6,7 +6,7 @@ use super::{Issuer, PLACE};
 use crate::VerifyingKey;
 
 /// Claims with a meaning of their own: neither the tenant nor the kind is read from them.
-const RESERVED: [&str; 15] = [
+const RESERVED: [&str; 16] = [
     "act",
     "aud",
     "cnf",
@@ -22,6 +22,7 @@ const RESERVED: [&str; 15] = [
     "scopes",
     "scp",
     "sub",
+    "tenant_chain",
 ];
 
 impl Issuer {

@@ -52,6 +52,8 @@ pub struct Issuer {
     pub(crate) max_age: Option<Duration>,
     pub(crate) require_jti: bool,
     tenants: Option<HashSet<TenantId>>,
+    chained: bool,
+    operators_of: Option<TenantId>,
     typ: Option<Box<str>>,
     keys: Vec<VerifyingKey>,
     source: Option<KeySource>,
@@ -86,6 +88,8 @@ impl IssuerWithoutAudience {
             max_age: None,
             require_jti: false,
             tenants: None,
+            chained: false,
+            operators_of: None,
             typ: None,
             keys: Vec::new(),
             source: None,
@@ -188,6 +192,28 @@ impl Issuer {
     pub fn keep_claim(mut self, name: impl Into<String>) -> Self {
         self.kept.push(name.into().into());
         self
+    }
+
+    /// Refuses tokens with actors that do not say what they were derived from: those of a
+    /// [`TokenIssuer`](crate::TokenIssuer) all do. Without it, a chain is verified where a token has one.
+    pub const fn chains_required(mut self) -> Self {
+        self.chained = true;
+        self
+    }
+
+    pub(crate) const fn chained(&self) -> bool {
+        self.chained
+    }
+
+    /// Accepts operators' tokens: with them, members of this one tenant act in others
+    /// ([`TokenIssuer::operate`](crate::TokenIssuer::operate)). Default: a chain that crosses tenants is refused.
+    pub fn operators_of(mut self, staff: TenantId) -> Self {
+        self.operators_of = Some(staff);
+        self
+    }
+
+    pub(crate) fn has_operators_of(&self, staff: &TenantId) -> bool {
+        self.operators_of.as_ref() == Some(staff)
     }
 
     /// How humans, agents and services are told apart.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use tenant_context::{
-    Claims, CredentialId, Principal, PrincipalId, PrincipalKind, TenantId, UnixTime,
+    Claims, CredentialId, Parent, Principal, PrincipalId, PrincipalKind, TenantId, UnixTime,
 };
 
 /// What the signed bytes begin with, the version last. No token is signed over bytes that begin so: a
@@ -56,7 +56,12 @@ impl Header {
         writer.option(claims.issuer.as_deref());
         writer.option(claims.org_id.as_deref());
         writer.option(claims.credential.as_ref().map(AsRef::as_ref));
-        writer.list(&claims.parents, |writer, id| writer.text(id.as_str()));
+        writer.list(&claims.parents, |writer, parent| {
+            writer.text(parent.credential.as_str());
+            writer.time(parent.expires_at);
+            writer.list(&parent.scopes, |writer, text| writer.text(text));
+            writer.option(parent.resource_prefix.as_deref());
+        });
         writer.option(claims.purpose.as_deref());
         writer.option(claims.operator_of.as_ref().map(AsRef::as_ref));
         writer.option(
@@ -116,8 +121,7 @@ impl Header {
             Some(text) => Some(CredentialId::parse(text).ok()?),
             None => None,
         };
-        let credential = |reader: &mut Reader<'_>| CredentialId::parse(reader.text()?).ok();
-        claims.parents = reader.list(Claims::MAX_ACTORS, credential)?;
+        claims.parents = reader.list(Claims::MAX_ACTORS, Reader::parent)?;
         claims.purpose = reader.option().ok()?.map(str::to_owned);
         claims.operator_of = match reader.option().ok()? {
             Some(text) => Some(TenantId::parse(text).ok()?),
@@ -220,6 +224,16 @@ impl<'a> Reader<'a> {
         Some(Principal::new(kind, PrincipalId::parse(self.text()?).ok()?))
     }
 
+    fn parent(&mut self) -> Option<Parent> {
+        let credential = CredentialId::parse(self.text()?).ok()?;
+        let expires_at = self.time()?;
+        let scope = |reader: &mut Self| reader.text().map(Into::into);
+        let scopes = self.list(Claims::MAX_GRANTS, scope)?;
+        let mut parent = Parent::new(credential, expires_at, scopes);
+        parent.resource_prefix = self.option().ok()?.map(Into::into);
+        Some(parent)
+    }
+
     fn list<T>(&mut self, most: usize, item: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
         let count = self.count()?;
         if count > most {
@@ -294,7 +308,12 @@ mod tests {
             claims.parents = more
                 .7
                 .iter()
-                .map(|id| CredentialId::parse(id).unwrap())
+                .map(|id| {
+                    let credential = CredentialId::parse(id).unwrap();
+                    let mut parent = Parent::new(credential, expires_at, vec!["a:*".into()]);
+                    parent.resource_prefix = Some("p/1".into());
+                    parent
+                })
                 .collect();
             claims.purpose = more.8;
             claims.operator_of = more.9.map(|id| TenantId::parse(id).unwrap());

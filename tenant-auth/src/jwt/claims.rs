@@ -7,6 +7,7 @@ use tenant_context::{Claims, CredentialId, Principal, PrincipalId, TenantId, Uni
 
 use crate::{
     Issuer,
+    delegation::verify,
     issuers::Named,
     json::{Json, Tape},
     reason::{Claim, Reason},
@@ -23,6 +24,7 @@ pub(super) struct Unread<'t, 'a> {
     sub: Found<'t, 'a>,
     jti: Found<'t, 'a>,
     act: Found<'t, 'a>,
+    tenant_chain: Found<'t, 'a>,
     cnf: Found<'t, 'a>,
     scope: Found<'t, 'a>,
     scp: Found<'t, 'a>,
@@ -47,6 +49,7 @@ impl<'t, 'a: 't> Unread<'t, 'a> {
             sub: None,
             jti: None,
             act: None,
+            tenant_chain: None,
             cnf: None,
             scope: None,
             scp: None,
@@ -65,6 +68,7 @@ impl<'t, 'a: 't> Unread<'t, 'a> {
                 "sub" => &mut unread.sub,
                 "jti" => &mut unread.jti,
                 "act" => &mut unread.act,
+                verify::CLAIM => &mut unread.tenant_chain,
                 "cnf" => &mut unread.cnf,
                 "scope" => &mut unread.scope,
                 "scp" => &mut unread.scp,
@@ -137,6 +141,8 @@ impl<'t, 'a: 't> Unread<'t, 'a> {
         claims.resource_prefix = owned(optional(self.resource_prefix, Claim::RESOURCE_PREFIX)?);
         claims.org_id = owned(optional(self.org_id, Claim::ORG_ID)?);
         claims.issuer = Some(named.name());
+        let stated = time(self.exp.ok_or(Claim::EXP.missing)?, Claim::EXP)?;
+        verify::chain(self.tenant_chain, issuer, stated, &mut claims)?;
         let mut weight = 0_usize;
         for name in &issuer.kept {
             if let Some(value) = self.root.get(name) {

@@ -40,7 +40,7 @@ impl Standing {
             credentials: claims
                 .credential
                 .iter()
-                .chain(&claims.parents)
+                .chain(claims.parents.iter().map(|parent| &parent.credential))
                 .cloned()
                 .collect(),
             principals: principals.map(|principal| principal.id().clone()).collect(),

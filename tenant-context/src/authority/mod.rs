@@ -8,5 +8,6 @@ mod roles;
 pub use self::{
     authorize::Authorize,
     pattern::{scope_covers, scopes_overlap},
+    require::prefix_covers,
     roles::{RoleGrants, RoleMapping, Roles},
 };

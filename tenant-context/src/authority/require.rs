@@ -83,7 +83,7 @@ impl TenantContext {
         if scopes.clone().all(|scope| self.allows(scope)) {
             Ok(())
         } else {
-            Err(self.denied(Rejection::insufficient_scope(scopes)))
+            Err(self.deny(Rejection::insufficient_scope(scopes)))
         }
     }
 
@@ -111,7 +111,7 @@ impl TenantContext {
             return Ok(());
         }
         let rejection = Rejection::insufficient_scope(None::<&str>).with_reason("role");
-        Err(self.denied(rejection))
+        Err(self.deny(rejection))
     }
 
     /// Requires that a resource lies within the credential's
@@ -126,7 +126,7 @@ impl TenantContext {
         if self.reaches(Some(path)) {
             Ok(())
         } else {
-            Err(self.denied(Rejection::not_found().with_reason("resource_prefix")))
+            Err(self.deny(Rejection::not_found().with_reason("resource_prefix")))
         }
     }
 
@@ -140,7 +140,7 @@ impl TenantContext {
         if self.principal().id() == owner {
             Ok(())
         } else {
-            Err(self.denied(Rejection::not_found().with_reason("owner")))
+            Err(self.deny(Rejection::not_found().with_reason("owner")))
         }
     }
 
@@ -157,7 +157,7 @@ impl TenantContext {
     ) -> Result<(), Rejection> {
         self.check()?;
         let answer = policy.authorize(self, action, resource).wait().await;
-        answer.map_err(|rejection| self.denied(rejection))?;
+        answer.map_err(|rejection| self.deny(rejection))?;
         // It may have taken its time.
         self.check()
     }
@@ -167,12 +167,13 @@ impl TenantContext {
         match (self.resource_prefix(), path) {
             (None, _) => true,
             (Some(_), None) => false,
-            (Some(prefix), Some(path)) => within(prefix, path),
+            (Some(prefix), Some(path)) => prefix_covers(prefix, path),
         }
     }
 
+    /// Records a refusal in the current scope's trail, and hands it back.
     #[cold]
-    fn denied(&self, rejection: Rejection) -> Rejection {
+    pub fn deny(&self, rejection: Rejection) -> Rejection {
         tracing::debug!(tenant = %self.tenant_id(), reason = rejection.reason(), "the caller may not do this");
         match current_trail() {
             Some(trail) => trail.deny(rejection),
@@ -181,8 +182,9 @@ impl TenantContext {
     }
 }
 
-/// By whole segments, and a path that could be read as another one is in nothing.
-fn within(prefix: &str, path: &str) -> bool {
+/// Whether a path lies within a resource prefix: by whole segments, and a path that could be read as another one
+/// (`..`, `%2e`) is in nothing.
+pub fn prefix_covers(prefix: &str, path: &str) -> bool {
     let Some(rest) = path.strip_prefix(prefix) else {
         return false;
     };
@@ -196,7 +198,7 @@ fn within(prefix: &str, path: &str) -> bool {
 #[cfg(test)]
 #[cfg(not(loom))]
 mod tests {
-    use super::within;
+    use super::prefix_covers;
 
     #[test]
     fn a_prefix_ends_where_a_segment_ends() {
@@ -214,7 +216,7 @@ mod tests {
             ("projects/7", "projects/7/..\\8", false),
             ("projects/7", "projects/7/..x", true),
         ] {
-            assert_eq!(within(prefix, path), inside, "{prefix} {path}");
+            assert_eq!(prefix_covers(prefix, path), inside, "{prefix} {path}");
         }
     }
 }

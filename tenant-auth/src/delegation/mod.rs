@@ -1,0 +1,10 @@
+//! Authority that travels on, and only shrinks.
+
+mod delegate;
+mod operate;
+pub(crate) mod verify;
+
+pub use self::{
+    delegate::{Budget, Delegation},
+    operate::{Operation, Operators},
+};

@@ -1,0 +1,127 @@
+//! The chain of a delegated token, verified again: no link is wider than the one before it.
+
+use tenant_context::{
+    Claims, CredentialId, Parent, TenantId, UnixTime, prefix_covers, scope_covers,
+};
+
+use crate::{
+    Issuer,
+    json::Json,
+    reason::{Claim, Reason},
+};
+
+/// The claim that holds the chain.
+pub(crate) const CLAIM: &str = "tenant_chain";
+
+/// Reads the chain into the claims, whose other members have been read. Authority only shrinks along it: each
+/// credential has at most the scopes of its parent, ends no later, and has no roles.
+pub(crate) fn chain(
+    chain: Option<Json<'_, '_>>,
+    issuer: &Issuer,
+    expires_at: UnixTime,
+    claims: &mut Claims,
+) -> Result<(), Reason> {
+    let Some(chain) = chain else {
+        return if issuer.chained() && !claims.actors.is_empty() {
+            Err(Claim::CHAIN.missing)
+        } else {
+            Ok(())
+        };
+    };
+    let mut parents = None;
+    for member in chain.members().ok_or(Claim::CHAIN.wrong_type)? {
+        match member.name() {
+            "parents" => parents = Some(links(member)?),
+            "purpose" => claims.purpose = Some(text(member)?.to_owned()),
+            "operator_of" => {
+                let staff = TenantId::parse(text(member)?).map_err(|_| Claim::CHAIN.invalid)?;
+                if !issuer.has_operators_of(&staff) {
+                    return Err("cross_tenant_chain");
+                }
+                claims.operator_of = Some(staff);
+            }
+            // What narrows in a way that we do not know cannot be verified.
+            _ => return Err(Claim::CHAIN.invalid),
+        }
+    }
+    let parents = parents.ok_or(Claim::CHAIN.invalid)?;
+    // Each delegation adds one actor.
+    if parents.is_empty() || parents.len() > claims.actors.len() {
+        return Err(Claim::CHAIN.invalid);
+    }
+    shrinks(claims, expires_at, &parents)?;
+    for parent in &parents {
+        // No leeway of ours lets it outlive what it was derived from.
+        claims.expires_at = claims.expires_at.min(parent.expires_at);
+    }
+    claims.parents = parents;
+    Ok(())
+}
+
+fn shrinks(claims: &Claims, expires_at: UnixTime, parents: &[Parent]) -> Result<(), Reason> {
+    if !claims.limited || !claims.roles.is_empty() {
+        return Err("delegation_wider");
+    }
+    let mut scopes: Vec<&str> = claims.scopes.iter().map(AsRef::as_ref).collect();
+    let mut end = expires_at;
+    let mut prefix = claims.resource_prefix.as_deref();
+    for parent in parents {
+        let covered = |scope: &&str| parent.scopes.iter().any(|held| scope_covers(held, scope));
+        if !scopes.iter().all(covered) {
+            return Err("delegation_wider");
+        }
+        if end > parent.expires_at {
+            return Err("delegation_outlives");
+        }
+        scopes = parent.scopes.iter().map(AsRef::as_ref).collect();
+        let within = |held: &str| prefix.is_some_and(|prefix| prefix_covers(held, prefix));
+        if !parent.resource_prefix.as_deref().is_none_or(within) {
+            return Err("delegation_wider");
+        }
+        end = parent.expires_at;
+        prefix = parent.resource_prefix.as_deref();
+    }
+    Ok(())
+}
+
+fn links(value: Json<'_, '_>) -> Result<Vec<Parent>, Reason> {
+    let links = value.items().ok_or(Claim::CHAIN.wrong_type)?;
+    if links.clone().count() > Claims::MAX_ACTORS {
+        return Err("act_depth");
+    }
+    links.map(link).collect()
+}
+
+fn link(value: Json<'_, '_>) -> Result<Parent, Reason> {
+    let (mut jti, mut end, mut scopes, mut prefix) = (None, None, None, None);
+    for member in value.members().ok_or(Claim::CHAIN.wrong_type)? {
+        match member.name() {
+            "jti" => {
+                let id = CredentialId::parse(text(member)?);
+                jti = Some(id.map_err(|_| Claim::CHAIN.invalid)?);
+            }
+            "exp" => {
+                let number = member.as_number().ok_or(Claim::CHAIN.wrong_type)?;
+                end = number.as_u64().map(UnixTime::from_secs);
+            }
+            "scope" => {
+                let list = text(member)?.split(' ').filter(|scope| !scope.is_empty());
+                scopes = Some(list.map(Into::into).collect::<Vec<Box<str>>>());
+            }
+            "resource_prefix" => prefix = Some(text(member)?.into()),
+            _ => return Err(Claim::CHAIN.invalid),
+        }
+    }
+    match (jti, end, scopes) {
+        (Some(jti), Some(end), Some(scopes)) if scopes.len() <= Claims::MAX_GRANTS => {
+            let mut parent = Parent::new(jti, end, scopes);
+            parent.resource_prefix = prefix;
+            Ok(parent)
+        }
+        _ => Err(Claim::CHAIN.invalid),
+    }
+}
+
+fn text<'t>(value: Json<'t, '_>) -> Result<&'t str, Reason> {
+    value.as_text().ok_or(Claim::CHAIN.wrong_type)
+}

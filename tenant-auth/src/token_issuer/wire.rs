@@ -1,0 +1,123 @@
+//! A minted token's claims.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Serialize;
+use tenant_context::{Principal, UnixTime};
+
+use super::{Subject, refused};
+use crate::KeyError;
+
+/// The claims in the order in which they are written.
+#[derive(Serialize)]
+pub(crate) struct Body<'a> {
+    iss: &'a str,
+    aud: &'a str,
+    tenant_id: &'a str,
+    sub: &'a str,
+    principal_kind: &'static str,
+    iat: u64,
+    exp: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) scope: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(crate) roles: &'a [Box<str>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sid: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) org_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) resource_prefix: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) act: Option<Act<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tenant_chain: Option<Chain<'a>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(crate) budget: &'a [serde_json::Value],
+}
+
+/// An actor, and whoever it acts after (RFC 8693 §4.1).
+#[derive(Serialize)]
+pub(crate) struct Act<'a> {
+    sub: &'a str,
+    principal_kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "act")]
+    earlier: Option<Box<Act<'a>>>,
+}
+
+impl<'a> Act<'a> {
+    /// `actor` before `earlier`, the latest of which comes first.
+    pub(crate) fn chain(actor: &'a Principal, earlier: &'a [Principal]) -> Self {
+        let of = |principal: &'a Principal, earlier| Self {
+            sub: principal.id().as_str(),
+            principal_kind: principal.kind().as_str(),
+            earlier,
+        };
+        let inner = earlier.iter().rev().fold(None, |inner, principal| {
+            Some(Box::new(of(principal, inner)))
+        });
+        of(actor, inner)
+    }
+}
+
+/// What a delegated token was derived from, and why.
+#[derive(Serialize)]
+pub(crate) struct Chain<'a> {
+    /// The parent first.
+    pub(crate) parents: Vec<Link<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) purpose: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) operator_of: Option<&'a str>,
+}
+
+/// One credential in the chain, and what bounded it.
+#[derive(Serialize)]
+pub(crate) struct Link<'a> {
+    pub(crate) jti: &'a str,
+    pub(crate) exp: u64,
+    pub(crate) scope: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) resource_prefix: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Named<'a> {
+    jti: &'a str,
+    #[serde(flatten)]
+    body: &'a Body<'a>,
+}
+
+impl<'a> Body<'a> {
+    pub(super) fn new(issuer: &'a str, subject: &'a Subject<'a>, expires_at: UnixTime) -> Self {
+        Self {
+            iss: issuer,
+            aud: subject.audience,
+            tenant_id: subject.tenant.as_str(),
+            sub: subject.principal.id().as_str(),
+            principal_kind: subject.principal.kind().as_str(),
+            iat: subject.now.as_secs(),
+            exp: expires_at.as_secs(),
+            scope: None,
+            roles: &[],
+            sid: None,
+            org_id: None,
+            resource_prefix: None,
+            act: None,
+            tenant_chain: None,
+            budget: &[],
+        }
+    }
+
+    /// Header and claims, encoded, as the signature covers them.
+    pub(super) fn encoded(&self, header: &str, jti: &str) -> Result<String, KeyError> {
+        let mut claims = Vec::with_capacity(1024);
+        serde_json::to_writer(&mut claims, &Named { jti, body: self })
+            .map_err(|_| refused("the claims cannot be written"))?;
+        let mut signed = String::with_capacity(2048);
+        signed.push_str(header);
+        signed.push('.');
+        URL_SAFE_NO_PAD.encode_string(&claims, &mut signed);
+        Ok(signed)
+    }
+}
