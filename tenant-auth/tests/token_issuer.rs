@@ -91,6 +91,7 @@ fn every_algorithm_mints_what_its_published_key_verifies() {
         let token = issuer.access_token(&token).unwrap();
         let fetched = Issuer::new(NAME)
             .audience("api")
+            .keep_claim("sid")
             .key_set(KeySet::from_json(issuer.jwks()).unwrap());
         for trust in [fetched, issuer.as_issuer()] {
             let context = present(&trusting(&tenants, trust), token.expose()).unwrap();
