@@ -4,7 +4,7 @@
 //! [`Jobs::seal`] turns a context and a payload into a [`JobEnvelope`]: signed, versioned, with tenant,
 //! principal, chain of actors, scopes, expiry, a hash of the payload and an id. Any queue carries it as a
 //! string. [`Jobs::run`] opens it: the signature, the queue, the expiry and the payload are verified, the
-//! tenant is looked up as it is **now**, and the work runs in the scope of a [`TenantContext`]. What cannot
+//! tenant is looked up as it is **now**, and the work runs in the scope of a [`TenantContext`](tenant_context::TenantContext). What cannot
 //! be opened goes to the dead-letter callback, never to the system's authority; there is nothing else that
 //! a job could run under.
 //!
