@@ -81,14 +81,12 @@ struct Worker {
     handle: AuditHandle,
     system: SystemContext,
     runtime: Runtime,
-    prepared: usize,
     tally: Tally,
     _directory: tempfile::TempDir,
 }
 
 impl Work for Worker {
     fn prepare(&mut self, operations: usize) {
-        self.prepared = operations;
         for _ in 0..operations {
             let event = Event::new("invoice.read")
                 .resource("invoice", 4711)
@@ -121,7 +119,6 @@ pub(super) fn worker(definition: &'static Definition, _: &Arc<Shared>) -> Result
         handle,
         system: SystemContext::begin("bench"),
         runtime: runtime()?,
-        prepared: 0,
         tally: Tally::default(),
         _directory: directory,
     }))
@@ -130,15 +127,21 @@ pub(super) fn worker(definition: &'static Definition, _: &Arc<Shared>) -> Result
 /// A directory of some megabytes, verified as a whole.
 struct Verify {
     path: PathBuf,
+    prepared: bool,
     figure: f64,
     tally: Tally,
     _directory: tempfile::TempDir,
 }
 
 impl Work for Verify {
-    fn prepare(&mut self, _: usize) {}
+    fn prepare(&mut self, operations: usize) {
+        self.prepared = operations > 0;
+    }
 
     fn run(&mut self) {
+        if !self.prepared {
+            return;
+        }
         #[allow(
             clippy::disallowed_methods,
             reason = "a benchmark measures the system's time"
@@ -180,6 +183,7 @@ pub(super) fn verify(definition: &'static Definition, _: &Arc<Shared>) -> Result
     runtime()?.block_on(handle.flush())?;
     Ok(definition.row(Verify {
         path: directory.path().to_path_buf(),
+        prepared: false,
         figure: 0.0,
         tally: Tally::default(),
         _directory: directory,
@@ -206,13 +210,19 @@ struct Burst {
     handle: AuditHandle,
     system: SystemContext,
     runtime: Runtime,
+    prepared: bool,
     lost: usize,
 }
 
 impl Work for Burst {
-    fn prepare(&mut self, _: usize) {}
+    fn prepare(&mut self, operations: usize) {
+        self.prepared = operations > 0;
+    }
 
     fn run(&mut self) {
+        if !self.prepared {
+            return;
+        }
         self.lost = (0..BURST)
             .filter(|_| {
                 let event = Event::new("invoice.read");
@@ -240,6 +250,7 @@ pub(super) fn burst(definition: &'static Definition, _: &Arc<Shared>) -> Result<
         handle: start(Slow, 1 << 16)?,
         system: SystemContext::begin("bench"),
         runtime: runtime()?,
+        prepared: false,
         lost: 0,
     }))
 }
@@ -258,14 +269,25 @@ impl Write for SlowLines {
     }
 }
 
-/// The same burst to `tracing-appender`, lossy, with as many places as the audit's queue.
-struct Lossy(f64);
+/// The places of the lossy appender.
+const PLACES: usize = 16_384;
+
+/// The same burst to `tracing-appender`, lossy.
+#[derive(Default)]
+struct Lossy {
+    prepared: bool,
+    lost: f64,
+}
 
 impl Work for Lossy {
-    fn prepare(&mut self, _: usize) {}
+    fn prepare(&mut self, operations: usize) {
+        self.prepared = operations > 0;
+    }
 
     fn run(&mut self) {
-        const PLACES: usize = 16_384;
+        if !self.prepared {
+            return;
+        }
         let (mut appender, guard) = NonBlockingBuilder::default()
             .lossy(true)
             .buffered_lines_limit(PLACES)
@@ -274,13 +296,13 @@ impl Work for Lossy {
             // A lossy appender takes everything, and counts what it throws away.
             let _taken = appender.write(b"{\"action\":\"invoice.read\"}\n");
         }
-        self.0 = appender.error_counter().dropped_lines() as f64;
+        self.lost = appender.error_counter().dropped_lines() as f64;
         // The guard would wait for the lines that are left.
         thread::spawn(move || drop(guard));
     }
 
     fn figure(&self) -> Option<f64> {
-        Some(self.0)
+        Some(self.lost)
     }
 
     fn largest_batch(&self) -> usize {
@@ -293,7 +315,7 @@ impl Work for Lossy {
     reason = "the signature of all that make rows"
 )]
 pub(super) fn lossy(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
-    Ok(definition.row(Lossy(0.0)))
+    Ok(definition.row(Lossy::default()))
 }
 
 /// An event as a JSON line to a file, through an appender that waits when it is full.
