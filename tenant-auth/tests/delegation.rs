@@ -18,8 +18,8 @@ use proptest::{collection::vec, prelude::*};
 use serde_json::{Value, json};
 use tenant_auth::{
     AccessToken, Authenticated, Budget, CachedRegistry, Delegation, NewToken, Operation, Operators,
-    Principal, PrincipalId, PrincipalKind, Rejection, SigningKey, TenantContext, TenantId,
-    TokenIssuer, TokenMinter,
+    Principal, PrincipalId, PrincipalKind, Rejection, Revocation, Revocations, SigningKey,
+    TenantContext, TenantId, TokenIssuer, TokenMinter,
 };
 use tenant_context::{RequestHead, Trail, scope_covers};
 use tenant_testkit::{ManualClock, claims, context_with, tenants};
@@ -440,6 +440,39 @@ fn a_credential_without_a_name_is_not_delegated() {
         world.hire(&nameless, to("bot", &["a:read"])).unwrap_err(),
         "delegation_nameless"
     );
+}
+
+#[test]
+fn i5_revoking_any_ancestor_ends_all_its_descendants_and_nobody_else() {
+    for revoked in 0..4 {
+        let mut world = World::new();
+        let revocations = Revocations::builder(&world.tenants).build().unwrap();
+        world.auth = tenant_auth::layer(world.tenants.clone())
+            .jwt(world.issuer.as_issuer())
+            .revocations(revocations.clone())
+            .authenticate()
+            .unwrap();
+        let mut line = vec![world.root(&["a:*"])];
+        for depth in 0..3 {
+            let child = to(&format!("bot-{depth}"), &["a:*"]);
+            line.push(world.hire(&line[depth], child).unwrap());
+        }
+        let sibling = world.hire(&line[0], to("sibling", &["a:*"])).unwrap();
+        let named = line[revoked].credential().unwrap().clone();
+        drop(revocations.revoke(Revocation::token(id("acme"), named)));
+        for (depth, context) in line.iter().enumerate() {
+            let ended = context
+                .check()
+                .err()
+                .map(|rejection| rejection.reason().to_owned());
+            assert_eq!(
+                ended.as_deref(),
+                (depth >= revoked).then_some("revoked"),
+                "{revoked} {depth}"
+            );
+        }
+        assert_eq!(sibling.check().is_err(), revoked == 0);
+    }
 }
 
 fn pattern() -> impl Strategy<Value = String> {
