@@ -1,8 +1,8 @@
 //! Base64url without padding (RFC 7515 §2), one encoding for each content: the unused bits of the last
 //! character are zero.
 //!
-//! A token is decoded whenever it is not cached, and most of its bytes are base64url. This takes a
-//! third of the instructions of the `base64` crate's decoder, which it is tested against. (A decoder with vectors
+//! A token is decoded whenever it is not cached, and most of its bytes are base64url. This takes
+//! fewer instructions than the `base64` crate's decoder, which it is tested against. (A decoder with vectors
 //! would be faster still; those that there are take `unsafe`, in front of every attacker.)
 
 /// Four characters, three bytes: one table for each place, its bits where they belong.
