@@ -47,6 +47,8 @@ fn decode(
     shared: &Arc<Shared>,
     algorithm: Algorithm,
 ) -> Result<Row> {
+    // With the features of all crates on there are two providers, and none by default.
+    let _standing = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
     let key = shared.tokens.key(algorithm)?.verifying_bytes();
     let (algorithm, key, token) = (
         match algorithm {
