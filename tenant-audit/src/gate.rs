@@ -72,6 +72,7 @@ impl<S> GateService<S> {
         let Some(record) = trail.record::<Record>() else {
             return Passage::Misplaced;
         };
+        record.progress.passed();
         let queue = &self.door.queue;
         if record.pressed {
             let tenant = TenantContext::of(extensions).map(TenantContext::tenant_id);

@@ -108,6 +108,7 @@ const NO_STATUS: u32 = u32::MAX;
 const RUNNING: u8 = 1;
 const ANSWERED: u8 = 2;
 const REFUSED: u8 = 4;
+const PASSED: u8 = 8;
 
 impl Progress {
     pub(crate) const fn new() -> Self {
@@ -147,6 +148,15 @@ impl Progress {
 
     pub(crate) fn is_refused(&self) -> bool {
         self.has(REFUSED)
+    }
+
+    /// The request went past all that refuses: what answers it from now on is the application.
+    pub(crate) fn passed(&self) {
+        self.flag(PASSED, true);
+    }
+
+    pub(crate) fn has_passed(&self) -> bool {
+        self.has(PASSED)
     }
 
     pub(crate) fn refused(&self) {

@@ -355,6 +355,30 @@ fn i6_a_flood_of_refusals_before_identity_is_counted_and_leaves_room() {
 }
 
 #[test]
+fn i9_what_an_application_refuses_on_a_public_route_is_recorded_one_by_one() {
+    let audit = Audit::with(|builder| builder.queue(64).when_full(WhenFull::Refuse));
+    let service = audit
+        .layer
+        .layer(audit.layer.gate().layer(service_fn(|_| async {
+            let refused = tenant_context::Rejection::credential_invalid("password");
+            let answer = refused.to_response(tenant_context::Protocol::Http);
+            Ok::<_, std::convert::Infallible>(answer.map(|()| common::Body::default()))
+        })));
+    for _ in 0..3 {
+        for _ in 0..20 {
+            let answer = service.clone().oneshot(request("/login")).now_or_never();
+            let (head, body) = answer.unwrap().unwrap().into_parts();
+            drop(body.collect().now_or_never().unwrap());
+            assert_eq!(head.status, 401);
+        }
+        audit.records();
+    }
+    let records = audit.records();
+    assert_eq!(counts(&records, "audit.refusals"), [0_u64; 0]);
+    assert_eq!(records.len(), 60);
+}
+
+#[test]
 fn i7_an_audit_inside_of_another_or_of_identity_refuses() {
     let audit = Audit::new();
     let nested = audit.layer.layer(audit.layer.layer(service_fn(ok)));

@@ -110,6 +110,10 @@ impl Endpoints {
         if self.declared.is_empty() {
             return None;
         }
+        // First: under another method than POST the path could be some route's too, and tonic does not look.
+        if let Some(called) = self.grpc(path) {
+            return Some(called);
+        }
         let template = template_of(extensions);
         let find = |method: &Method| {
             if let Some(template) = template {
@@ -124,7 +128,6 @@ impl Endpoints {
             None if *method == Method::HEAD => find(&Method::GET),
             found => found,
         }
-        .or_else(|| self.grpc(path))
     }
 
     /// A gRPC method counts whatever the HTTP method is: it should be POST, but tonic does not look.
@@ -259,6 +262,14 @@ mod tests {
             let error = Endpoints::default().declare(route).unwrap_err().to_string();
             assert!(error.contains("gRPC /pkg.Service/Method"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_route_that_fits_too_does_not_take_a_grpc_method() {
+        let endpoints = table(&["gRPC /pkg.Service/Method", "GET /{a}/{b}"]);
+        let found = |path| of(&endpoints, &Method::GET, path);
+        assert_eq!(found("/pkg.Service/Method"), Some(0));
+        assert_eq!(found("/pkg.Service/Other"), Some(1));
     }
 
     #[test]

@@ -122,12 +122,14 @@ impl Drop for Load {
 }
 
 impl Entry {
-    /// Why a request was refused before its tenant was known, if it was.
+    /// Why a request was refused before its tenant was known, if it was. One that has passed the gate holds a
+    /// share and may be waited for; what refused it is the application, on a public route.
     fn refused_anonymously(&self) -> Option<String> {
         let Self::Request(cell) = self else {
             return None;
         };
-        if !cell.record().progress.is_refused() {
+        let progress = &cell.record().progress;
+        if !progress.is_refused() || progress.has_passed() {
             return None;
         }
         cell.with(|facts| match (&facts.identity, &facts.rejection) {
