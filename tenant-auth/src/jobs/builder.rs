@@ -70,7 +70,8 @@ impl JobsBuilder {
     }
 
     /// Asks these before a job starts and while it runs: a job ends with the credential that sealed it, its
-    /// subject's and its actors' revocations included. Those of a signing key do not reach jobs.
+    /// subject's and its actors' revocations included. Those of a signing key do not reach jobs, nor
+    /// does that of an API key: revoke its subject.
     ///
     /// Keep [`max_ttl`](Self::max_ttl) below
     /// [`longest_life`](crate::RevocationsBuilder::longest_life), less the life of a token: a revocation is kept no

@@ -56,8 +56,8 @@ impl<S: RefreshStore> RefreshTokensBuilder<S> {
         self
     }
 
-    /// Called once for each session that a replay ended, before the replay is answered: revoke the access
-    /// tokens that carry its id as `sid`, tell its owner. Required.
+    /// Called once for each session that a replay ended, before the replay is answered: revoke its
+    /// subject's access tokens (`Revocation::subject`), tell its owner. Required.
     pub fn on_reuse(mut self, callback: impl Fn(&SessionEnded) + Send + Sync + 'static) -> Self {
         self.on_reuse = Some(Box::new(callback));
         self

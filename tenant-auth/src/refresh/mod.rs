@@ -31,7 +31,7 @@
 //! # async fn example(tenants: CachedRegistry) -> Result<(), Box<dyn std::error::Error>> {
 //! let refresh = RefreshTokens::builder(tenants, MemoryRefreshStore::new(100_000))
 //!     .concurrent_grace(Duration::from_secs(10))
-//!     .on_reuse(|ended| eprintln!("{:?} of {} was stolen", ended.session, ended.tenant))   // and revoke its access tokens, by `sid`
+//!     .on_reuse(|ended| eprintln!("{:?} of {} was stolen", ended.session, ended.tenant))   // and revoke its subject's access tokens
 //!     .build()?;
 //!
 //! // Signed in:

@@ -108,7 +108,8 @@ impl Revocation {
         Self(Target::Issuer { issuer, before })
     }
 
-    /// All tokens that this issuer's key of this name verifies, whenever they were or will be issued. It
+    /// All tokens that this issuer's key of this name verifies, whenever they were or will be issued; with
+    /// `Issuer::template` the issuer is one tenant's, as its tokens name it. It
     /// stands as long as the process does: whoever has the private half can go on signing. A key without
     /// a name is taken from its issuer instead.
     pub fn signing_key(issuer: &str, kid: &str) -> Self {

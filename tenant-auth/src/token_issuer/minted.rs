@@ -52,7 +52,7 @@ impl AccessToken {
         self
     }
 
-    /// The session that the token belongs to (`sid`): with it all its tokens are revoked at once.
+    /// The session that the token belongs to (`sid`), for the application: tokens are revoked by id, subject or tenant.
     pub fn session(mut self, sid: impl Into<Box<str>>) -> Self {
         self.session = Some(sid.into());
         self
