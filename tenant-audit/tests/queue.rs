@@ -360,7 +360,7 @@ fn i9_what_an_application_refuses_on_a_public_route_is_recorded_one_by_one() {
     let service = audit
         .layer
         .layer(audit.layer.gate().layer(service_fn(|_| async {
-            let refused = tenant_context::Rejection::credential_invalid("password");
+            let refused = Rejection::credential_invalid("password");
             let answer = refused.to_response(tenant_context::Protocol::Http);
             Ok::<_, std::convert::Infallible>(answer.map(|()| common::Body::default()))
         })));

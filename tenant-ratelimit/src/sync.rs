@@ -29,3 +29,10 @@ impl<T> Mutex<T> {
         self.0.lock().unwrap()
     }
 }
+
+#[cfg(loom)]
+impl<T: Default> Default for Mutex<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
