@@ -96,10 +96,12 @@ struct Provider {
 }
 
 impl Provider {
-    /// A new key signs from now on; the oldest is withdrawn.
-    fn rotate(&self) -> Result<(), BoxError> {
+    /// A new key signs from now on; the oldest is withdrawn. The service's clock goes on by the interval at which
+    /// it looks for unknown keys, in the same moment: nobody sees the one without the other.
+    fn rotate(&self, clock: &Turned) -> Result<(), BoxError> {
         let key = Key::generate(self.made.fetch_add(1, Ordering::Relaxed))?;
         let mut keys = self.keys.lock();
+        clock.on(REFETCH_INTERVAL);
         keys.push_front(Arc::new(key));
         keys.truncate(PUBLISHED);
         drop(keys);
@@ -295,7 +297,8 @@ pub async fn run() -> Result<Report, BoxError> {
         made: AtomicUsize::new(0),
         fetched: AtomicUsize::new(0),
     });
-    provider.rotate()?;
+    let clock = Turned::default();
+    provider.rotate(&clock)?;
     let app = Router::new()
         .route("/.well-known/openid-configuration", get(metadata))
         .route("/keys", get(keys))
@@ -303,7 +306,6 @@ pub async fn run() -> Result<Report, BoxError> {
         .with_state(Arc::clone(&provider));
     tokio::spawn(async move { axum::serve(listener, app).await });
 
-    let clock = Turned::default();
     let service = service(&issuer, clock.clone()).await?;
     let http: Http = Client::builder(TokioExecutor::new()).build_http();
     let report = Arc::new(Mutex::new(Report::default()));
@@ -346,8 +348,7 @@ pub async fn run() -> Result<Report, BoxError> {
                 return Ok::<_, BoxError>(());
             }
             if done >= BETWEEN.saturating_mul(rotations.saturating_add(1)) {
-                clock.on(REFETCH_INTERVAL);
-                provider.rotate()?;
+                provider.rotate(&clock)?;
                 report.lock().rotations = rotations.saturating_add(1);
             }
         }

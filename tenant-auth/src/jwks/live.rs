@@ -55,18 +55,32 @@ pub(crate) struct Bench {
     pub(crate) staffed: AtomicBool,
 }
 
+impl Bench {
+    fn is_staffed(&self) -> bool {
+        self.staffed.load(Ordering::SeqCst)
+    }
+}
+
 /// The most requests that wait for one set.
 const MAX_WAITING: usize = 1024;
 
-/// The end of a fetch that is under way.
+/// The end of a fetch that is under way, or will begin.
 pub(crate) struct Arrival {
     listener: Pin<Box<EventListener>>,
     keys: Arc<LiveKeys>,
+    fetch: u64,
 }
 
 impl Arrival {
     pub(crate) async fn wait(mut self) {
-        self.listener.as_mut().await;
+        loop {
+            self.listener.as_mut().await;
+            // Listening before looking: an end in between is not missed.
+            self.listener = Box::pin(self.keys.ended.listen());
+            if self.keys.schedule.lock().has_ended(self.fetch) || !self.keys.bench.is_staffed() {
+                return;
+            }
+        }
     }
 }
 
@@ -108,26 +122,24 @@ impl LiveKeys {
 
     /// The keys have never been fetched: whoever asks waits for the first fetch.
     pub(crate) fn first(self: &Arc<Self>) -> Option<Arrival> {
-        let arrival = self.arrival()?;
+        let mut arrival = self.arrival()?;
         let never = self.ring.load().until() == Monotonic::default();
-        let begins = {
-            let schedule = self.schedule.lock();
-            schedule.in_flight() || schedule.due() <= self.bench.clock.monotonic()
-        };
-        (never && begins).then_some(arrival)
+        arrival.fetch = self.schedule.lock().coming(self.bench.clock.monotonic())?;
+        never.then_some(arrival)
     }
 
     /// A key of this name is not in the set. `None` if it is not to be waited for.
     pub(crate) fn unknown(self: &Arc<Self>, kid: &str) -> Option<Arrival> {
         // Listening before the decision: a fetch that ends in between is not missed.
-        let arrival = self.arrival()?;
+        let mut arrival = self.arrival()?;
         let name = self.names.hash_one(kid);
         let now = self.bench.clock.monotonic();
         let decision = self.schedule.lock().unknown(name, now, &self.bench.times);
         match decision {
             Unknown::Refuse => None,
-            Unknown::Wait => {
+            Unknown::Wait(fetch) => {
                 self.bench.work.notify(usize::MAX);
+                arrival.fetch = fetch;
                 Some(arrival)
             }
         }
@@ -139,9 +151,10 @@ impl LiveKeys {
         let arrival = Arrival {
             listener,
             keys: Arc::clone(self),
+            fetch: 0,
         };
         // Looked at after listening: a worker that stops afterwards tells its listeners.
-        (waiting < MAX_WAITING && self.bench.staffed.load(Ordering::SeqCst)).then_some(arrival)
+        (waiting < MAX_WAITING && self.bench.is_staffed()).then_some(arrival)
     }
 
     /// The set as it was just fetched. What is no longer in it is trusted no longer.

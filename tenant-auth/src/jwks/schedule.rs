@@ -35,6 +35,10 @@ pub(crate) struct Schedule {
     due: Monotonic,
     in_flight: bool,
     began: Option<Monotonic>,
+    /// Fetches begun until now: the number of the last one.
+    begun: u64,
+    /// Somebody asked for a name so late into the fetch under way that another is made for it.
+    again: bool,
     failures: u32,
     unknown: VecDeque<(u64, Monotonic)>,
 }
@@ -44,8 +48,8 @@ pub(crate) struct Schedule {
 pub(crate) enum Unknown {
     /// Refuse: it was looked for a moment ago.
     Refuse,
-    /// Wait for the fetch that is under way, or that has just been made due.
-    Wait,
+    /// Wait for the end of the fetch of this number: it is under way, or will begin.
+    Wait(u64),
 }
 
 impl Schedule {
@@ -63,30 +67,50 @@ impl Schedule {
             return false;
         }
         self.in_flight = true;
+        self.again = false;
         self.began = Some(now);
+        self.begun = self.begun.saturating_add(1);
         true
+    }
+
+    /// The number of the fetch that is under way or due.
+    pub(crate) fn coming(&self, now: Monotonic) -> Option<u64> {
+        if self.in_flight {
+            Some(self.begun)
+        } else {
+            (self.due <= now).then(|| self.begun.saturating_add(1))
+        }
+    }
+
+    /// Whether the fetch of this number has ended.
+    pub(crate) const fn has_ended(&self, fetch: u64) -> bool {
+        fetch < self.begun || (fetch == self.begun && !self.in_flight)
     }
 
     /// A fetch that succeeded: the next one is due when three quarters of the set's life are over.
     pub(crate) fn succeeded(&mut self, now: Monotonic, max_age: Option<Duration>, times: &Times) {
-        self.in_flight = false;
         self.failures = 0;
         let lifetime = max_age.map_or(times.lifetime, |age| age.clamp(MIN_LIFETIME, MAX_LIFETIME));
-        self.due = now.saturating_add(lifetime.mul_f64(0.75));
+        self.ended(now, lifetime.mul_f64(0.75));
     }
 
     /// The next fetch is due after this: a file says nothing of its age.
     pub(crate) fn due_in(&mut self, now: Monotonic, interval: Duration) {
-        self.due = now.saturating_add(interval);
+        self.ended(now, interval);
+    }
+
+    fn ended(&mut self, now: Monotonic, wait: Duration) {
+        self.in_flight = false;
+        let wait = if self.again { Duration::ZERO } else { wait };
+        self.due = now.saturating_add(wait);
     }
 
     /// A fetch that failed: the next tries come ever more seldom.
     pub(crate) fn failed(&mut self, now: Monotonic) {
-        self.in_flight = false;
         let doubled =
             FIRST_RETRY.saturating_mul(1_u32.checked_shl(self.failures.min(16)).unwrap_or(1));
         self.failures = self.failures.saturating_add(1);
-        self.due = now.saturating_add(doubled.min(LAST_RETRY));
+        self.ended(now, doubled.min(LAST_RETRY));
     }
 
     /// A token names a key that is not in the set. One fetch is made for all who ask within an interval,
@@ -97,14 +121,22 @@ impl Schedule {
         {
             self.unknown.pop_front();
         }
-        let known = self.unknown.iter().any(|(known, _)| *known == name);
-        // One is under way, or is about to begin.
-        let joins = self.in_flight || self.due <= now;
-        let again = self
+        let next = self.begun.saturating_add(1);
+        let may_begin = self
             .began
-            .map(|began| began.saturating_add(times.refetch_interval));
-        if !joins && (known || again.is_some_and(|again| now < again)) {
-            return Unknown::Refuse;
+            .is_none_or(|began| began.saturating_add(times.refetch_interval) <= now);
+        if self.in_flight && !may_begin {
+            // Its answer may be older than the key: it says nothing of a name that it lacks, so none is remembered.
+            return Unknown::Wait(self.begun);
+        }
+        let known = self.unknown.iter().any(|(known, _)| *known == name);
+        let is_due = !self.in_flight && self.due <= now;
+        if !is_due && (known || !may_begin) {
+            return if self.in_flight {
+                Unknown::Wait(self.begun)
+            } else {
+                Unknown::Refuse
+            };
         }
         if !known {
             if self.unknown.len() == MAX_UNKNOWN {
@@ -113,10 +145,12 @@ impl Schedule {
             let until = now.saturating_add(times.negative_ttl);
             self.unknown.push_back((name, until));
         }
-        if !joins {
-            self.due = now;
+        if self.in_flight {
+            self.again = true;
+        } else {
+            self.due = self.due.min(now);
         }
-        Unknown::Wait
+        Unknown::Wait(next)
     }
 }
 
@@ -177,7 +211,7 @@ mod tests {
         for name in 0..10_000 {
             // Over 60 seconds, with an interval of 10.
             let now = Monotonic::from_nanos(20_000_000_000 + name * 6_000_000);
-            if schedule.unknown(name, now, &times()) == Unknown::Wait && schedule.begin(now) {
+            if schedule.unknown(name, now, &times()) != Unknown::Refuse && schedule.begin(now) {
                 fetches += 1;
                 schedule.succeeded(now, None, &times());
             }
@@ -189,12 +223,11 @@ mod tests {
     #[test]
     fn a_name_that_was_not_found_is_asked_for_again_after_a_while() {
         let mut schedule = Schedule::default();
-        assert_eq!(schedule.unknown(7, at(0), &times()), Unknown::Wait);
+        assert_eq!(schedule.unknown(7, at(0), &times()), Unknown::Wait(1));
         assert!(schedule.begin(at(0)));
-        assert_eq!(schedule.unknown(8, at(0), &times()), Unknown::Wait, "joins");
         schedule.succeeded(at(1), None, &times());
         assert_eq!(
-            schedule.unknown(8, at(2), &times()),
+            schedule.unknown(8, at(9), &times()),
             Unknown::Refuse,
             "too soon"
         );
@@ -203,7 +236,27 @@ mod tests {
             Unknown::Refuse,
             "known to be unknown"
         );
-        assert_eq!(schedule.unknown(7, at(60), &times()), Unknown::Wait);
+        assert_eq!(schedule.unknown(7, at(60), &times()), Unknown::Wait(2));
+    }
+
+    #[test]
+    fn a_key_rotated_in_while_a_fetch_is_under_way_is_not_taken_for_unknown() {
+        let mut schedule = Schedule::default();
+        assert!(schedule.begin(at(0)));
+        // It joins, and the answer was made before the key was.
+        assert_eq!(schedule.unknown(8, at(1), &times()), Unknown::Wait(1));
+        schedule.succeeded(at(2), None, &times());
+        assert!(schedule.has_ended(1) && !schedule.has_ended(2));
+        assert_eq!(schedule.unknown(8, at(10), &times()), Unknown::Wait(2));
+        assert!(schedule.begin(at(10)));
+        // So late that another may begin: that one is waited for, and begins as soon as this one ends, however it ends.
+        assert_eq!(schedule.unknown(9, at(20), &times()), Unknown::Wait(3));
+        assert!(!schedule.begin(at(20)), "one at a time");
+        schedule.failed(at(21));
+        assert!(schedule.has_ended(2) && !schedule.has_ended(3));
+        assert!(schedule.begin(at(21)));
+        schedule.succeeded(at(22), None, &times());
+        assert_eq!(schedule.due(), at(22 + 2700), "and only one");
     }
 
     proptest! {
@@ -220,8 +273,12 @@ mod tests {
                 match step {
                     0 | 1 => {
                         let joins = schedule.in_flight() || schedule.due() <= now;
-                        if schedule.unknown(name, now, &times) == Unknown::Wait && !joins {
-                            prop_assert_eq!(schedule.unknown(name, now, &times), Unknown::Wait);
+                        let decision = schedule.unknown(name, now, &times);
+                        if let Unknown::Wait(fetch) = decision {
+                            prop_assert!(!schedule.has_ended(fetch), "it would wait for nothing");
+                        }
+                        if decision != Unknown::Refuse && !joins {
+                            prop_assert_eq!(schedule.unknown(name, now, &times), decision);
                             prop_assert!(schedule.begin(now));
                             if let Some(last) = last_asked {
                                 prop_assert!(now.saturating_since(last) >= times.refetch_interval);

@@ -74,11 +74,15 @@ pub(crate) fn verify(
     claims.check_expiry(issuer, now)?;
     let mut room = [0; MAX_SIGNATURE_LEN];
     let signature = parts.signature(&mut room)?;
-    let ring = keys.ring(patient)?;
+    let mut ring = keys.ring(patient)?;
     let entry = match ring.select(&header) {
         Err(UNKNOWN) if patient => {
-            let arrival = keys.unknown(header.kid.unwrap_or_default());
-            return Err(arrival.map_or(Unverified::Refused(UNKNOWN), Unverified::Wait));
+            if let Some(arrival) = keys.unknown(header.kid.unwrap_or_default()) {
+                return Err(Unverified::Wait(arrival));
+            }
+            // A fetch may have ended since the keys were looked at.
+            ring = keys.ring(false)?;
+            ring.select(&header)?
         }
         selected => selected?,
     };
