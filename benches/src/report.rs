@@ -287,8 +287,8 @@ pub fn results(measured: &[Measured], machine: &str) -> String {
          {machine}\n\
          Each figure is for one operation: for a service, one request from `poll_ready` to the end of the response's \
          body, the request's memory freed. A request is a `GET` with a bearer token (EdDSA: 800 bytes), six ordinary headers and no \
-         extension map. One thread, no runtime; {batches} batches of every row, in turn; minimum and median of the batches. Allocations are \
-         those of the request's thread. Every request was answered 200, or there would be no table. {AUDIT}\n\n\
+         extension map. One thread, no runtime; at least {batches} batches of every row, in turn; minimum and median of the batches. Rows that touch more \
+         memory than the caches hold, or keep a thread busy, are made and measured after the others. Allocations are those of the request's thread. Every request was answered 200, or there would be no table. {AUDIT}\n\n\
          ## Rows\n\n{}\n\
          ## Ratios\n\n{}",
         table(measured),
