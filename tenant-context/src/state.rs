@@ -12,7 +12,7 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 
 use crate::{
     Lookup, Monotonic, TenantId, TenantRecord, TenantStatus,
-    live::{LiveCell, Reading, Standing},
+    live::{Ending, LiveCell, Reading, Standing},
     registry::{Directory, LookupError},
     sync::{AtomicU64, Mutex, Ordering},
 };
@@ -134,7 +134,9 @@ impl TenantState {
         let mut control = self.control.lock();
         control.suspended_by_hand = true;
         control.hand = control.hand.wrapping_add(1);
-        self.live.set(Standing::Suspended);
+        let ending = self.live.set(Standing::Suspended);
+        drop(control);
+        drop(ending);
     }
 
     /// Lifts a suspension made by hand. The record's own status counts again, and is looked at
@@ -148,7 +150,9 @@ impl TenantState {
         // A load that is under way may have read the row before the caller changed it.
         control.flight = None;
         self.fresh_until.store(0, Ordering::Release);
-        self.live.set(self.standing_of_record());
+        let ending = self.live.set(self.standing_of_record());
+        drop(control);
+        drop(ending);
     }
 
     /// Makes the next request look at the registry again.
@@ -199,10 +203,12 @@ impl TenantState {
             }
             None => {}
         }
-        self.settle(&control);
+        let ending = self.settle(&control);
         if control.hand == ticket.hand {
             self.looked(&mut control, now, fresh_until);
         }
+        drop(control);
+        drop(ending);
     }
 
     /// Takes in a record that was pushed. Old news is no look: only a newer record is fresh.
@@ -213,8 +219,10 @@ impl TenantState {
             version: control.version,
         };
         if self.take_in(&mut control, record, ticket) {
-            self.settle(&control);
+            let ending = self.settle(&control);
             self.looked(&mut control, now, fresh_until);
+            drop(control);
+            drop(ending);
         }
     }
 
@@ -257,11 +265,11 @@ impl TenantState {
         newer
     }
 
-    fn settle(&self, control: &Control) {
+    fn settle(&self, control: &Control) -> Ending<'_> {
         self.live.set(match self.standing_of_record() {
             Standing::Active if control.suspended_by_hand => Standing::Suspended,
             standing => standing,
-        });
+        })
     }
 
     fn looked(&self, control: &mut Control, now: Monotonic, fresh_until: Monotonic) {

@@ -238,3 +238,38 @@ fn i5_a_revocation_holds_when_recheck_returns_and_nobody_asks_in_between() {
         "an identity that was revoked stays so"
     );
 }
+
+#[test]
+fn a_waker_may_ask_for_the_tenant_that_ends() {
+    struct Asks(CachedRegistry, AtomicUsize);
+    impl Wake for Asks {
+        fn wake(self: Arc<Self>) {
+            self.0.refresh(&id("acme"));
+            self.1.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let house = house([
+        Answer::found(acme(1)),
+        Answer::found(acme(2)),
+        Answer::missing(),
+    ]);
+    let auth = TestAuth::new(house.tenants.clone()).accept("ada", claims("acme", "ada"));
+    let asks = Arc::new(Asks(house.tenants.clone(), AtomicUsize::new(0)));
+    let woken = || asks.1.load(Ordering::SeqCst);
+    let waker = Waker::from(Arc::clone(&asks));
+    let mut cx = Context::from_waker(&waker);
+
+    let context = admit(&auth).unwrap();
+    let mut ended = context.ended();
+    assert!(ended.poll_unpin(&mut cx).is_pending());
+    house.tenants.suspend(&id("acme"));
+    assert_eq!(woken(), 1, "by hand");
+    drop(ended);
+    house.tenants.resume(&id("acme"));
+
+    let context = admit(&auth).unwrap();
+    let mut ended = context.ended();
+    assert!(ended.poll_unpin(&mut cx).is_pending());
+    house.tenants.apply(suspended(3));
+    assert_eq!(woken(), 2, "by a record that is pushed");
+}
