@@ -227,6 +227,7 @@ two("must", "§5.1 Age on what was old", [HOUR, ("Date", 0), ("Age", "30")], "hi
 two("must", "§4 one Age", [HOUR, ("Age", "30")], "hit", has=[("Age", lambda age: "," not in age)])
 two("must", "RFC 9110 §6.6.1 Date is the origin's", [HOUR, ("Age", "0"), ("Date", "Thu, 01 Jan 2099 00:00:00 GMT")], "hit",
     has=[("Date", "Thu, 01 Jan 2099 00:00:00 GMT")])
+two("may", "§4.2 it is a hit for as long as it is fresh, whatever else has a time to live", [HOUR], "hit", pause=6.5)
 two("must", "RFC 9211 §2 it says that it was a hit", [HOUR], "hit", has=[("Cache-Status", lambda it: "tenant-cache; hit" in it)])
 
 # --- the key, §2
