@@ -52,6 +52,8 @@ mod tag {
     pub(super) const TUPLE: u8 = 0x05;
     pub(super) const BOOL: u8 = 0x06;
     pub(super) const CHAR: u8 = 0x07;
+    /// Nothing that a key can write begins with it.
+    pub(super) const AUTHORITY: u8 = 0x08;
     pub(super) const UNSIGNED: u8 = 0x10;
     pub(super) const SIGNED: u8 = 0x20;
 }
@@ -63,6 +65,11 @@ impl KeyWriter {
         bytes.extend_from_slice(&namespace.to_be_bytes());
         bytes.extend_from_slice(&version.to_be_bytes());
         Self(bytes)
+    }
+
+    /// Whose authority the key is of: before the key itself.
+    pub(crate) fn authority(&mut self, number: u64) {
+        self.fixed(tag::AUTHORITY, &number.to_be_bytes());
     }
 
     /// The namespace that a key of [`begin`](Self::begin) was begun with.

@@ -39,6 +39,9 @@ impl<S> ResponseCache<S> {
     }
 }
 
+/// How often a request waits again because the one it waited for was given up: who gives up over and over keeps nobody.
+const TURNS: u8 = 2;
+
 /// What is done with a request.
 enum Decision {
     Answer(Response<Stored>),
@@ -81,6 +84,7 @@ where
                 let unready = self.inner.clone();
                 ResponseFuture::waiting(Waiting {
                     follower,
+                    turns: TURNS,
                     shared: Arc::clone(&self.shared),
                     inner: std::mem::replace(&mut self.inner, unready),
                     request,
@@ -88,6 +92,24 @@ where
             }
         }
     }
+}
+
+/// How a request goes on that has waited, perhaps for long: not if its context has ended meanwhile.
+pub(crate) fn next_after_waiting<B: Body>(
+    shared: &Arc<Shared>,
+    request: &mut Request<B>,
+    may_wait: bool,
+) -> Next {
+    match TenantContext::of(request.extensions()).map(|tenant| tenant.check()) {
+        Some(Err(rejection)) => Next::Answer(refused(&rejection, request)),
+        _ => next(shared, request, may_wait),
+    }
+}
+
+fn refused<B>(rejection: &Rejection, request: &Request<B>) -> Response<Stored> {
+    rejection
+        .to_response(Protocol::of(request.headers()))
+        .map(|()| Stored::default())
 }
 
 /// `may_wait` says whether it may wait for another request's answer.
@@ -106,11 +128,7 @@ pub(crate) fn next<B: Body>(
             Next::Call(plan)
         }
         Decision::Answer(response) => Next::Answer(response),
-        Decision::Refuse(rejection) => Next::Answer(
-            rejection
-                .to_response(Protocol::of(request.headers()))
-                .map(|()| Stored::default()),
-        ),
+        Decision::Refuse(rejection) => Next::Answer(refused(&rejection, request)),
         Decision::Wait(follower) => Next::Wait(follower),
     }
 }
@@ -189,7 +207,9 @@ fn read<B: Body>(
         return pass();
     };
     // Before the look-up and the handler: whatever is purged from here on takes the answer with it.
-    let epoch = partition.epoch();
+    let Some(epoch) = partition.begin(tenant.tenant()) else {
+        return pass();
+    };
     let now = shared.cache.now();
     let is_shared = shared.is_shared(request.uri().path());
     let authority = (!is_shared).then(|| shared.cache.authority(&seat, tenant));
