@@ -6,7 +6,7 @@ use super::{Issuer, PLACE};
 use crate::VerifyingKey;
 
 /// Claims with a meaning of their own: neither the tenant nor the kind is read from them.
-const RESERVED: [&str; 16] = [
+const RESERVED: [&str; 17] = [
     "act",
     "aud",
     "cnf",
@@ -21,6 +21,7 @@ const RESERVED: [&str; 16] = [
     "scope",
     "scopes",
     "scp",
+    "sid",
     "sub",
     "tenant_chain",
 ];

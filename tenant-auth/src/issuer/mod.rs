@@ -280,8 +280,7 @@ impl Issuer {
     /// The tenant in a name that this template gives.
     pub(crate) fn tenant_of<'n>(&self, name: &'n str) -> Option<&'n str> {
         let (before, after) = self.template.as_ref()?;
-        let tenant = name.strip_prefix(&**before)?.strip_suffix(&**after)?;
-        TenantId::parse(tenant).is_ok().then_some(tenant)
+        tenant_between(before, after, name)
     }
 
     /// The keys it was given, or else the source of them.
@@ -301,6 +300,22 @@ impl Issuer {
         };
         if accepted { Ok(()) } else { Err("typ") }
     }
+}
+
+/// Whether a name is one that this template gives.
+pub(crate) fn is_of_template(template: &str, name: &str) -> bool {
+    let parts = template.split_once(PLACE);
+    parts.is_some_and(|(before, after)| tenant_between(before, after, name).is_some())
+}
+
+/// Whether this is a template's name and not an issuer's own.
+pub(crate) fn is_template(name: &str) -> bool {
+    name.contains(PLACE)
+}
+
+fn tenant_between<'n>(before: &str, after: &str, name: &'n str) -> Option<&'n str> {
+    let tenant = name.strip_prefix(before)?.strip_suffix(after)?;
+    TenantId::is_valid(tenant).then_some(tenant)
 }
 
 /// A media type without its `application/` (RFC 7515 §4.1.9).
