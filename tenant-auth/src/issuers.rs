@@ -330,7 +330,7 @@ impl Trusted {
     fn new(mut issuer: Issuer) -> Self {
         let name: Arc<str> = issuer.name.clone().into();
         let keys = match issuer.take_keys() {
-            (_, Some(source)) => Keys::Live(source.begin(Arc::clone(&name))),
+            (_, Some(source)) => Keys::Live(source.begin(Arc::clone(&name), issuer.algorithms)),
             (keys, None) => Keys::Given(Arc::new(Ring::lasting(keys))),
         };
         Self {

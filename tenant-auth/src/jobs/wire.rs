@@ -119,17 +119,17 @@ impl Header {
         claims.resource_prefix = reader.option().ok()?.map(str::to_owned);
         claims.issuer = reader.option().ok()?.map(Arc::from);
         claims.org_id = reader.option().ok()?.map(str::to_owned);
-        claims.credential = reader.id()?;
+        claims.credential = reader.id().ok()?;
         claims.key_id = reader.option().ok()?.map(Arc::from);
-        claims.api_key = reader.id()?;
-        claims.session = reader.id()?;
+        claims.api_key = reader.id().ok()?;
+        claims.session = reader.id().ok()?;
         claims.parents = reader.list(Claims::MAX_ACTORS, Reader::parent)?;
         claims.purpose = reader.option().ok()?.map(str::to_owned);
         claims.operator_of = match reader.option().ok()? {
             Some(text) => Some(TenantId::parse(text).ok()?),
             None => None,
         };
-        claims.issued_at = reader.moment()?;
+        claims.issued_at = reader.moment().ok()?;
         claims.custom = match reader.option().ok()? {
             Some(text) => serde_json::from_str(text).ok()?,
             None => Map::new(),
@@ -224,19 +224,17 @@ impl<'a> Reader<'a> {
         Some(UnixTime::from_nanos(u64::from_be_bytes(*self.array()?)))
     }
 
-    fn moment(&mut self) -> Option<Option<UnixTime>> {
-        match self.raw(1)? {
-            [0] => Some(None),
-            [1] => self.time().map(Some),
-            _ => None,
+    fn moment(&mut self) -> Result<Option<UnixTime>, Fault> {
+        match self.raw(1) {
+            Some([0]) => Ok(None),
+            Some([1]) => self.time().map(Some).ok_or(Fault::Form),
+            _ => Err(Fault::Form),
         }
     }
 
-    fn id(&mut self) -> Option<Option<CredentialId>> {
-        match self.option().ok()? {
-            Some(text) => CredentialId::parse(text).ok().map(Some),
-            None => Some(None),
-        }
+    fn id(&mut self) -> Result<Option<CredentialId>, Fault> {
+        let id = |text| CredentialId::parse(text).map_err(|_| Fault::Form);
+        self.option()?.map(id).transpose()
     }
 
     fn principal(&mut self) -> Option<Principal> {
@@ -253,8 +251,8 @@ impl<'a> Reader<'a> {
         let credential = CredentialId::parse(self.text()?).ok()?;
         let issuer = self.option().ok()?.map(Arc::from);
         let key_id = self.option().ok()?.map(Arc::from);
-        let issued_at = self.moment()?;
-        let api_key = self.id()?;
+        let issued_at = self.moment().ok()?;
+        let api_key = self.id().ok()?;
         let expires_at = self.time()?;
         let scope = |reader: &mut Self| reader.text().map(Into::into);
         let scopes = self.list(Claims::MAX_GRANTS, scope)?;

@@ -72,6 +72,9 @@ pub(crate) fn verify(
     let Trusted {
         issuer, keys, seal, ..
     } = named.trusted;
+    if !issuer.algorithms.contains(header.algorithm) {
+        return Err("algorithm".into());
+    }
     issuer.accepts_type(&header)?;
     claims.check_expiry(issuer, now)?;
     let mut room = [0; MAX_SIGNATURE_LEN];

@@ -178,13 +178,11 @@ impl Set {
             self.sweep(now, bounds);
         }
         while self.len >= bounds.capacity && !self.contains(target) {
-            match self.largest() {
-                Some(group) => self.widen(&group, now, bounds),
-                None => {
-                    self.full = true;
-                    return;
-                }
-            }
+            let Some(group) = self.largest() else {
+                self.full = true;
+                return;
+            };
+            self.widen(&group, now, bounds);
         }
     }
 
@@ -220,10 +218,10 @@ impl Set {
 
     fn widen(&mut self, group: &Group, now: UnixTime, bounds: &Bounds) {
         // Later than the issue of everything that can have been revoked.
-        let issued = now
+        let latest = now
             .saturating_add(Issuer::MAX_LEEWAY)
             .max(self.latest_issue);
-        let before = issued.saturating_add(Duration::from_nanos(1));
+        let before = latest.saturating_add(Duration::from_nanos(1));
         let until = now
             .saturating_add(bounds.lifetime())
             .max(self.latest_expiry);
