@@ -263,8 +263,12 @@ impl Shared {
     }
 
     fn token(&self, token: &[u8], now: UnixTime, patient: bool) -> Result<Verified, Failed> {
-        check_bytes(token).map_err(Malformed::rejection)?;
-        let jwt::Verified { claims, origin } = jwt::verify(&self.issuers, token, now, patient)?;
+        let verified = jwt::verify(&self.issuers, token, now, &self.resolver, patient);
+        let jwt::Verified { claims, origin } = verified.or_else(|why| {
+            // What verifies has no other bytes than those of its alphabet; what does not may be no token at all.
+            check_bytes(token).map_err(Malformed::rejection)?;
+            Err(Failed::from(why))
+        })?;
         let voucher = Voucher {
             origin: Some(origin),
             api_key: None,

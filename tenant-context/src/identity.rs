@@ -23,9 +23,9 @@ pub struct Identity {
     tenant: Arc<TenantState>,
     principal: Principal,
     actors: Box<[Principal]>,
-    scopes: Box<[Box<str>]>,
+    scopes: Vec<String>,
     limited: bool,
-    roles: Box<[Box<str>]>,
+    roles: Vec<String>,
     role_mapping: Arc<dyn RoleMapping>,
     credential: Option<CredentialId>,
     key_id: Option<Arc<str>>,
@@ -86,11 +86,10 @@ impl fmt::Display for EndReason {
 
 impl std::error::Error for EndReason {}
 
-fn boxed(texts: Vec<String>) -> Box<[Box<str>]> {
-    let mut texts: Vec<Box<str>> = texts.into_iter().map(String::into_boxed_str).collect();
+fn sorted(mut texts: Vec<String>) -> Vec<String> {
     texts.sort_unstable();
     texts.dedup();
-    texts.into_boxed_slice()
+    texts
 }
 
 fn length(bytes: &mut Vec<u8>, length: usize) {
@@ -132,8 +131,8 @@ impl Identity {
             tenant,
             principal: claims.principal,
             actors: claims.actors.into_boxed_slice(),
-            scopes: boxed(claims.scopes),
-            roles: boxed(claims.roles),
+            scopes: sorted(claims.scopes),
+            roles: sorted(claims.roles),
             credential: claims.credential,
             key_id: claims.key_id,
             api_key: claims.api_key,
@@ -180,7 +179,7 @@ impl Identity {
     /// Whether exactly this scope is among the credential's.
     pub fn has_scope(&self, scope: &str) -> bool {
         self.scopes
-            .binary_search_by(|known| known.as_ref().cmp(scope))
+            .binary_search_by(|known| known.as_str().cmp(scope))
             .is_ok()
     }
 
@@ -197,7 +196,7 @@ impl Identity {
     /// Whether the principal has this role in its tenant.
     pub fn has_role(&self, role: &str) -> bool {
         self.roles
-            .binary_search_by(|known| known.as_ref().cmp(role))
+            .binary_search_by(|known| known.as_str().cmp(role))
             .is_ok()
     }
 
@@ -271,16 +270,15 @@ impl Identity {
     /// What the credential said, as plain data, which grants nothing: for whoever carries an identity on, into
     /// a job or a narrower token. Scopes and roles are sorted and without duplicates.
     pub fn to_claims(&self) -> Claims {
-        let texts = |list: &[Box<str>]| list.iter().map(|text| text.as_ref().to_owned()).collect();
         let mut claims = Claims::new(
             self.tenant.id().clone(),
             self.principal.clone(),
             self.expires_at,
         );
         claims.actors = self.actors.to_vec();
-        claims.scopes = texts(&self.scopes);
+        claims.scopes.clone_from(&self.scopes);
         claims.limited = self.limited;
-        claims.roles = texts(&self.roles);
+        claims.roles.clone_from(&self.roles);
         claims.credential.clone_from(&self.credential);
         claims.key_id.clone_from(&self.key_id);
         claims.api_key.clone_from(&self.api_key);
