@@ -158,7 +158,7 @@ pub const ALL: &[Definition] = &[
     .over("noop"),
     Definition::new(
         "audit/worker-per-record",
-        "encoded, chained and written by the worker, in groups of up to 4,096",
+        "encoded, chained and written by the worker, in groups of 4,096",
         audit::worker,
     ),
     Definition::new(
