@@ -324,10 +324,21 @@ impl<'a> Line<'a> {
     }
 }
 
+/// Two hexadecimal digits a byte.
+pub(crate) fn hex_digits<const BYTES: usize>(bytes: &[u8; BYTES], digits: &mut [u8]) {
+    let digit = |value: u8| {
+        let letters = if value > 9 { b'a' - b'0' - 10 } else { 0 };
+        value.wrapping_add(b'0').wrapping_add(letters)
+    };
+    let (pairs, _) = digits.as_chunks_mut::<2>();
+    for (pair, byte) in pairs.iter_mut().zip(bytes) {
+        *pair = [digit(byte >> 4), digit(byte & 15)];
+    }
+}
+
 fn hex(hash: &Hash) -> [u8; 64] {
     let mut digits = [0; 64];
-    // Two digits a byte: the lengths fit.
-    let _fits = hex::encode_to_slice(hash, &mut digits);
+    hex_digits(hash, &mut digits);
     digits
 }
 

@@ -8,7 +8,15 @@ use smallvec::SmallVec;
 
 use crate::text::{self, MAX_DEPTH};
 
-/// The members of an object, which the caller names in canonical order.
+/// A member's name as it stands in the text, with all that stands around it, at one stroke.
+macro_rules! key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+pub(crate) use key;
+
+/// The members of an object, which the caller names ([`key`]) in canonical order.
 pub(crate) struct Members<'a> {
     out: &'a mut Vec<u8>,
     empty: bool,
@@ -20,14 +28,11 @@ impl<'a> Members<'a> {
         Self { out, empty: true }
     }
 
-    /// Begins a member; its value is to be written to what this gives. The name is one that needs no escape.
-    pub(crate) fn name(&mut self, name: &str) -> &mut Vec<u8> {
-        if !std::mem::take(&mut self.empty) {
-            self.out.push(b',');
-        }
-        self.out.push(b'"');
-        self.out.extend_from_slice(name.as_bytes());
-        self.out.extend_from_slice(b"\":");
+    /// Begins a member; its value is to be written to what this gives. The name is a [`key`] that needs no escape.
+    pub(crate) fn name(&mut self, key: &str) -> &mut Vec<u8> {
+        let skipped = usize::from(std::mem::take(&mut self.empty));
+        let key = key.as_bytes().get(skipped..).unwrap_or_default();
+        self.out.extend_from_slice(key);
         self.out
     }
 

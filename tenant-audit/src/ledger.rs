@@ -8,7 +8,7 @@ use tenant_context::{
 
 use crate::{
     Batch, ChainBatch, ChainId, Expired, Head, Outcome, Recovery, Resumed,
-    chain::{ChainKey, FieldHasher, seal},
+    chain::{ChainKey, FieldHasher, hex_digits, seal},
     queue::{Losses, Occurred, Who},
     record::{Actor, Draft, Encoder, What},
     request::{Intent, Request},
@@ -92,8 +92,7 @@ impl Chain {
             .finish();
         let mut mark = [b'0'; 16];
         if let Some(bytes) = digest.first_chunk::<8>() {
-            // Two digits a byte: the lengths fit.
-            let _fits = hex::encode_to_slice(bytes, &mut mark);
+            hex_digits(bytes, &mut mark);
         }
         Self {
             key: ChainKey::of(&id),
@@ -177,8 +176,7 @@ impl Chain {
 /// At least so many hexadecimal digits.
 fn hexadecimal(value: u64, least: usize, out: &mut Vec<u8>) {
     let mut digits = [b'0'; 16];
-    // Two digits a byte: the lengths fit.
-    let _fits = hex::encode_to_slice(value.to_be_bytes(), &mut digits);
+    hex_digits(&value.to_be_bytes(), &mut digits);
     let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
     let from = zeros.min(digits.len().saturating_sub(least));
     out.extend_from_slice(digits.get(from..).unwrap_or_default());

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::{
     SinkError,
     chain::{FieldHasher, Hash, parse_hash},
-    json::{self, Members},
+    json::{self, Members, key},
     record::Draft,
     text,
 };
@@ -183,9 +183,9 @@ fn one(place: &Place<'_>, value: &str, key: Option<&TenantKey>, out: &mut Vec<u8
     // Without a salt nothing is said at all: a commitment that can be guessed would show the value.
     if getrandom::fill(salt.as_mut_slice()).is_ok() {
         let commitment = hex::encode(place.commit(salt.as_slice(), value));
-        members.plain("commitment", commitment.as_bytes());
+        members.plain(key!("commitment"), commitment.as_bytes());
         if let Some(sealed) = key.and_then(|key| place.seal(key, &salt, value)) {
-            members.plain("sealed", sealed.as_bytes());
+            members.plain(key!("sealed"), sealed.as_bytes());
         }
     }
     members.end();

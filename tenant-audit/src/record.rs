@@ -8,7 +8,7 @@ use tenant_context::{Identity, Principal, ToolCall, TrailFacts, UnixTime};
 use crate::{
     Outcome,
     actions::Actions,
-    json::{self, Members},
+    json::{self, Members, key},
     outcome::{Ended, decide},
     personal::{self, Keyring},
     request::Request,
@@ -103,34 +103,37 @@ impl Encoder {
 
         accesses(facts, &mut members);
         match (&facts.action, request) {
-            (Some(action), _) => members.bounded("action", action),
+            (Some(action), _) => members.bounded(key!("action"), action),
             (None, Some(request)) => {
                 let path = path.as_deref().unwrap_or_default();
                 match self.actions.of(&request.method, path) {
-                    Some(action) => members.bounded("action", action),
-                    None => default_action(request, path, members.name("action")),
+                    Some(action) => members.bounded(key!("action"), action),
+                    None => default_action(request, path, members.name(key!("action"))),
                 }
             }
-            (None, None) => members.bounded("action", ""),
+            (None, None) => members.bounded(key!("action"), ""),
         }
         actor(draft.actor, &mut members);
-        members.maybe_number("bytes", ended.map(|request| request.progress.bytes()));
-        members.maybe("cache", facts.cache);
+        members.maybe_number(key!("bytes"), ended.map(|request| request.progress.bytes()));
+        members.maybe(key!("cache"), facts.cache);
         if let Actor::Verified(identity) = draft.actor {
-            members.maybe("credential_id", identity.credential().map(AsRef::as_ref));
+            members.maybe(
+                key!("credential_id"),
+                identity.credential().map(AsRef::as_ref),
+            );
         }
         let dropped = Some(facts.details_dropped).filter(|dropped| *dropped > 0);
-        members.maybe_number("details_dropped", dropped);
+        members.maybe_number(key!("details_dropped"), dropped);
         let duration = ended.map(|request| request.progress.duration().as_micros());
         let duration = duration.map(|micros| u64::try_from(micros).unwrap_or(u64::MAX));
-        members.maybe_number("duration_us", duration);
-        members.plain("event_id", draft.event_id.as_bytes());
+        members.maybe_number(key!("duration_us"), duration);
+        members.plain(key!("event_id"), draft.event_id.as_bytes());
         members.maybe_number(
-            "grpc_status",
+            key!("grpc_status"),
             ended.and_then(|request| request.progress.grpc_status()),
         );
         if let Some(ip) = request.and_then(|request| request.client) {
-            let out = members.name("ip_address");
+            let out = members.name(key!("ip_address"));
             // Writing to a vector does not fail.
             drop(write!(out, "\"{ip}\""));
         }
@@ -138,51 +141,54 @@ impl Encoder {
             let limit = reason
                 .as_deref()
                 .and_then(|reason| reason.strip_prefix(LIMIT));
-            members.maybe("limit", limit);
+            members.maybe(key!("limit"), limit);
         }
         if !facts.details.is_empty() {
-            json::details(&facts.details, members.name("metadata"))?;
+            json::details(&facts.details, members.name(key!("metadata")))?;
         }
-        members.maybe("method", request.map(|request| request.method.as_str()));
+        members.maybe(
+            key!("method"),
+            request.map(|request| request.method.as_str()),
+        );
         if let Actor::Verified(identity) = draft.actor
             && !identity.actors().is_empty()
         {
             let principal = identity.principal();
-            members.bounded("on_behalf_of", principal.id().as_str());
-            members.bounded("on_behalf_of_type", principal.kind().as_str());
+            members.bounded(key!("on_behalf_of"), principal.id().as_str());
+            members.bounded(key!("on_behalf_of_type"), principal.kind().as_str());
         }
-        members.plain("outcome", outcome.as_bytes());
+        members.plain(key!("outcome"), outcome.as_bytes());
         if let Some(path) = &path {
-            json::string(path, members.name("path"));
+            json::string(path, members.name(key!("path")));
         }
         if let Some(more) = more.filter(|more| !more.personal.is_empty()) {
             let keys = self.keys.as_mut();
-            personal::write(&more.personal, draft, keys, members.name("personal"));
+            personal::write(&more.personal, draft, keys, members.name(key!("personal")));
         }
-        members.maybe("reason", reason.as_deref());
+        members.maybe(key!("reason"), reason.as_deref());
         let id = facts.request_id.as_ref();
         if let Some(id) = id.or_else(|| request.and_then(|request| request.id.as_ref())) {
             // Its alphabet needs no escape.
-            drop(write!(members.name("request_id"), "\"{id}\""));
+            drop(write!(members.name(key!("request_id")), "\"{id}\""));
         }
-        members.maybe("resource_id", facts.resource_id.as_deref());
-        members.maybe("resource_type", facts.resource_type.as_deref());
-        members.plain("schema", SCHEMA.as_bytes());
+        members.maybe(key!("resource_id"), facts.resource_id.as_deref());
+        members.maybe(key!("resource_type"), facts.resource_type.as_deref());
+        members.plain(key!("schema"), SCHEMA.as_bytes());
         let trace = request.and_then(|request| request.trace.as_ref());
         if let Some(trace) = trace {
-            members.plain("span_id", trace.span());
+            members.plain(key!("span_id"), trace.span());
         }
         members.maybe_number(
-            "status",
+            key!("status"),
             ended.and_then(|request| Some(request.progress.status()?.as_u16())),
         );
-        members.maybe("tenant_id", draft.tenant);
-        members.plain("timestamp", self.stamps.of(draft.at));
+        members.maybe(key!("tenant_id"), draft.tenant);
+        members.plain(key!("timestamp"), self.stamps.of(draft.at));
         if let Some(tool) = more.and_then(|more| more.tool.as_ref()) {
-            tool_call(tool, members.name("tool"));
+            tool_call(tool, members.name(key!("tool")));
         }
         if let Some(trace) = trace {
-            members.plain("trace_id", trace.trace());
+            members.plain(key!("trace_id"), trace.trace());
         }
         members.end();
         Ok(())
@@ -211,16 +217,20 @@ fn accesses(facts: &TrailFacts, members: &mut Members<'_>) {
         return;
     };
     if !more.accesses.is_empty() {
-        json::list(&more.accesses, members.name("accesses"), |access, out| {
-            let mut members = Members::begin(out);
-            members.bounded("action", &access.action);
-            members.bounded("resource_id", &access.resource_id);
-            members.bounded("resource_type", &access.resource_type);
-            members.end();
-        });
+        json::list(
+            &more.accesses,
+            members.name(key!("accesses")),
+            |access, out| {
+                let mut members = Members::begin(out);
+                members.bounded(key!("action"), &access.action);
+                members.bounded(key!("resource_id"), &access.resource_id);
+                members.bounded(key!("resource_type"), &access.resource_type);
+                members.end();
+            },
+        );
     }
     let dropped = Some(more.accesses_dropped).filter(|dropped| *dropped > 0);
-    members.maybe_number("accesses_dropped", dropped);
+    members.maybe_number(key!("accesses_dropped"), dropped);
 }
 
 fn actor(actor: Actor<'_>, members: &mut Members<'_>) {
@@ -232,18 +242,18 @@ fn actor(actor: Actor<'_>, members: &mut Members<'_>) {
         Actor::System(task) => (Some(task), "system"),
         Actor::Anonymous => (None, "anonymous"),
     };
-    members.maybe("actor_id", id);
-    members.bounded("actor_type", kind);
+    members.maybe(key!("actor_id"), id);
+    members.bounded(key!("actor_type"), kind);
     if let Actor::Verified(identity) = actor
         && !identity.actors().is_empty()
     {
         json::list(
             identity.actors(),
-            members.name("actors"),
+            members.name(key!("actors")),
             |actor: &Principal, out| {
                 let mut members = Members::begin(out);
-                members.bounded("id", actor.id().as_str());
-                members.bounded("type", actor.kind().as_str());
+                members.bounded(key!("id"), actor.id().as_str());
+                members.bounded(key!("type"), actor.kind().as_str());
                 members.end();
             },
         );
@@ -252,8 +262,8 @@ fn actor(actor: Actor<'_>, members: &mut Members<'_>) {
 
 fn tool_call(tool: &ToolCall, out: &mut Vec<u8>) {
     let mut members = Members::begin(out);
-    members.maybe("call_id", tool.call_id.as_deref());
-    members.bounded("name", &tool.name);
+    members.maybe(key!("call_id"), tool.call_id.as_deref());
+    members.bounded(key!("name"), &tool.name);
     members.end();
 }
 

@@ -8,14 +8,19 @@
 use std::{
     io::{self, Write},
     path::PathBuf,
+    pin::pin,
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Either, select},
+};
 use tenant_audit::{
-    AuditHandle, AuditSink, Batch, Event, FileSink, SinkError, SystemContext, TokioTimer, WhenFull,
+    AuditHandle, AuditSink, AuditWorker, Batch, Event, FileSink, SinkError, SystemContext,
+    TokioTimer, WhenFull,
 };
 use tokio::runtime::Runtime;
 use tracing_appender::non_blocking::NonBlockingBuilder;
@@ -77,9 +82,11 @@ pub(super) fn record(definition: &'static Definition, shared: &Arc<Shared>) -> R
 const GROUP: usize = 4096;
 
 /// Encoded, chained and written, from the queue to the file, a whole group at a time: what is shared by a group (the
-/// sync, the checkpoint, four changes of threads) is shared by as many records as the row says.
+/// sync, the checkpoint, two changes of threads) is shared by as many records as the row says. The worker runs on the
+/// measuring thread, so that it does nothing before the clock does.
 struct Worker {
     handle: AuditHandle,
+    worker: Option<AuditWorker>,
     system: SystemContext,
     runtime: Runtime,
     prepared: bool,
@@ -88,15 +95,30 @@ struct Worker {
     _directory: tempfile::TempDir,
 }
 
+impl Worker {
+    /// Lets the worker write all there is.
+    fn write(&mut self) -> bool {
+        let (Some(worker), handle) = (&mut self.worker, &self.handle) else {
+            return false;
+        };
+        let written = self.runtime.block_on(async {
+            match select(pin!(handle.flush()), worker).await {
+                Either::Left((written, _)) => written.is_ok(),
+                // It ends only when it has failed.
+                Either::Right(_) => false,
+            }
+        });
+        if !written {
+            self.worker = None;
+        }
+        written
+    }
+}
+
 impl Work for Worker {
     fn prepare(&mut self, operations: usize) {
         self.prepared = operations > 0;
-        if !self.prepared {
-            return;
-        }
-        // The worker has just looked: it looks again in 5 ms, when the group is there as a whole.
-        let _written = self.runtime.block_on(self.handle.flush());
-        for _ in 0..GROUP {
+        for _ in 0..if self.prepared { GROUP } else { 0 } {
             let event = Event::new("invoice.read")
                 .resource("invoice", 4711)
                 .detail("amount", 3);
@@ -115,7 +137,7 @@ impl Work for Worker {
             reason = "a benchmark measures the system's time"
         )]
         let start = Instant::now();
-        if self.runtime.block_on(self.handle.flush()).is_err() {
+        if !self.write() {
             self.tally.refused = self.tally.refused.saturating_add(1);
         }
         self.figure = start.elapsed().as_nanos() as f64 / GROUP as f64;
@@ -136,9 +158,13 @@ impl Work for Worker {
 
 pub(super) fn worker(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
     let directory = directory()?;
-    let handle = start(FileSink::open(directory.path())?, 1 << 16)?;
+    let (layer, worker) = tenant_audit::layer(FileSink::open(directory.path())?)
+        .when_full(WhenFull::Refuse)
+        .timer(TokioTimer::new())
+        .build()?;
     Ok(definition.row(Worker {
-        handle,
+        handle: layer.handle(),
+        worker: Some(worker),
         system: SystemContext::begin("bench"),
         runtime: runtime()?,
         prepared: false,
