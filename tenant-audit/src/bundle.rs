@@ -21,7 +21,7 @@ use crate::{
     },
     stamp,
     verify::{
-        chain::{Walk, Wanted},
+        chain::{Walk, Wanted, beginning},
         read,
     },
 };
@@ -208,11 +208,12 @@ impl Export {
         let name = chain.file_name();
         let missing = || Finding::new(dir.join(&name), VerifyErrorKind::FileMissing);
         let head = signed.heads.marks.get(&name).ok_or_else(missing)?.head;
-        let start = signed.heads.expired.get(&name).copied().unwrap_or_default();
         let files = files(dir, &chain)?;
-        // Files that are not deleted yet are no matter.
-        let begins = files.first().copied().ok_or_else(missing)?;
-        let start = if begins == 1 { Head::default() } else { start };
+        let (start, files) = beginning(&files, signed.heads.expired.get(&name).copied());
+        if files.is_empty() {
+            return Err(missing());
+        }
+        let files = files.to_vec();
         let mut found = Found {
             chain,
             files,

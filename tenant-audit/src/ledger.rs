@@ -79,6 +79,9 @@ struct Content<'a> {
     intent: Option<&'a Intent>,
 }
 
+/// Who makes the audit's own records.
+pub(crate) const OWN_ACTOR: &str = "tenant-audit";
+
 /// Buffers that are kept for the next batch, and how long they may be.
 const SPARE: usize = 64;
 const SPARE_BYTES: usize = 4 << 20;
@@ -450,7 +453,7 @@ impl Ledger {
             .map(|(name, value)| (Cow::Borrowed(*name), value.clone()))
             .collect();
         let content = Content {
-            actor: Actor::System("tenant-audit"),
+            actor: Actor::System(OWN_ACTOR),
             at,
             facts: &facts,
             what: What::Event {

@@ -227,3 +227,25 @@ async fn nobody_cuts_more_than_the_signed_record_says() {
         }
     );
 }
+
+#[tokio::test]
+async fn a_deletion_that_was_interrupted_is_no_finding_and_is_finished_later() {
+    let kept = kept().await;
+    let dir = kept.dir.path();
+    let (before, copy) = (files(dir, "tenant-acme"), tempfile::tempdir().unwrap());
+    for name in &before {
+        fs::copy(dir.join(name), copy.path().join(name)).unwrap();
+    }
+    kept.write(3).await;
+    let gone = before.iter().filter(|name| !dir.join(name).exists());
+    let gone: Vec<&String> = gone.collect();
+    assert!(gone.len() > 1, "{before:?}");
+    // The last of them is still there.
+    let last = gone.last().unwrap();
+    fs::copy(copy.path().join(last), dir.join(last)).unwrap();
+    assert!(kept.verifier().verify(dir).is_ok());
+    assert!(tenant_audit::export(dir, &"acme".parse().unwrap(), &mut Vec::new()).is_ok());
+    kept.write(0).await;
+    assert!(!dir.join(last).exists());
+    assert!(kept.verifier().verify(dir).is_ok());
+}

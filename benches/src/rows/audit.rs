@@ -255,13 +255,25 @@ impl AuditSink for Slow {
 
 const BURST: usize = 40_000;
 
-/// A burst against the slow sink: how many records found no place.
+/// A burst against the slow sink: how many records found no place, or how long the longest call took.
 struct Burst {
     handle: AuditHandle,
     system: SystemContext,
     runtime: Runtime,
     prepared: bool,
     lost: usize,
+    /// Each call is timed: the longest is the figure.
+    timed: bool,
+    longest: Duration,
+}
+
+impl Burst {
+    fn record(&mut self) {
+        let event = Event::new("invoice.read");
+        if self.handle.try_record_system(&self.system, event).is_err() {
+            self.lost = self.lost.saturating_add(1);
+        }
+    }
 }
 
 impl Work for Burst {
@@ -273,12 +285,20 @@ impl Work for Burst {
         if !self.prepared {
             return;
         }
-        self.lost = (0..BURST)
-            .filter(|_| {
-                let event = Event::new("invoice.read");
-                self.handle.try_record_system(&self.system, event).is_err()
-            })
-            .count();
+        (self.lost, self.longest) = (0, Duration::ZERO);
+        for _ in 0..BURST {
+            if self.timed {
+                #[allow(
+                    clippy::disallowed_methods,
+                    reason = "a benchmark measures the system's time"
+                )]
+                let start = Instant::now();
+                self.record();
+                self.longest = self.longest.max(start.elapsed());
+            } else {
+                self.record();
+            }
+        }
     }
 
     fn settle(&mut self) {
@@ -287,7 +307,11 @@ impl Work for Burst {
     }
 
     fn figure(&self) -> Option<f64> {
-        Some(self.lost as f64)
+        Some(if self.timed {
+            self.longest.as_nanos() as f64
+        } else {
+            self.lost as f64
+        })
     }
 
     fn largest_batch(&self) -> usize {
@@ -295,14 +319,24 @@ impl Work for Burst {
     }
 }
 
-pub(super) fn burst(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+fn burst_of(definition: &'static Definition, timed: bool) -> Result<Row> {
     Ok(definition.row(Burst {
         handle: start(Slow, 1 << 16)?,
         system: SystemContext::begin("bench"),
         runtime: runtime()?,
         prepared: false,
         lost: 0,
+        timed,
+        longest: Duration::ZERO,
     }))
+}
+
+pub(super) fn burst(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+    burst_of(definition, false)
+}
+
+pub(super) fn burst_wait(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+    burst_of(definition, true)
 }
 
 /// Takes a millisecond for each line, as the slow sink does for each batch.

@@ -172,6 +172,11 @@ pub const ALL: &[Definition] = &[
         audit::burst,
     ),
     Definition::new(
+        "audit/burst-worst-wait",
+        "the longest of these 40,000 calls",
+        audit::burst_wait,
+    ),
+    Definition::new(
         "peer/tracing-json",
         "a `tracing` event as a JSON line to a file, through an appender that waits",
         audit::tracing_json,

@@ -14,6 +14,7 @@ use super::{Finding, VerifyErrorKind};
 use crate::{
     ChainId, Expired, Head, Recovery,
     chain::{ChainKey, Content, Fault, follow, record_of},
+    ledger::OWN_ACTOR,
     sink::file::{disk::open_regular, heads::Mark, pieces::Pieces},
 };
 
@@ -75,11 +76,7 @@ pub(super) fn verify(
     wanted: &Wanted,
     progress: &AtomicU64,
 ) -> Result<Chain, Finding> {
-    let first = files.first().copied().unwrap_or(1);
-    let start = match wanted.expired {
-        Some(expired) if first > 1 => expired,
-        _ => Head::default(),
-    };
+    let (start, files) = beginning(files, wanted.expired);
     let mut walk = Walk::new(chain, start, wanted);
     walk.progress = Some(progress);
     for first in files {
@@ -95,6 +92,32 @@ pub(super) fn verify(
         return Err(Finding::new(path, VerifyErrorKind::FileMissing));
     }
     walk.finish()
+}
+
+/// Where a chain begins whose files are these, and which of them are of it: what is not deleted yet of what had been
+/// kept for long enough is no matter, unless all of it is there.
+pub(crate) fn beginning(files: &[u64], expired: Option<Head>) -> (Head, &[u64]) {
+    match (files.first(), expired) {
+        (Some(first), Some(expired)) if *first > 1 => {
+            let gone = files.iter().take_while(|first| **first <= expired.seq());
+            (expired, files.get(gone.count()..).unwrap_or_default())
+        }
+        _ => (Head::default(), files),
+    }
+}
+
+/// Whether the audit itself has made a record: nobody else's actor has this kind and this name.
+#[derive(Deserialize)]
+struct By<'a> {
+    #[serde(borrow)]
+    actor_id: Cow<'a, str>,
+    #[serde(borrow)]
+    actor_type: Cow<'a, str>,
+}
+
+fn is_own(record: &str) -> bool {
+    serde_json::from_str(record)
+        .is_ok_and(|by: By<'_>| by.actor_type == "system" && by.actor_id == OWN_ACTOR)
 }
 
 impl<'a> Walk<'a> {
@@ -242,7 +265,7 @@ impl<'a> Walk<'a> {
         let Some(record) = content.record().filter(|_| !self.accounted && counts) else {
             return;
         };
-        if !record.contains(Expired::ACTION) {
+        if !record.contains(Expired::ACTION) || !is_own(record) {
             return;
         }
         self.accounted = serde_json::from_str(record).is_ok_and(|account: Account<'_>| {
@@ -317,11 +340,12 @@ impl Gap {
             torn_bytes: u64,
             torn_sha256: String,
         }
-        serde_json::from_str(record).is_ok_and(|account: Account<'_>| {
-            account.action == Recovery::ACTION
-                && account.metadata.torn_bytes == self.bytes
-                && account.metadata.torn_sha256 == hex::encode(self.digest.clone().finalize())
-        })
+        is_own(record)
+            && serde_json::from_str(record).is_ok_and(|account: Account<'_>| {
+                account.action == Recovery::ACTION
+                    && account.metadata.torn_bytes == self.bytes
+                    && account.metadata.torn_sha256 == hex::encode(self.digest.clone().finalize())
+            })
     }
 }
 
@@ -338,4 +362,88 @@ fn event_id(record: &str) -> Option<String> {
             .escape_debug()
             .to_string(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::seal;
+
+    /// A chain's second line, of a record by an actor that names the first one as expired.
+    fn second(actor: &str, seq: u64, hash: &str) -> (ChainId, Head, Vec<u8>) {
+        let chain = ChainId::of_tenant("acme".parse().unwrap());
+        let (key, mut head) = (ChainKey::of(&chain), Head::default());
+        let mut write = |record: &str| {
+            let mut line = Vec::new();
+            seal(&key, &mut head, &mut line, |out| {
+                out.extend_from_slice(record.as_bytes());
+                Ok::<_, ()>(())
+            })
+            .unwrap();
+            (head, line)
+        };
+        let (first, _) = write("{}");
+        let hash = if hash.is_empty() {
+            hex::encode(first.hash())
+        } else {
+            hash.to_owned()
+        };
+        let record = format!(
+            r#"{{"action":"audit.expired",{actor},"metadata":{{"hash":"{hash}","through":{seq}}}}}"#
+        );
+        let (_, line) = write(&record);
+        (chain, first, line)
+    }
+
+    fn walked(second: &(ChainId, Head, Vec<u8>), signed: Option<u64>) -> Option<VerifyErrorKind> {
+        let wanted = Wanted {
+            signed,
+            ..Wanted::default()
+        };
+        let mut walk = Walk::new(&second.0, second.1, &wanted);
+        walk.begin(Path::new("x"), 2).unwrap();
+        walk.line(&second.2).unwrap();
+        walk.finish().err().map(|finding| finding.kind())
+    }
+
+    #[test]
+    fn a_missing_beginning_is_accounted_for_by_the_audits_own_signed_record_alone() {
+        const OWN: &str = r#""actor_id":"tenant-audit","actor_type":"system""#;
+        let missing = Some(VerifyErrorKind::Unaccounted);
+        assert_eq!(walked(&second(OWN, 1, ""), None), None);
+        assert_eq!(walked(&second(OWN, 1, ""), Some(2)), None);
+        assert_eq!(walked(&second(OWN, 1, ""), Some(1)), missing, "not signed");
+        assert_eq!(walked(&second(OWN, 2, ""), None), missing, "another record");
+        assert_eq!(
+            walked(&second(OWN, 1, "00"), None),
+            missing,
+            "another chain"
+        );
+        for actor in [
+            r#""actor_id":"tenant-audit","actor_type":"service""#,
+            r#""actor_id":"billing","actor_type":"system""#,
+            r#""actor_type":"anonymous""#,
+        ] {
+            assert_eq!(walked(&second(actor, 1, ""), None), missing, "{actor}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_of_a_deletion_is_no_part_of_the_chain() {
+        let through = Head::new(10, [1; 32]);
+        let none = Head::default();
+        assert_eq!(
+            beginning(&[1, 6, 11], Some(through)),
+            (none, &[1, 6, 11][..])
+        );
+        assert_eq!(
+            beginning(&[6, 11, 16], Some(through)),
+            (through, &[11, 16][..])
+        );
+        assert_eq!(
+            beginning(&[11, 16], Some(through)),
+            (through, &[11, 16][..])
+        );
+        assert_eq!(beginning(&[11], None), (none, &[11][..]));
+    }
 }

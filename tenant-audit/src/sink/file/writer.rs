@@ -19,7 +19,7 @@ use super::{
     segments::{Chains, Rotation, begun, own_chains},
     signing::Signing,
 };
-use crate::{Batch, ChainBatch, Expired, Head, Resumed, SinkError};
+use crate::{Batch, ChainBatch, ChainId, Expired, Head, Resumed, SinkError};
 
 const LOCK: &str = "lock";
 const MAX_OPEN: usize = 64;
@@ -173,7 +173,9 @@ impl Writer {
             if !open.is_empty() {
                 sealed.intents.insert(name.clone(), open);
             }
-            if let Some(through) = lines.expired() {
+            if let Some(through) = lines.expired()
+                && self.ends(lines.chain(), through)
+            {
                 sealed.expired.insert(name.clone(), *through);
             }
             sealed.marks.insert(name, mark);
@@ -187,6 +189,12 @@ impl Writer {
         self.sign_if_due();
         self.forget(batch);
         Ok(())
+    }
+
+    /// Whether a file ends with this record: another sink's files may end elsewhere.
+    fn ends(&self, chain: &ChainId, through: &Head) -> bool {
+        let next = chain.segment_name(through.seq().saturating_add(1));
+        self.dir.join(next).exists()
     }
 
     /// Keeps when the files that this batch begins were begun.
@@ -206,7 +214,9 @@ impl Writer {
         let expired = batch
             .chains()
             .iter()
-            .filter_map(|lines| Some((lines.chain(), *lines.expired()?)));
+            .filter_map(|lines| Some((lines.chain(), *lines.expired()?)))
+            .filter(|(chain, through)| self.heads.expired.get(&chain.file_name()) == Some(through))
+            .collect::<Vec<_>>();
         for (chain, through) in expired {
             let deleted = self.sign().and_then(|()| {
                 let chains = own_chains(&self.dir)?;
@@ -346,12 +356,7 @@ impl Writer {
 }
 
 /// Deletes a chain's files whose records are all up to `through`.
-fn delete(
-    dir: &Path,
-    chain: &crate::ChainId,
-    files: &[u64],
-    through: &Head,
-) -> Result<(), SinkError> {
+fn delete(dir: &Path, chain: &ChainId, files: &[u64], through: &Head) -> Result<(), SinkError> {
     let next = through.seq().saturating_add(1);
     for (first, after) in files.iter().zip(files.iter().skip(1)) {
         if *after <= next {
