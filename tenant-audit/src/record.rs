@@ -150,13 +150,7 @@ impl Encoder {
             key!("method"),
             request.map(|request| request.method.as_str()),
         );
-        if let Actor::Verified(identity) = draft.actor
-            && !identity.actors().is_empty()
-        {
-            let principal = identity.principal();
-            members.bounded(key!("on_behalf_of"), principal.id().as_str());
-            members.bounded(key!("on_behalf_of_type"), principal.kind().as_str());
-        }
+        on_behalf_of(draft.actor, &mut members);
         members.plain(key!("outcome"), outcome.as_bytes());
         if let Some(path) = &path {
             json::string(path, members.name(key!("path")));
@@ -257,6 +251,16 @@ fn actor(actor: Actor<'_>, members: &mut Members<'_>) {
                 members.end();
             },
         );
+    }
+}
+
+fn on_behalf_of(actor: Actor<'_>, members: &mut Members<'_>) {
+    if let Actor::Verified(identity) = actor
+        && !identity.actors().is_empty()
+    {
+        let principal = identity.principal();
+        members.bounded(key!("on_behalf_of"), principal.id().as_str());
+        members.bounded(key!("on_behalf_of_type"), principal.kind().as_str());
     }
 }
 
