@@ -1,9 +1,9 @@
 //! How sure a request's record must be before its client gets the answer: the decision alone.
 
-use std::fmt;
-
 use http::Method;
 use tenant_context::ConfigError;
+
+use crate::actions::RouteTable;
 
 /// When a request's record is durable.
 ///
@@ -26,6 +26,31 @@ use tenant_context::ConfigError;
 pub enum Durability {
     /// Soon after the answer: a crash of the machine or the process loses what waits, some milliseconds'
     /// worth. The default for safe methods (RFC 9110 §9.2.1).
+    ///
+    /// ```
+    /// # use http::{Request, Response};
+    /// # use http_body_util::{BodyExt, Empty};
+    /// # use tenant_audit::{Durability, MemorySink, TokioTimer};
+    /// # use tower::{ServiceBuilder, ServiceExt};
+    /// # type Body = Empty<bytes::Bytes>;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sink = MemorySink::new();
+    /// let (audit, worker) = tenant_audit::layer(sink.clone())
+    ///     .timer(TokioTimer::new())
+    ///     .safe_methods(Durability::Deferred)          // the default
+    ///     .build()?;
+    /// tokio::spawn(worker);
+    /// let app = ServiceBuilder::new()
+    ///     .layer(audit.clone())
+    ///     .service_fn(async |_: Request<Body>| Ok::<_, std::convert::Infallible>(Response::new(Body::new())));
+    /// app.oneshot(Request::get("/invoices").body(Body::new())?).await?;
+    /// // The answer has waited for nothing. Whoever wants to know waits himself.
+    /// audit.handle().flush().await?;
+    /// assert_eq!(sink.records()[0]["outcome"], "success");
+    /// # Ok(())
+    /// # }
+    /// ```
     Deferred,
     /// Before the answer ends: its last frame, or the whole answer if the handler gives it in one piece,
     /// waits for the group's sync. The default for all other methods.
@@ -34,23 +59,76 @@ pub enum Durability {
     /// `audit-unavailable` (a stream that has begun breaks off), and further requests of this kind are
     /// refused before their handlers run until the sink is back.
     ///
+    /// ```
+    /// # use http::{Request, Response};
+    /// # use http_body_util::{BodyExt, Empty};
+    /// # use tenant_audit::{Durability, MemorySink, TokioTimer};
+    /// # use tower::{ServiceBuilder, ServiceExt};
+    /// # type Body = Empty<bytes::Bytes>;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sink = MemorySink::new();
+    /// let (audit, worker) = tenant_audit::layer(sink.clone())
+    ///     .timer(TokioTimer::new())
+    ///     .unsafe_methods(Durability::Synced)          // the default
+    ///     .build()?;
+    /// tokio::spawn(worker);
+    /// let app = ServiceBuilder::new()
+    ///     .layer(audit.clone())
+    ///     .service_fn(async |_: Request<Body>| Ok::<_, std::convert::Infallible>(Response::new(Body::new())));
+    /// app.oneshot(Request::post("/invoices").body(Body::new())?).await?;
+    /// // The sink had it before the client got its answer.
+    /// assert_eq!(sink.records()[0]["outcome"], "success");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// [`sync_deadline`]: crate::AuditLayerBuilder::sync_deadline
     Synced,
     /// Before the handler runs: an intent is synced first, with the outcome `intent`; the outcome's record
     /// follows, deferred, under the same `event_id`. An intent whose outcome is missing is reported when the
     /// directory is opened again, as `audit.intent_open`.
+    ///
+    /// ```
+    /// # use http::{Request, Response};
+    /// # use http_body_util::{BodyExt, Empty};
+    /// # use tenant_audit::{Durability, MemorySink, TokioTimer};
+    /// # use tower::{ServiceBuilder, ServiceExt};
+    /// # type Body = Empty<bytes::Bytes>;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sink = MemorySink::new();
+    /// let (audit, worker) = tenant_audit::layer(sink.clone())
+    ///     .timer(TokioTimer::new())
+    ///     .route(http::Method::POST, "/payments/{id}", Durability::IntentFirst)?
+    ///     .build()?;
+    /// tokio::spawn(worker);
+    /// let kept = sink.clone();
+    /// let app = ServiceBuilder::new()
+    ///     .layer(audit.clone())
+    ///     .layer(audit.gate())                             // `TenantStack` places it by itself
+    ///     .service_fn(move |_: Request<Body>| {
+    ///         // The sink has it before the handler runs.
+    ///         assert_eq!(kept.records()[0]["outcome"], "intent");
+    ///         async { Ok::<_, std::convert::Infallible>(Response::new(Body::new())) }
+    ///     });
+    /// app.oneshot(Request::post("/payments/17").body(Body::new())?).await?;
+    /// audit.handle().flush().await?;
+    /// let records = sink.records();
+    /// assert_eq!(records[1]["outcome"], "success");
+    /// assert_eq!(records[0]["event_id"], records[1]["event_id"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     IntentFirst,
 }
 
-type Routes = matchit::Router<Vec<(Method, Durability)>>;
-
 /// The durability of each request.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Policy {
     pub(crate) safe: Durability,
     pub(crate) others: Durability,
-    routes: Option<Box<Routes>>,
-    declared: Vec<(Method, String, Durability)>,
+    routes: RouteTable<Durability>,
 }
 
 impl Default for Policy {
@@ -58,8 +136,7 @@ impl Default for Policy {
         Self {
             safe: Durability::Deferred,
             others: Durability::Synced,
-            routes: None,
-            declared: Vec::new(),
+            routes: RouteTable::default(),
         }
     }
 }
@@ -71,34 +148,14 @@ impl Policy {
         template: &str,
         durability: Durability,
     ) -> Result<(), ConfigError> {
-        self.declared
-            .push((method, template.to_owned(), durability));
-        let mut grouped: Vec<(&str, Vec<(Method, Durability)>)> = Vec::new();
-        for (method, template, durability) in &self.declared {
-            let rule = (method.clone(), *durability);
-            match grouped.iter_mut().find(|(known, _)| known == template) {
-                Some((_, rules)) => rules.push(rule),
-                None => grouped.push((template, vec![rule])),
-            }
-        }
-        let mut routes = matchit::Router::new();
-        for (template, rules) in grouped {
-            routes.insert(template, rules).map_err(|error| {
-                ConfigError::new(format!(
-                    "audit layer: route {template:?} is no template: {error}"
-                ))
-            })?;
-        }
-        self.routes = Some(Box::new(routes));
-        Ok(())
+        self.routes.declare(method, template, durability)
     }
 
-    /// What holds for a request. Without declared routes one comparison.
-    pub(crate) fn of(&self, method: &Method, path: &str) -> Durability {
-        if let Some(routes) = &self.routes
-            && let Ok(found) = routes.at(path)
-            && let Some((_, durability)) = found.value.iter().find(|(known, _)| known == method)
-        {
+    /// What holds for a request. A gRPC call is no safe method, whatever it comes under. Without declared routes
+    /// one comparison.
+    pub(crate) fn of(&self, method: &Method, path: &str, grpc: bool) -> Durability {
+        let method = if grpc { &Method::POST } else { method };
+        if let Some(durability) = self.routes.of(method, path) {
             return *durability;
         }
         if method.is_safe() {
@@ -106,16 +163,6 @@ impl Policy {
         } else {
             self.others
         }
-    }
-}
-
-impl fmt::Debug for Policy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Policy")
-            .field("safe", &self.safe)
-            .field("others", &self.others)
-            .field("routes", &self.declared)
-            .finish_non_exhaustive()
     }
 }
 
@@ -135,15 +182,25 @@ mod tests {
         }
         for (method, path, durability) in [
             (Method::GET, "/", Durability::Deferred),
-            (Method::HEAD, "/search", Durability::Deferred),
+            (Method::HEAD, "/search", Durability::Synced),
             (Method::GET, "/search", Durability::Synced),
             (Method::POST, "/search", Durability::Deferred),
             (Method::POST, "/search/", Durability::Synced),
             (Method::POST, "/pay/7", Durability::IntentFirst),
             (Method::DELETE, "/pay/7", Durability::Synced),
         ] {
-            assert_eq!(policy.of(&method, path), durability, "{method} {path}");
+            assert_eq!(
+                policy.of(&method, path, false),
+                durability,
+                "{method} {path}"
+            );
         }
+        // Whatever method a gRPC call comes under.
+        assert_eq!(policy.of(&Method::GET, "/s/m", true), Durability::Synced);
+        assert_eq!(
+            policy.of(&Method::GET, "/pay/7", true),
+            Durability::IntentFirst
+        );
         let error = policy
             .declare(Method::GET, "/{a}{b}", Durability::Synced)
             .unwrap_err();

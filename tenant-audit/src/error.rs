@@ -15,6 +15,8 @@ pub struct AuditError {
 pub enum AuditErrorKind {
     /// The [`AuditWorker`](crate::AuditWorker) has ended or was dropped: nothing can be recorded.
     WorkerGone,
+    /// The audit was closed: the service is about to end.
+    Closed,
     /// The queue was full, for as long as the policy waits.
     QueueFull,
     /// A record was to be durable and is not: the sink failed, or did not answer in time.
@@ -29,6 +31,13 @@ impl AuditError {
     pub(crate) const fn worker_gone() -> Self {
         Self {
             kind: AuditErrorKind::WorkerGone,
+            source: None,
+        }
+    }
+
+    pub(crate) const fn closed() -> Self {
+        Self {
+            kind: AuditErrorKind::Closed,
             source: None,
         }
     }
@@ -73,6 +82,7 @@ impl fmt::Display for AuditError {
             AuditErrorKind::WorkerGone => {
                 "the audit worker has ended or was never spawned: spawn the `AuditWorker` that `build()` returned"
             }
+            AuditErrorKind::Closed => "the audit was closed: the service is about to end",
             AuditErrorKind::QueueFull => {
                 "the audit queue is full: the sink is slower than what is recorded"
             }

@@ -48,15 +48,54 @@ pub struct Event(Box<Occurred>);
 impl Event {
     /// A success of `action`: `report.sent`.
     pub fn new(action: impl Into<Cow<'static, str>>) -> Self {
-        let mut facts = TrailFacts::default();
-        facts.set_action(action);
+        let mut event = Self::empty();
+        event.0.facts.set_action(action);
+        event
+    }
+
+    /// An agent's call of a tool, which is no request of its own: one record for each step of an agent's work. The
+    /// action is `tool.NAME`.
+    ///
+    /// ```
+    /// use tenant_audit::Event;
+    ///
+    /// let event = Event::tool_call("search_invoices", Some("call_7f3a")).resource("invoice", 17);
+    /// ```
+    pub fn tool_call(name: impl Into<Cow<'static, str>>, call_id: Option<&str>) -> Self {
+        let mut event = Self::empty();
+        event.0.facts.set_tool_call(name, call_id);
+        event
+    }
+
+    fn empty() -> Self {
         Self(Box::new(Occurred {
             who: Who::System(""),
             at: UnixTime::default(),
-            facts,
+            facts: TrailFacts::default(),
             outcome: Outcome::Success,
             reason: None,
         }))
+    }
+
+    /// One of several resources, and what was done to it: [`Trail::access`](tenant_context::Trail::access).
+    pub fn access(
+        mut self,
+        action: impl Into<Cow<'static, str>>,
+        kind: impl Into<Cow<'static, str>>,
+        id: impl fmt::Display,
+    ) -> Self {
+        self.0.facts.add_access(action, kind, &id);
+        self
+    }
+
+    /// A value that is personal: [`Trail::personal`](tenant_context::Trail::personal).
+    pub fn personal(
+        mut self,
+        name: impl Into<Cow<'static, str>>,
+        value: impl Into<String>,
+    ) -> Self {
+        self.0.facts.add_personal(name, value);
+        self
     }
 
     /// Says what it was done to.

@@ -10,7 +10,7 @@ use std::{
 use http::{Request, Response, response::Parts};
 use http_body::Body;
 use pin_project::pin_project;
-use tenant_context::{Protocol, Rejection};
+use tenant_context::{Monotonic, Protocol, Rejection};
 use tower_service::Service;
 
 use crate::{
@@ -19,7 +19,6 @@ use crate::{
     open::Open,
     outcome::End,
     queue::{Unplaced, Waiting},
-    request::Arrival,
 };
 
 /// The response future of [`AuditService`](crate::AuditService): no box unless the queue was full.
@@ -59,7 +58,7 @@ struct AtDoor<S, B> {
     unplaced: Unplaced,
     service: S,
     request: Request<B>,
-    arrival: Arrival,
+    arrival: Monotonic,
 }
 
 impl<S, B, R: Body> ResponseFuture<S, B, R>
@@ -71,7 +70,7 @@ where
         unplaced: Unplaced,
         service: S,
         request: Request<B>,
-        arrival: Arrival,
+        arrival: Monotonic,
     ) -> Self {
         Self {
             state: State::Waiting(Some(Box::new(AtDoor {

@@ -79,7 +79,7 @@ impl<S> GateService<S> {
             if !queue.charge(tenant) {
                 return Passage::Closed(AuditError::share_taken());
             }
-            record.charged();
+            record.progress.charged();
         }
         if record.durability == Durability::Deferred || self.door.continue_unsynced {
             return Passage::Open;
@@ -87,7 +87,7 @@ impl<S> GateService<S> {
         if queue.is_broken() {
             return Passage::Closed(AuditError::unsynced());
         }
-        record.admitted();
+        record.progress.admitted();
         if record.durability == Durability::IntentFirst {
             Passage::Intent(trail.clone())
         } else {

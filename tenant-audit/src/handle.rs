@@ -1,14 +1,34 @@
 //! Recording from code that serves no request.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
+use futures_util::future::{FutureExt, pending, select};
 use tenant_context::{SystemContext, TenantContext};
 use tokio::sync::oneshot;
 
 use crate::{
-    AuditError, Event,
-    queue::{Door, Entrance, Entry, Place, Who},
+    AuditError, AuditErrorKind, Event,
+    queue::{Door, Entrance, Entry, Left, Place, Waiter, Who},
 };
+
+/// What an [`AuditHandle::close`] left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Closed {
+    /// Requests that had not ended, open streams included.
+    pub in_flight: usize,
+    /// Records that were not written and synced.
+    pub unwritten: usize,
+    /// Whether the worker has ended: the last checkpoint is signed, and the sink is closed.
+    pub ended: bool,
+}
+
+impl Closed {
+    /// Nothing was left.
+    pub const fn is_clean(&self) -> bool {
+        self.in_flight == 0 && self.unwritten == 0 && self.ended
+    }
+}
 
 /// Records from code that serves no request, and waits until all is written. Clones share one queue;
 /// the [`AuditWorker`](crate::AuditWorker) ends when all handles and layers are dropped.
@@ -36,6 +56,87 @@ impl AuditHandle {
         written
             .await
             .unwrap_or_else(|_| Err(AuditError::worker_gone()))
+    }
+
+    /// Ends the audit: from now on no request is let in (503) and no event is taken; requests in flight may end, and
+    /// all that was queued is written, synced and signed. Then the worker ends, although handles and layers are left.
+    /// At the deadline it says what was left, and lets it go on for as long as the worker is polled.
+    ///
+    /// Call it after the server has stopped to accept. Without a [`timer`](crate::AuditLayerBuilder::timer) there is no
+    /// deadline.
+    ///
+    /// ```
+    /// # use tenant_audit::{DiscardSink, TokioTimer};
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (audit, worker) = tenant_audit::layer(DiscardSink::new()).timer(TokioTimer::new()).build()?;
+    /// let worker = tokio::spawn(worker);
+    /// // … serve …
+    /// let closed = audit.handle().close(Duration::from_secs(10)).await;
+    /// assert!(closed.is_clean(), "{closed:?}");
+    /// worker.await??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn close(&self, deadline: Duration) -> Closed {
+        self.door.queue.refuse_all();
+        let timer = self.door.timer.as_ref();
+        let timeout = timer.map_or_else(|| pending().boxed(), |timer| timer.sleep(deadline));
+        {
+            let drained = pin!(self.drained());
+            // Whichever comes first: what is left is said below.
+            let _in_time = select(drained, timeout).await;
+        }
+        let Left {
+            in_flight,
+            unwritten,
+            gone,
+        } = self.door.queue.left();
+        if in_flight > 0 || unwritten > 0 || !gone {
+            tracing::error!(in_flight, unwritten, "the audit was not drained in time");
+        }
+        Closed {
+            in_flight,
+            unwritten,
+            ended: gone,
+        }
+    }
+
+    async fn drained(&self) {
+        let queue = &*self.door.queue;
+        // Told when a request ends.
+        let waiter = Waiter::new(queue);
+        loop {
+            let mut told = pin!(queue.ended());
+            told.as_mut().enable();
+            let left = queue.left();
+            if left.gone {
+                return;
+            }
+            if left.in_flight == 0 {
+                break;
+            }
+            told.await;
+        }
+        drop(waiter);
+        // One is told of each end: whoever else closes looks now.
+        queue.tell_all();
+        // A sink that fails is tried again by the worker, for as long as there is time.
+        while let Err(error) = self.flush().await {
+            if error.kind() == AuditErrorKind::WorkerGone {
+                return;
+            }
+        }
+        queue.close();
+        loop {
+            let mut told = pin!(queue.ended());
+            told.as_mut().enable();
+            if queue.left().gone {
+                return;
+            }
+            told.await;
+        }
     }
 
     /// Records what was done for a tenant: by a job, a message's handler, a task.

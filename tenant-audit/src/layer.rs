@@ -1,6 +1,6 @@
 //! The audit layer and its builder.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use http::Method;
 use tenant_context::{
@@ -10,9 +10,11 @@ use tenant_context::{
 use tower_layer::Layer;
 
 use crate::{
-    AuditGate, AuditHandle, AuditService, AuditSink, AuditWorker, Durability,
+    AuditGate, AuditHandle, AuditService, AuditSink, AuditWorker, Durability, TenantKeys,
     durability::Policy,
+    personal::Keyring,
     queue::{Bounds, Door, Intake, Queue},
+    record::Encoder,
     worker,
 };
 
@@ -41,6 +43,8 @@ pub fn layer(sink: impl AuditSink) -> AuditLayerBuilder {
         policy: Policy::default(),
         sync_deadline: Duration::from_secs(5),
         continue_unsynced: false,
+        trace: false,
+        encoder: Encoder::default(),
     }
 }
 
@@ -84,6 +88,8 @@ pub struct AuditLayerBuilder {
     policy: Policy,
     sync_deadline: Duration,
     continue_unsynced: bool,
+    trace: bool,
+    encoder: Encoder,
 }
 
 impl AuditLayerBuilder {
@@ -142,6 +148,52 @@ impl AuditLayerBuilder {
     ) -> Result<Self, ConfigError> {
         self.policy.declare(method, template, durability)?;
         Ok(self)
+    }
+
+    /// What requests to a route are called in records, unless the handler says it: `invoice.read` instead of
+    /// `http.get`. The template is axum's, or a gRPC method's path. Costs a request nothing: the worker looks it up.
+    ///
+    /// ```
+    /// use http::Method;
+    /// # use tenant_audit::{MemorySink, WhenFull};
+    ///
+    /// # fn main() -> Result<(), tenant_audit::ConfigError> {
+    /// let (audit, worker) = tenant_audit::layer(MemorySink::new())
+    ///     .when_full(WhenFull::Refuse)
+    ///     .action(Method::GET, "/invoices/{id}", "invoice.read")?
+    ///     .action(Method::POST, "/billing.v1.Invoices/Void", "invoice.void")?
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if the template is none, or clashes with another.
+    pub fn action(
+        mut self,
+        method: Method,
+        template: &str,
+        action: impl Into<Cow<'static, str>>,
+    ) -> Result<Self, ConfigError> {
+        self.encoder
+            .actions
+            .declare(method, template, action.into())?;
+        Ok(self)
+    }
+
+    /// Takes the ids of the trace and of the caller's span from `traceparent`, into `trace_id` and `span_id`. It is the
+    /// only header that is ever taken, and only so.
+    pub fn trace_context(mut self) -> Self {
+        self.trace = true;
+        self
+    }
+
+    /// The keys under which personal values ([`Trail::personal`](tenant_context::Trail::personal)) are sealed. Without,
+    /// records hold a commitment to them and nothing else.
+    pub fn personal_keys(mut self, keys: impl TenantKeys) -> Self {
+        self.encoder.keys = Some(Keyring(Arc::new(keys)));
+        self
     }
 
     /// How long an answer or a handler waits for its record's sync. It needs a [`timer`](Self::timer): without
@@ -219,6 +271,7 @@ impl AuditLayerBuilder {
             clock: Arc::clone(&self.clock),
             timer: self.timer.clone(),
             secret,
+            encoder: self.encoder,
         };
         let door = Arc::new(Door {
             queue,
@@ -228,6 +281,7 @@ impl AuditLayerBuilder {
             policy: self.policy,
             sync_deadline: self.sync_deadline,
             continue_unsynced: self.continue_unsynced,
+            trace: self.trace,
         });
         Ok((AuditLayer { door }, AuditWorker::new(worker)))
     }

@@ -2,34 +2,71 @@
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
-use tenant_context::{TenantId, Trail, TrailCell, TrailFacts, UnixTime};
+use tenant_context::{
+    Clock, Identity, Monotonic, TenantId, Trail, TrailCell, TrailFacts, UnixTime,
+};
 
 use crate::{
-    Batch, ChainBatch, ChainId, Head, Outcome, Recovery, Resumed,
-    chain::{FieldHasher, seal},
+    Batch, ChainBatch, ChainId, Expired, Head, Outcome, Recovery, Resumed,
+    chain::{ChainKey, FieldHasher, hex_digits, seal},
     queue::{Losses, Occurred, Who},
-    record::{Actor, Draft, What, encode, micros},
-    request::Request,
+    record::{Actor, Draft, Encoder, What},
+    request::{Intent, Request},
+    stamp::micros,
 };
 
 /// One chain, as far as it is written or about to be.
 struct Chain {
     id: ChainId,
+    key: ChainKey,
     head: Head,
-    /// This process's mark in the chain's event ids.
-    mark: u64,
+    /// This process's mark in the chain's event ids, in hexadecimal digits.
+    mark: [u8; 16],
+    region: Option<Arc<str>>,
     /// Where the chain's lines of the current batch stand.
     slot: Option<usize>,
 }
 
+/// What time it is, on both clocks: a request's arrival is known on the one that does not jump.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Now {
+    unix: UnixTime,
+    monotonic: Monotonic,
+}
+
+impl Now {
+    pub(crate) fn read(clock: &dyn Clock) -> Self {
+        Self {
+            unix: clock.unix(),
+            monotonic: clock.monotonic(),
+        }
+    }
+
+    pub(crate) const fn unix(self) -> UnixTime {
+        self.unix
+    }
+
+    fn of(self, arrival: Monotonic) -> UnixTime {
+        self.unix
+            .saturating_sub(self.monotonic.saturating_since(arrival))
+    }
+}
+
 /// All chains of this process, and the batch that is being made.
 pub(crate) struct Ledger {
-    platform: Chain,
-    tenants: HashMap<TenantId, Chain>,
+    /// The platform's first.
+    chains: Vec<Chain>,
+    tenants: HashMap<TenantId, usize>,
+    /// The chain of the record before: often the next one's too.
+    last: usize,
     secret: u64,
+    encoder: Encoder,
     batch: Vec<ChainBatch>,
-    /// Reused for each record's bytes.
-    record: Vec<u8>,
+    /// Lines' buffers that were written and are empty.
+    spare: Vec<Vec<u8>>,
+    event_id: Vec<u8>,
+    /// The chains that the batch has lines of.
+    touched: Vec<usize>,
 }
 
 /// What a record's place in its chain adds to it.
@@ -38,9 +75,16 @@ struct Content<'a> {
     at: UnixTime,
     facts: &'a TrailFacts,
     what: What<'a>,
-    /// The id of the intent whose outcome this is.
-    intent: Option<&'a str>,
+    /// The intent whose outcome this is.
+    intent: Option<&'a Intent>,
 }
+
+/// Who makes the audit's own records.
+pub(crate) const OWN_ACTOR: &str = "tenant-audit";
+
+/// Buffers that are kept for the next batch, and how long they may be.
+const SPARE: usize = 64;
+const SPARE_BYTES: usize = 4 << 20;
 
 impl Chain {
     /// The mark differs from chain to chain: an id shows its tenant nothing of the others.
@@ -49,50 +93,71 @@ impl Chain {
             .field(&secret.to_be_bytes())
             .field(id.file_name().as_bytes())
             .finish();
-        let mark = digest
-            .first_chunk()
-            .map_or(0, |bytes| u64::from_be_bytes(*bytes));
+        let mut mark = [b'0'; 16];
+        if let Some(bytes) = digest.first_chunk::<8>() {
+            hex_digits(bytes, &mut mark);
+        }
         Self {
+            key: ChainKey::of(&id),
             id,
             head,
             mark,
+            region: None,
             slot: None,
         }
     }
 
+    /// Ordered by time; unique by the process's mark and the number in the chain.
+    fn event_id(&self, at: UnixTime, out: &mut Vec<u8>) {
+        out.clear();
+        hexadecimal(micros(at), 14, out);
+        out.push(b'-');
+        out.extend_from_slice(&self.mark);
+        out.push(b'-');
+        hexadecimal(self.head.seq.saturating_add(1), 1, out);
+    }
+
     /// Adds a record, and gives its event id.
-    fn add(
+    fn add<'a>(
         &mut self,
-        content: &Content<'_>,
+        content: &'a Content<'_>,
+        encoder: &mut Encoder,
         batch: &mut Vec<ChainBatch>,
-        record: &mut Vec<u8>,
-    ) -> Option<String> {
-        // Ordered by time; unique by the process's mark and the number in the chain.
-        let event_id = content.intent.map_or_else(
-            || {
-                format!(
-                    "{:014x}-{:016x}-{:x}",
-                    micros(content.at),
-                    self.mark,
-                    self.head.seq.saturating_add(1)
-                )
-            },
-            str::to_owned,
-        );
+        spare: &mut Vec<Vec<u8>>,
+        buffer: &'a mut Vec<u8>,
+    ) -> Option<&'a str> {
+        let event_id = if let Some(intent) = content.intent {
+            &*intent.event_id
+        } else {
+            self.event_id(content.at, buffer);
+            // Digits and dashes.
+            std::str::from_utf8(buffer).unwrap_or_default()
+        };
         let draft = Draft {
-            event_id: &event_id,
+            event_id,
             tenant: self.id.tenant().map(AsRef::as_ref),
             actor: content.actor,
             at: content.at,
             facts: content.facts,
-            what: match content.what {
-                What::Request(request) => What::Request(request),
-                What::Intent(request) => What::Intent(request),
-                What::Event { outcome, reason } => What::Event { outcome, reason },
-            },
+            what: content.what,
         };
-        record.clear();
-        if let Err(error) = encode(&draft, record) {
+        let slot = *self.slot.get_or_insert(batch.len());
+        if slot == batch.len() {
+            let lines = spare.pop().unwrap_or_default();
+            batch.push(ChainBatch::new(
+                self.id.clone(),
+                self.head,
+                lines,
+                self.region.clone(),
+            ));
+        }
+        let lines = batch.get_mut(slot)?;
+        let sealed = lines.push(content.at, |out| {
+            seal(&self.key, &mut self.head, out, |out| {
+                encoder.encode(&draft, out)
+            })
+        });
+        if let Err(error) = sealed {
             // Text, integers and finite numbers always encode.
             tracing::error!(
                 error = &error as &dyn std::error::Error,
@@ -101,47 +166,54 @@ impl Chain {
             );
             return None;
         }
-        let slot = *self.slot.get_or_insert(batch.len());
-        if slot == batch.len() {
-            batch.push(ChainBatch::new(self.id.clone()));
-        }
-        if let Some(lines) = batch.get_mut(slot) {
-            lines.push(|out| seal(&self.id, &mut self.head, record, out));
-            lines.head = self.head;
-            match content.what {
-                What::Intent(_) => lines.opened.push(event_id.clone()),
-                _ if content.intent.is_some() => lines.closed.push(event_id.clone()),
-                _ => {}
-            }
+        lines.head = self.head;
+        match content.what {
+            What::Intent(_) => lines.opened.push(event_id.to_owned()),
+            _ if content.intent.is_some() => lines.closed.push(event_id.to_owned()),
+            _ => {}
         }
         Some(event_id)
     }
 }
 
+/// At least so many hexadecimal digits.
+fn hexadecimal(value: u64, least: usize, out: &mut Vec<u8>) {
+    let mut digits = [b'0'; 16];
+    hex_digits(&value.to_be_bytes(), &mut digits);
+    let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+    let from = zeros.min(digits.len().saturating_sub(least));
+    out.extend_from_slice(digits.get(from..).unwrap_or_default());
+}
+
 impl Ledger {
     /// Takes the chains up where the sink left them. What the sink had to recover is recorded first.
-    pub(crate) fn resume(resumed: Vec<Resumed>, secret: u64, now: UnixTime) -> Self {
+    pub(crate) fn resume(
+        resumed: Vec<Resumed>,
+        secret: u64,
+        encoder: Encoder,
+        now: UnixTime,
+    ) -> Self {
         let mut ledger = Self {
-            platform: Chain::new(ChainId::platform(), Head::default(), secret),
+            chains: vec![Chain::new(ChainId::platform(), Head::default(), secret)],
             tenants: HashMap::new(),
+            last: 0,
             secret,
+            encoder,
             batch: Vec::new(),
-            record: Vec::with_capacity(1024),
+            spare: Vec::new(),
+            event_id: Vec::with_capacity(64),
+            touched: Vec::new(),
         };
         for Resumed {
-            chain,
+            chain: id,
             head,
             recovery,
             intents,
         } in resumed
         {
-            let chain = Chain::new(chain, head, secret);
-            let id = chain.id.clone();
-            match id.tenant() {
-                None => ledger.platform = chain,
-                Some(tenant) => {
-                    ledger.tenants.insert(tenant.clone(), chain);
-                }
+            let at = ledger.at(id.tenant());
+            if let Some(chain) = ledger.chains.get_mut(at) {
+                chain.head = head;
             }
             if let Some(recovery) = recovery {
                 ledger.recovered(&id, &recovery, now);
@@ -153,67 +225,101 @@ impl Ledger {
         ledger
     }
 
-    fn put(&mut self, tenant: Option<&TenantId>, content: &Content<'_>) -> Option<String> {
-        let chain = match tenant {
-            None => &mut self.platform,
-            Some(tenant) => {
-                if !self.tenants.contains_key(tenant) {
-                    let id = ChainId::of_tenant(tenant.clone());
-                    let chain = Chain::new(id, Head::default(), self.secret);
-                    self.tenants.insert(tenant.clone(), chain);
-                }
-                self.tenants.get_mut(tenant)?
-            }
+    /// Where a tenant's chain stands.
+    fn at(&mut self, tenant: Option<&TenantId>) -> usize {
+        let Some(tenant) = tenant else {
+            return 0;
         };
-        chain.add(content, &mut self.batch, &mut self.record)
+        let last = self
+            .chains
+            .get(self.last)
+            .and_then(|chain| chain.id.tenant());
+        if last == Some(tenant) {
+            return self.last;
+        }
+        let at = if let Some(at) = self.tenants.get(tenant) {
+            *at
+        } else {
+            let id = ChainId::of_tenant(tenant.clone());
+            let at = self.chains.len();
+            self.chains
+                .push(Chain::new(id, Head::default(), self.secret));
+            self.tenants.insert(tenant.clone(), at);
+            at
+        };
+        self.last = at;
+        at
+    }
+
+    fn put(&mut self, tenant: Option<&TenantId>, content: &Content<'_>) {
+        let at = self.at(tenant);
+        if let Some(chain) = self.chains.get_mut(at) {
+            if chain.slot.is_none() {
+                self.touched.push(at);
+            }
+            let (batch, spare) = (&mut self.batch, &mut self.spare);
+            chain.add(content, &mut self.encoder, batch, spare, &mut self.event_id);
+        }
+    }
+
+    /// [`put`](Self::put), of what a verified identity did, or nobody.
+    fn put_by(&mut self, identity: Option<&Identity>, content: &Content<'_>) -> Option<Box<str>> {
+        let at = self.at(identity.map(|identity| identity.tenant().id()));
+        let chain = self.chains.get_mut(at)?;
+        if chain.slot.is_none() {
+            self.touched.push(at);
+            // A new batch goes where the tenant's data must stay by now.
+            if let Some(identity) = identity {
+                chain.region = identity.tenant().region();
+            }
+        }
+        let (batch, spare) = (&mut self.batch, &mut self.spare);
+        let event_id = chain.add(content, &mut self.encoder, batch, spare, &mut self.event_id)?;
+        matches!(content.what, What::Intent(_)).then(|| event_id.into())
     }
 
     /// Adds a request's record to the chain of its verified tenant, or to the platform's.
-    pub(crate) fn request(&mut self, cell: &TrailCell<Request>) {
+    pub(crate) fn request(&mut self, cell: &TrailCell<Request>, now: Now) {
         let facts = cell.with(std::mem::take);
         let request = cell.record();
-        let identity = facts.identity.clone();
+        let identity = facts.identity.as_deref();
+        let intent = request.intent.get();
         let content = Content {
-            actor: identity
-                .as_deref()
-                .map_or(Actor::Anonymous, Actor::Verified),
-            at: request.arrival.unix,
+            actor: identity.map_or(Actor::Anonymous, Actor::Verified),
+            at: intent.map_or_else(|| now.of(request.arrival), |intent| intent.at),
             facts: &facts,
             what: What::Request(request),
-            intent: request.intent.get().map(AsRef::as_ref),
+            intent,
         };
-        let tenant = identity.as_deref().map(|identity| identity.tenant().id());
-        self.put(tenant, &content);
+        self.put_by(identity, &content);
     }
 
     /// Adds the record of a request whose handler is about to run. Its outcome will have the same id.
-    pub(crate) fn intent(&mut self, trail: &Trail) {
+    pub(crate) fn intent(&mut self, trail: &Trail, now: Now) {
         let Some(request) = trail.record::<Request>() else {
             return;
         };
         trail.with(|facts| {
-            let identity = facts.identity.clone();
+            let identity = facts.identity.as_deref();
+            let at = now.of(request.arrival);
             let content = Content {
-                actor: identity
-                    .as_deref()
-                    .map_or(Actor::Anonymous, Actor::Verified),
-                at: request.arrival.unix,
+                actor: identity.map_or(Actor::Anonymous, Actor::Verified),
+                at,
                 facts,
                 what: What::Intent(request),
                 intent: None,
             };
-            let tenant = identity.as_deref().map(|identity| identity.tenant().id());
-            if let Some(event_id) = self.put(tenant, &content) {
+            if let Some(event_id) = self.put_by(identity, &content) {
                 // Written once: a request has one intent.
-                let _known = request.intent.set(event_id.into());
+                let _known = request.intent.set(Intent { event_id, at });
             }
         });
     }
 
     /// Adds an event's record.
     pub(crate) fn event(&mut self, occurred: &Occurred) {
-        let (actor, tenant) = match &occurred.who {
-            Who::Tenant(context) => (Actor::Verified(context), Some(context.tenant_id())),
+        let (actor, identity) = match &occurred.who {
+            Who::Tenant(context) => (Actor::Verified(context), Some(&**context)),
             Who::System(task) => (Actor::System(task), None),
         };
         let content = Content {
@@ -226,7 +332,29 @@ impl Ledger {
             },
             intent: None,
         };
-        self.put(tenant, &content);
+        self.put_by(identity, &content);
+    }
+
+    /// Adds the records of what has been kept for long enough. The sink deletes it when they are durable.
+    pub(crate) fn expire(&mut self, expired: Vec<Expired>, now: UnixTime) {
+        for one in expired {
+            let details = [
+                ("hash", hex::encode(one.through.hash()).into()),
+                ("through", one.through.seq().into()),
+            ];
+            self.own(
+                one.chain.tenant(),
+                Expired::ACTION,
+                Outcome::Success,
+                "retention",
+                &details,
+                now,
+            );
+            let lines = self.batch.iter_mut();
+            if let Some(lines) = lines.rev().find(|lines| *lines.chain() == one.chain) {
+                lines.expired = Some(one.through);
+            }
+        }
     }
 
     /// Adds the records of a gap: how many requests of each tenant were served, and how many refused,
@@ -325,7 +453,7 @@ impl Ledger {
             .map(|(name, value)| (Cow::Borrowed(*name), value.clone()))
             .collect();
         let content = Content {
-            actor: Actor::System("tenant-audit"),
+            actor: Actor::System(OWN_ACTOR),
             at,
             facts: &facts,
             what: What::Event {
@@ -342,16 +470,45 @@ impl Ledger {
         if self.batch.is_empty() {
             return None;
         }
-        let chains = std::mem::take(&mut self.batch);
-        for chain in &chains {
-            let known = match chain.chain().tenant() {
-                None => Some(&mut self.platform),
-                Some(tenant) => self.tenants.get_mut(tenant),
-            };
-            if let Some(known) = known {
-                known.slot = None;
+        let lines = std::mem::take(&mut self.batch);
+        for at in self.touched.drain(..) {
+            if let Some(chain) = self.chains.get_mut(at) {
+                chain.slot = None;
             }
         }
-        Some(Arc::new(Batch::new(chains)))
+        Some(Arc::new(Batch::new(lines)))
+    }
+
+    /// Takes back the buffers of a batch that is written, if nobody else holds it.
+    pub(crate) fn give_back(&mut self, batch: Arc<Batch>) {
+        let Some(batch) = Arc::into_inner(batch) else {
+            return;
+        };
+        for mut lines in batch.into_buffers() {
+            if self.spare.len() < SPARE && lines.capacity() <= SPARE_BYTES {
+                lines.clear();
+                self.spare.push(lines);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn hexadecimal_is_as_the_standard_library_writes_it(value in any::<u64>(), shift in 0_u32..64) {
+            for value in [value, value >> shift, 0] {
+                let mut out = Vec::new();
+                hexadecimal(value, 14, &mut out);
+                prop_assert_eq!(String::from_utf8(out).unwrap(), format!("{value:014x}"));
+                let mut out = Vec::new();
+                hexadecimal(value, 1, &mut out);
+                prop_assert_eq!(String::from_utf8(out).unwrap(), format!("{value:x}"));
+            }
+        }
     }
 }

@@ -44,27 +44,18 @@
 //! `event_id`, `timestamp`, `tenant_id`, `actor_id`, `actor_type` (`human`, `agent`, `service`,
 //! `system`, `anonymous`), `on_behalf_of` and `actors` where somebody acts for another,
 //! `credential_id`, `action`, `resource_type`, `resource_id`, `outcome` (`success`, `failure`,
-//! `blocked`), `reason`, `limit`, `cache`, `method`, `path`, `status`, `grpc_status`, `bytes` of the
-//! answer, `duration_us`, `request_id`, `metadata`. No header, no query and no body is ever taken.
+//! `blocked`), `reason`, `limit`, `cache`, `method`, `path`, `ip_address`, `status`, `grpc_status`, `bytes` of the
+//! answer, `duration_us`, `request_id`, `metadata`; `accesses` where several resources were touched, `tool` of an
+//! agent's call, `personal` values as commitments, `trace_id` and `span_id` if they were asked for. `timestamp` is the
+//! request's begin, its end is `duration_us` later. No query, no body and no other header is ever taken.
 //! Text from outside is bounded, and cannot break a line or steer a terminal.
 //!
 //! # What this proves, and what it does not
 //!
-//! Every record's hash commits to its chain, its number and all before it (SHA-256 over length-prefixed
-//! fields and RFC 8785 bytes). A signed checkpoint ([`FileSink::signed`]) commits to every chain's head.
-//!
-//! | somebody who | is found by |
-//! |---|---|
-//! | changes, removes, adds, repeats, reorders or moves records, or cuts a chain | [`verify`] |
-//! | writes another history with all its hashes, without the signing key | [`Verifier::key`] |
-//! | puts an older copy of the directory in place | [`Verifier::against`], with a checkpoint kept elsewhere |
-//! | hides some of a tenant's records from it | [`verify_bundle`], up to the bundle's checkpoint |
-//! | has the signing key and writes another history | a checkpoint that was published before, and nothing else |
-//! | cuts what was written after the last checkpoint, signing key or not | nothing: publish checkpoints often |
-//! | writes false records through the process itself | nothing: a record is as true as the process that wrote it |
-//!
-//! A bundle shows of other tenants the magnitude of their number (a power of two, 64 at least), and an event's
-//! id the microsecond of its request.
+//! Every record's hash commits to its chain, its number and all before it, a signed checkpoint
+//! ([`FileSink::signed`]) to every chain's head. Whoever changes, removes, adds, repeats, reorders or moves a record, cuts a
+//! chain or puts an older copy in place is found and named; whoever has the signing key is found only by a
+//! checkpoint that was published before. [`what_it_proves`] says all of it, and what a tenant's bundle shows.
 //!
 //! # Map
 //!
@@ -73,10 +64,13 @@
 //! | the layer | [`layer`], [`AuditLayerBuilder`], [`AuditLayer`], [`WhenFull`] |
 //! | how sure | [`Durability`], [`AuditGate`] |
 //! | writing | [`AuditWorker`], [`AuditHandle`], [`Event`], [`Outcome`] |
-//! | sinks | [`FileSink`], [`MemorySink`], [`ChannelSink`], [`DiscardSink`], or your own [`AuditSink`] |
+//! | sinks | [`FileSink`] with [`Rotation`] and [`Retention`], [`TracingSink`], [`ChannelSink`], [`MemorySink`], [`DiscardSink`], or your own [`AuditSink`] |
+//! | several sinks | [`FanOut`], [`RegionSink`] |
+//! | personal values | [`KeyDir`], [`TenantKeys`], [`reveal`] |
+//! | the service's end | [`AuditHandle::close`] |
 //! | chains | [`ChainId`], [`Head`] |
 //! | signed checkpoints | [`CheckpointSigner`], [`CheckpointKey`], [`FileSink::signed`] |
-//! | for a tenant | [`export`], [`verify_bundle`] |
+//! | for a tenant | [`export`], [`Export`], [`verify_bundle`] |
 //! | checking | [`verify`], [`Verifier`], and the binary `tenant-audit verify DIR` |
 //!
 //! # Features
@@ -86,6 +80,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod actions;
 mod body;
 mod bundle;
 mod chain;
@@ -96,21 +91,29 @@ mod future;
 mod gate;
 mod handle;
 mod held;
+mod json;
+mod key_dir;
 mod layer;
 mod ledger;
 mod merkle;
 mod note;
+mod ocsf;
 mod open;
 mod outcome;
+mod personal;
 mod queue;
 mod record;
 mod request;
 mod service;
 mod sink;
+mod stamp;
 mod sync;
 mod text;
 mod verify;
 mod worker;
+
+#[doc = include_str!("proofs.md")]
+pub mod what_it_proves {}
 
 #[cfg(feature = "tokio")]
 pub use tenant_context::TokioTimer;
@@ -120,20 +123,22 @@ pub use tenant_context::{
 
 pub use self::{
     body::AuditBody,
-    bundle::{VerifiedBundle, export, verify_bundle},
+    bundle::{Export, VerifiedBundle, export, verify_bundle},
     chain::{ChainId, Head},
     durability::Durability,
     error::{AuditError, AuditErrorKind, SinkError},
     event::{Event, Outcome},
     future::ResponseFuture,
     gate::{AuditGate, GateFuture, GateService},
-    handle::AuditHandle,
+    handle::{AuditHandle, Closed},
+    key_dir::KeyDir,
     layer::{AuditLayer, AuditLayerBuilder, WhenFull, layer},
     note::{CheckpointKey, CheckpointSigner},
+    personal::{TenantKey, TenantKeys, reveal},
     service::AuditService,
     sink::{
-        AuditSink, Batch, ChainBatch, ChannelSink, DiscardSink, FileSink, MemorySink, Records,
-        Recovery, Resumed,
+        AuditSink, Batch, ChainBatch, ChannelSink, DiscardSink, Expired, FanOut, FileSink,
+        MemorySink, Records, Recovery, RegionSink, Resumed, Retention, Rotation, TracingSink,
     },
     verify::{Finding, Verified, Verifier, VerifyError, VerifyErrorKind, verify},
     worker::AuditWorker,

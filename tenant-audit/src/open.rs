@@ -4,13 +4,13 @@ use std::{fmt, sync::Arc};
 
 use http::{Extensions, HeaderMap, HeaderName, Method, Response, StatusCode, header};
 use http_body::Body;
-use tenant_context::{Protocol, Rejection, Trail, TrailCell};
+use tenant_context::{Monotonic, Protocol, Rejection, Trail, TrailCell};
 
 use crate::{
     Durability,
     outcome::End,
     queue::{Cell, Entry, Place},
-    request::{Arrival, Request},
+    request::{Request, Taken},
     sync::Wait,
 };
 
@@ -27,12 +27,20 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 impl Open {
     /// Opens the record of a request, and its trail.
-    pub(crate) fn begin<B>(place: Place, request: &mut http::Request<B>, arrival: Arrival) -> Self {
+    pub(crate) fn begin<B>(
+        place: Place,
+        request: &mut http::Request<B>,
+        arrival: Monotonic,
+    ) -> Self {
         let door = place.door();
-        let durability = door.policy.of(request.method(), request.uri().path());
-        let pressed = place.is_pressed();
-        let record = Request::of(request, arrival, durability, pressed);
-        let cell = Arc::new(TrailCell::new(record));
+        let grpc = Protocol::of(request.headers()) == Protocol::Grpc;
+        let taken = Taken {
+            durability: door.policy.of(request.method(), request.uri().path(), grpc),
+            pressed: place.is_pressed(),
+            grpc,
+            trace: door.trace,
+        };
+        let cell = Arc::new(TrailCell::new(Request::of(request, arrival, taken)));
         request.extensions_mut().insert(Trail::on(&cell));
         Self(Some(Slot { cell, place }))
     }
@@ -44,7 +52,7 @@ impl Open {
         self.0.as_ref().is_some_and(|slot| {
             let request = slot.cell.record();
             request.durability == Durability::Synced
-                && (request.is_admitted() || !request.progress.is_refused())
+                && (request.progress.is_admitted() || !request.progress.is_refused())
                 && slot.place.is_reserved()
         })
     }
@@ -127,7 +135,7 @@ impl Open {
         let slot = self.0.take()?;
         let now = slot.place.door().clock.monotonic();
         let request = slot.cell.record();
-        let duration = now.saturating_since(request.arrival.monotonic);
+        let duration = now.saturating_since(request.arrival);
         request.progress.end(end, duration);
         Some(slot)
     }

@@ -4,24 +4,41 @@
 use std::{
     borrow::Cow,
     fmt,
+    net::IpAddr,
     sync::{
         OnceLock,
-        atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use smallvec::SmallVec;
-use tenant_context::{Monotonic, Protocol, RequestId, UnixTime};
+use tenant_context::{ClientAddress, Monotonic, RequestId, UnixTime};
 
 use crate::{Durability, outcome::End, sync::SyncCell, text};
 
-/// When a request came in.
+/// What the layer has decided of a request when it comes in.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Arrival {
-    pub(crate) unix: UnixTime,
-    pub(crate) monotonic: Monotonic,
+pub(crate) struct Taken {
+    pub(crate) durability: Durability,
+    /// Whether so many places are taken that those of one tenant are counted.
+    pub(crate) pressed: bool,
+    /// Whether the client speaks gRPC.
+    pub(crate) grpc: bool,
+    /// Whether `traceparent` is taken.
+    pub(crate) trace: bool,
+}
+
+impl Default for Taken {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Deferred,
+            pressed: false,
+            grpc: false,
+            trace: false,
+        }
+    }
 }
 
 /// A request's head, and how far it is.
@@ -30,59 +47,107 @@ pub(crate) struct Request {
     pub(crate) id: Option<RequestId>,
     pub(crate) method: Method,
     pub(crate) path: PathText,
-    /// Whether the client speaks gRPC.
+    pub(crate) client: Option<IpAddr>,
+    pub(crate) trace: Option<TraceIds>,
     pub(crate) grpc: bool,
-    pub(crate) arrival: Arrival,
+    pub(crate) arrival: Monotonic,
     pub(crate) durability: Durability,
-    /// Whether so many places are taken that those of one tenant are counted.
     pub(crate) pressed: bool,
-    pub(crate) charged: AtomicBool,
-    pub(crate) admitted: AtomicBool,
     pub(crate) sync: SyncCell,
-    /// The intent's event id, which is the outcome's too.
-    pub(crate) intent: OnceLock<Box<str>>,
+    pub(crate) intent: OnceLock<Intent>,
     pub(crate) progress: Progress,
 }
 
+/// A request's intent, as it was recorded: its outcome has the same id, and the same time.
+#[derive(Debug)]
+pub(crate) struct Intent {
+    pub(crate) event_id: Box<str>,
+    pub(crate) at: UnixTime,
+}
+
 impl Request {
-    pub(crate) fn of<B>(
-        request: &http::Request<B>,
-        arrival: Arrival,
-        durability: Durability,
-        pressed: bool,
-    ) -> Self {
+    #[inline]
+    pub(crate) fn of<B>(request: &http::Request<B>, arrival: Monotonic, taken: Taken) -> Self {
+        let extensions = request.extensions();
+        // As a server hands a request on there is often nothing in its extensions.
+        let (id, client) = if extensions.is_empty() {
+            (None, None)
+        } else {
+            (
+                extensions.get().cloned(),
+                ClientAddress::of(extensions).ip(),
+            )
+        };
         Self {
-            id: request.extensions().get().cloned(),
+            id,
             method: request.method().clone(),
             path: PathText::of(request.uri().path()),
-            grpc: Protocol::of(request.headers()) == Protocol::Grpc,
+            client,
+            trace: taken
+                .trace
+                .then(|| TraceIds::of(request.headers()))
+                .flatten(),
+            grpc: taken.grpc,
             arrival,
-            durability,
-            pressed,
-            charged: AtomicBool::new(false),
-            admitted: AtomicBool::new(false),
+            durability: taken.durability,
+            pressed: taken.pressed,
             sync: SyncCell::default(),
             intent: OnceLock::new(),
             progress: Progress::new(),
         }
     }
+}
 
-    /// It came through the gate: its handler runs.
-    pub(crate) fn admitted(&self) {
-        self.admitted.store(true, Relaxed);
+/// The ids of a `traceparent` (W3C Trace Context, §3.2.2): the trace, and the caller's span.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TraceIds {
+    trace: [u8; 32],
+    span: [u8; 16],
+}
+
+impl TraceIds {
+    /// Of exactly one header that is well formed; all zeros name nothing.
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let mut lines = headers.get_all("traceparent").iter();
+        let (Some(line), None) = (lines.next(), lines.next()) else {
+            return None;
+        };
+        Self::parse(line.as_bytes())
     }
 
-    pub(crate) fn is_admitted(&self) -> bool {
-        self.admitted.load(Relaxed)
+    fn parse(line: &[u8]) -> Option<Self> {
+        let (version, rest) = line.split_first_chunk::<2>()?;
+        let (trace, rest) = rest.strip_prefix(b"-")?.split_first_chunk::<32>()?;
+        let (span, rest) = rest.strip_prefix(b"-")?.split_first_chunk::<16>()?;
+        let (flags, rest) = rest.strip_prefix(b"-")?.split_first_chunk::<2>()?;
+        let hex = |digits: &[u8]| {
+            digits
+                .iter()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        let named = |digits: &[u8]| hex(digits) && digits.iter().any(|byte| *byte != b'0');
+        // A later version may say more after another dash.
+        let ended = rest.is_empty() || (version != b"00" && rest.starts_with(b"-"));
+        let valid =
+            hex(version) && version != b"ff" && named(trace) && named(span) && hex(flags) && ended;
+        valid.then_some(Self {
+            trace: *trace,
+            span: *span,
+        })
     }
 
-    /// It holds a place of its tenant's share.
-    pub(crate) fn charged(&self) {
-        self.charged.store(true, Relaxed);
+    pub(crate) const fn trace(&self) -> &[u8] {
+        &self.trace
     }
 
-    pub(crate) fn is_charged(&self) -> bool {
-        self.charged.load(Relaxed)
+    pub(crate) const fn span(&self) -> &[u8] {
+        &self.span
+    }
+}
+
+impl fmt::Debug for TraceIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.trace))
     }
 }
 
@@ -109,6 +174,8 @@ const RUNNING: u8 = 1;
 const ANSWERED: u8 = 2;
 const REFUSED: u8 = 4;
 const PASSED: u8 = 8;
+const ADMITTED: u8 = 16;
+const CHARGED: u8 = 32;
 
 impl Progress {
     pub(crate) const fn new() -> Self {
@@ -161,6 +228,24 @@ impl Progress {
 
     pub(crate) fn refused(&self) {
         self.flag(REFUSED, true);
+    }
+
+    /// It came through the gate: its handler runs.
+    pub(crate) fn admitted(&self) {
+        self.flag(ADMITTED, true);
+    }
+
+    pub(crate) fn is_admitted(&self) -> bool {
+        self.has(ADMITTED)
+    }
+
+    /// It holds a place of its tenant's share.
+    pub(crate) fn charged(&self) {
+        self.flag(CHARGED, true);
+    }
+
+    pub(crate) fn is_charged(&self) -> bool {
+        self.has(CHARGED)
     }
 
     pub(crate) fn answered(&self, status: StatusCode) {
@@ -237,21 +322,19 @@ impl PathText {
         }
     }
 
-    pub(crate) fn show(&self) -> Cow<'_, str> {
+    /// The path; where it was cut it says so.
+    pub(crate) fn text(&self) -> Cow<'_, str> {
         let kept = String::from_utf8_lossy(&self.bytes);
         if self.cut {
-            return Cow::Owned(format!("{}…", text::visible(&kept)));
+            return Cow::Owned(format!("{kept}…"));
         }
-        match kept {
-            Cow::Borrowed(kept) => text::visible(kept),
-            Cow::Owned(kept) => Cow::Owned(text::visible(&kept).into_owned()),
-        }
+        kept
     }
 }
 
 impl fmt::Debug for PathText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.show())
+        f.write_str(&text::visible(&self.text()))
     }
 }
 
@@ -261,10 +344,37 @@ mod tests {
 
     #[test]
     fn i6_paths_are_bounded_and_visible() {
-        assert_eq!(PathText::of("/a/b").show(), "/a/b");
+        assert_eq!(PathText::of("/a/b").text(), "/a/b");
         let long = PathText::of(&format!("/{}", "é".repeat(5_000)));
-        assert!(long.show().len() < 1_040 && long.show().ends_with('…'));
-        assert_eq!(PathText::of("/\u{202e}x").show(), "/\\u{202e}x");
+        assert!(long.text().len() < 1_040 && long.text().ends_with('…'));
+        assert_eq!(format!("{:?}", PathText::of("/\u{202e}x")), "/\\u{202e}x");
         assert!(!PathText::of("/a/b").bytes.spilled());
+    }
+
+    #[test]
+    fn trace_ids_are_taken_as_the_standard_writes_them_and_not_otherwise() {
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let ids = TraceIds::parse(good.as_bytes()).unwrap();
+        assert_eq!(ids.trace(), b"4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(ids.span(), b"00f067aa0ba902b7");
+        let later = good.replacen("00", "cc", 1) + "-more";
+        assert_eq!(TraceIds::parse(later.as_bytes()), Some(ids));
+        for wrong in [
+            good.to_uppercase(),
+            format!("{good}-more"),
+            format!("{good}0"),
+            good.replacen("00", "ff", 1),
+            good.replace("4bf92f3577b34da6a3ce929d0e0e4736", &"0".repeat(32)),
+            good.replace("00f067aa0ba902b7", &"0".repeat(16)),
+            good.replace('-', "_"),
+            String::new(),
+        ] {
+            assert_eq!(TraceIds::parse(wrong.as_bytes()), None, "{wrong}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.append("traceparent", good.parse().unwrap());
+        assert_eq!(TraceIds::of(&headers), Some(ids));
+        headers.append("traceparent", good.parse().unwrap());
+        assert_eq!(TraceIds::of(&headers), None, "two of them");
     }
 }

@@ -49,7 +49,7 @@ where
             let rejection = Rejection::context_missing();
             return ResponseFuture::misplaced(&rejection, Protocol::of(request.headers()));
         }
-        let arrival = self.door.arrival();
+        let arrival = self.door.clock.monotonic();
         match self.door.enter() {
             Entrance::Open(place) => {
                 let open = Open::begin(place, &mut request, arrival);

@@ -12,12 +12,13 @@ use std::{
 };
 
 use futures_util::future::{BoxFuture, Either, FutureExt, select};
-use tenant_context::{Clock, TenantId, Timer, Trail};
+use tenant_context::{Clock, TenantId, Timer, Trail, UnixTime};
 
 use crate::{
     AuditError, AuditSink, Batch,
-    ledger::Ledger,
+    ledger::{Ledger, Now},
     queue::{Cell, Doze, Entry, Flush, Intake, Load},
+    record::Encoder,
     request::Request,
 };
 
@@ -32,8 +33,8 @@ const LAST_RETRY: Duration = Duration::from_secs(5);
 /// Writes what layers and handles record. The application spawns it:
 /// `tokio::spawn(worker)`.
 ///
-/// It ends when all layers, services and handles are dropped, and everything queued before is
-/// written and synced. If the sink fails it keeps what it holds, says so in the log, and tries again
+/// It ends when all layers, services and handles are dropped, or after
+/// [`AuditHandle::close`](crate::AuditHandle::close), and everything queued before is written and synced. If the sink fails it keeps what it holds, says so in the log, and tries again
 /// with a growing pause of 50 ms to 5 s; meanwhile the queue fills, and the policy for a full queue
 /// decides. Without a timer it ends with the sink's error instead.
 ///
@@ -49,6 +50,7 @@ pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) timer: Option<Arc<dyn Timer>>,
     pub(crate) secret: u64,
+    pub(crate) encoder: Encoder,
 }
 
 impl AuditWorker {
@@ -107,8 +109,10 @@ async fn work(parts: Parts) -> Result<(), AuditError> {
         clock,
         timer,
         secret,
+        encoder,
     } = parts;
-    let mut ledger = Ledger::resume(sink.resume(), secret, clock.unix());
+    let mut ledger = Ledger::resume(sink.resume(), secret, encoder, clock.unix());
+    let mut expiry = Expiry::default();
     let mut load = Load::default();
     let mut charged = Vec::new();
     // What was recovered is written at once, not with the first request.
@@ -116,20 +120,24 @@ async fn work(parts: Parts) -> Result<(), AuditError> {
     while more {
         loop {
             let count = load.entries.len().min(MAX_BATCH);
+            let now = Now::read(&*clock);
+            if expiry.is_due(now.unix()) {
+                ledger.expire(sink.expired(now.unix()).await, now.unix());
+            }
             let mut waiting = Waiting::default();
             for entry in load.entries.drain(..count) {
                 match entry {
                     Entry::Request(cell) => {
-                        if cell.record().is_charged() {
+                        if cell.record().progress.is_charged() {
                             charged.push(tenant(&cell));
                         }
-                        ledger.request(&cell);
+                        ledger.request(&cell, now);
                         if cell.record().sync.is_wanted() {
                             waiting.synced.push(Trail::on(&cell));
                         }
                     }
                     Entry::Intent(trail) => {
-                        ledger.intent(&trail);
+                        ledger.intent(&trail, now);
                         waiting.synced.push(trail);
                     }
                     Entry::Event(occurred) => ledger.event(&occurred),
@@ -137,12 +145,13 @@ async fn work(parts: Parts) -> Result<(), AuditError> {
             }
             let left = load.entries.len();
             if left == 0 {
-                ledger.gap(&mut load.losses, clock.unix());
+                ledger.gap(&mut load.losses, now.unix());
                 waiting.flushes = mem::take(&mut load.flushes);
             }
             intake.taken(count, left, &mut charged);
             if let Some(batch) = ledger.take() {
-                write(&mut *sink, &intake, batch, timer.as_deref(), &mut waiting).await?;
+                write(&mut *sink, &intake, &batch, timer.as_deref(), &mut waiting).await?;
+                ledger.give_back(batch);
             }
             waiting.answer(&Ok(()));
             if left == 0 {
@@ -153,6 +162,24 @@ async fn work(parts: Parts) -> Result<(), AuditError> {
         more = next(&intake, &mut load, timer.as_deref()).await;
     }
     sink.close().await.map_err(AuditError::sink)
+}
+
+/// When the sink is asked what has been kept for long enough.
+#[derive(Default)]
+struct Expiry(Option<UnixTime>);
+
+impl Expiry {
+    const EVERY: Duration = Duration::from_secs(600);
+
+    fn is_due(&mut self, now: UnixTime) -> bool {
+        let due = self
+            .0
+            .is_none_or(|last| now.saturating_since(last) >= Self::EVERY);
+        if due {
+            self.0 = Some(now);
+        }
+        due
+    }
 }
 
 fn tenant(cell: &Cell) -> Option<TenantId> {
@@ -190,12 +217,12 @@ impl Drop for Waiting {
 async fn write(
     sink: &mut dyn AuditSink,
     intake: &Intake,
-    batch: Arc<Batch>,
+    batch: &Arc<Batch>,
     timer: Option<&dyn Timer>,
     waiting: &mut Waiting,
 ) -> Result<(), AuditError> {
     let mut pause = FIRST_RETRY;
-    while let Err(error) = sink.append(Arc::clone(&batch)).await {
+    while let Err(error) = sink.append(Arc::clone(batch)).await {
         tracing::error!(
             error = &error as &dyn Error,
             records = batch.records(),

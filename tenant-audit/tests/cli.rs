@@ -149,3 +149,72 @@ async fn keys_are_made_and_a_signed_log_verifies_with_them() {
     assert!(text(&shown(event).stdout).contains("\"action\": \"run\""));
     assert_eq!(shown("nothing").status.code(), Some(1));
 }
+
+#[tokio::test]
+async fn a_tenants_records_are_exported_verified_and_erased() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (dir, keys, secret) = (
+        tmp.path().join("log"),
+        tmp.path().join("keys"),
+        tmp.path().join("secret"),
+    );
+    let public = run(&["keygen", "log.example", "--secret"], &secret);
+    let public = text(&public.stdout).trim().to_owned();
+    let signer = CheckpointSigner::parse(&fs::read_to_string(&secret).unwrap()).unwrap();
+    let clock = ManualClock::new();
+    let sink = FileSink::open(&dir)
+        .unwrap()
+        .signed(signer, Duration::from_secs(60), |_| ());
+    let (layer, worker) = tenant_audit::layer(sink)
+        .clock(clock.clone())
+        .timer(clock.clone())
+        .personal_keys(tenant_audit::KeyDir::open(&keys).unwrap())
+        .build()
+        .unwrap();
+    let tenants = tenant_testkit::tenants(&["acme"], &clock);
+    let ada = tenant_testkit::context(&tenants, "acme", "ada");
+    let event = Event::new("user.invite").personal("email", "ada@example.com");
+    layer.handle().try_record(&ada, event).unwrap();
+    drop(layer);
+    worker.await.unwrap();
+
+    let export = |more: &[&str]| run(&[&["export", "--tenant", "acme"], more].concat(), &dir);
+    let bundle = tmp.path().join("bundle");
+    fs::write(&bundle, export(&[]).stdout).unwrap();
+    let good = run(&["verify-bundle", "--key", &public], &bundle);
+    assert_eq!(good.status.code(), Some(0));
+    assert!(text(&good.stdout).starts_with("verified: 1 records of acme"));
+    let json = run(&["verify-bundle", "--json", "--key", &public], &bundle);
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(
+        (&json["verified"], &json["withheld"]),
+        (&true.into(), &0.into())
+    );
+    let none = export(&["--since", "2999-01-01", "--format", "ocsf"]);
+    assert_eq!((none.status.code(), none.stdout.len()), (Some(0), 0));
+    let event: Value = serde_json::from_slice(&export(&["--format", "ocsf"]).stdout).unwrap();
+    assert_eq!(event["class_uid"], 6003);
+    assert_eq!(export(&["--since", "yesterday"]).status.code(), Some(2));
+
+    let id = event["metadata"]["uid"].as_str().unwrap();
+    let show = || {
+        let (dir, keys) = (dir.to_str().unwrap(), keys.to_str().unwrap());
+        text(&run(&["show", dir, "--keys", keys], Path::new(id)).stdout)
+    };
+    assert!(show().contains("email: ada@example.com"));
+    let shred = run(&["shred", "--tenant", "acme"], &keys);
+    assert_eq!(shred.status.code(), Some(0));
+    assert!(show().contains("email: gone") && !show().contains("ada@example"));
+    let verified = run(&["verify", "--key", &public], &dir);
+    assert_eq!(verified.status.code(), Some(0));
+
+    // Nothing is exported of a chain that does not verify.
+    let path = dir.join("tenant-acme.jsonl");
+    let changed = fs::read_to_string(&path)
+        .unwrap()
+        .replace("invite", "delete");
+    fs::write(&path, changed).unwrap();
+    let refused = export(&[]);
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0));
+    assert!(text(&refused.stderr).contains("tenant-acme.jsonl, line 1"));
+}

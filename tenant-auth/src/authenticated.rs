@@ -3,19 +3,19 @@
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use tenant_context::{
-    Authenticate, Claims, ClientAddress, Clock, Identity, Lookup, Rejection, RequestHead, Resolver,
-    UnixTime,
+    Authenticate, Claims, ClientAddress, Clock, CredentialId, Identity, Lookup, Rejection,
+    RequestHead, Resolver, UnixTime,
 };
 
 use crate::{
     Issuers, MemoryApiKeys, Revocations,
+    api_key::Record,
     cache::{self, CacheKey, CredentialCache, Found, Voucher},
     credential::{Credential, Presented, check_bytes},
     failures::{Attempt, Failures},
     jwks::Arrival,
     jwt::{self, Unverified},
-    reason::Malformed,
-    revocation::Standing,
+    reason::{Malformed, Reason},
     signals::Signals,
 };
 
@@ -73,10 +73,16 @@ impl From<Rejection> for Failed {
     }
 }
 
+impl From<Reason> for Failed {
+    fn from(reason: Reason) -> Self {
+        Rejection::credential_invalid(reason).into()
+    }
+}
+
 impl From<Unverified> for Failed {
     fn from(why: Unverified) -> Self {
         match why {
-            Unverified::Refused(reason) => Rejection::credential_invalid(reason).into(),
+            Unverified::Refused(reason) => reason.into(),
             Unverified::Unavailable => Rejection::store_unavailable()
                 .with_reason("keys_unavailable")
                 .into(),
@@ -165,7 +171,7 @@ impl Shared {
     /// Whether a cached credential is vouched for still: `None` if it is to be verified anew.
     fn vouched(&self, voucher: &Voucher, head: &RequestHead<'_>) -> Option<Result<(), Rejection>> {
         if let Some(origin) = &voucher.origin
-            && !origin.holds(&*self.clock)
+            && !origin.holds(&*self.clock, &self.issuers)
         {
             return None;
         }
@@ -189,9 +195,10 @@ impl Shared {
         patient: bool,
     ) -> Answer {
         let verified = self.verify(credentials, client, patient);
-        let (verified, standing) = match verified.and_then(|verified| {
-            let standing = self.standing(&verified)?;
-            Ok((verified, standing))
+        let (verified, revocable) = match verified.and_then(|verified| {
+            let revocations = self.revocations.as_ref();
+            let revocable = revocations.map(|revocations| revocations.admit(&verified.claims));
+            Ok((verified, revocable.transpose()?))
         }) {
             Ok(verified) => verified,
             Err(Failed::Rejected(rejection)) => return refuse(attempt.failed(rejection)),
@@ -219,14 +226,15 @@ impl Shared {
         };
         let Verified { claims, voucher } = verified;
         let weight = cache::weight(&claims);
-        let resolved = match standing {
-            Some(standing) => self.resolver.resolve_revocable(claims, Arc::new(standing)),
+        let keys = self.keys_behind(&claims, voucher.api_key.as_ref());
+        let resolved = match revocable {
+            Some(revocable) => self.resolver.resolve_revocable(claims, revocable),
             None => self.resolver.resolve(claims),
         };
         let shared = Arc::clone(self);
         resolved.map(move |resolved| {
             let identity = resolved?;
-            if let Some(record) = &voucher.api_key {
+            for record in &keys {
                 record.adopt(&identity)?;
             }
             shared.cache.insert(key, &identity, voucher, weight);
@@ -255,8 +263,12 @@ impl Shared {
     }
 
     fn token(&self, token: &[u8], now: UnixTime, patient: bool) -> Result<Verified, Failed> {
-        check_bytes(token).map_err(Malformed::rejection)?;
-        let jwt::Verified { claims, origin } = jwt::verify(&self.issuers, token, now, patient)?;
+        let verified = jwt::verify(&self.issuers, token, now, &self.resolver, patient);
+        let jwt::Verified { claims, origin } = verified.or_else(|why| {
+            // What verifies has no other bytes than those of its alphabet; what does not may be no token at all.
+            check_bytes(token).map_err(Malformed::rejection)?;
+            Err(Failed::from(why))
+        })?;
         let voucher = Voucher {
             origin: Some(origin),
             api_key: None,
@@ -285,21 +297,16 @@ impl Shared {
         Ok(Verified { claims, voucher })
     }
 
-    /// What can revoke it, where credentials are revoked.
-    fn standing(&self, verified: &Verified) -> Result<Option<Standing>, Rejection> {
-        let Some(revocations) = &self.revocations else {
-            return Ok(None);
-        };
-        let mut standing = revocations.standing();
-        if let Some(origin) = &verified.voucher.origin {
-            standing = standing
-                .token(&verified.claims, origin.kid.clone())
-                .map_err(Rejection::credential_invalid)?;
-        }
-        if let Some(record) = &verified.voucher.api_key {
-            standing = standing.api_key(record.claims());
-        }
-        Ok(Some(standing))
+    /// The API keys whose end is the identity's: the one that is presented, and those of this store that
+    /// the token was derived from.
+    fn keys_behind(&self, claims: &Claims, presented: Option<&Arc<Record>>) -> Vec<Arc<Record>> {
+        let parents = claims.parents.iter().flat_map(|parent| {
+            let own = Some(&parent.credential).filter(|_| parent.issuer.is_none());
+            [own, parent.api_key.as_ref()]
+        });
+        let known = |id: &CredentialId| self.keys.as_ref()?.record(&claims.tenant, id);
+        let parents = parents.flatten().filter_map(known);
+        presented.cloned().into_iter().chain(parents).collect()
     }
 }
 
@@ -312,6 +319,7 @@ fn agree(token: Verified, api_key: Verified) -> Result<Verified, Failed> {
     }
     let mut claims = token.claims;
     claims.expires_at = claims.expires_at.min(api_key.claims.expires_at);
+    claims.api_key = api_key.claims.credential;
     let voucher = Voucher {
         origin: token.voucher.origin,
         api_key: api_key.voucher.api_key,

@@ -337,6 +337,7 @@ mod token_issuer;
 #[cfg_attr(docsrs, doc(cfg(feature = "jwks")))]
 pub use self::jwks::HttpFetcher;
 pub use self::{
+    algorithm::Algorithm,
     api_key::{ApiKeySecret, MemoryApiKeys, NewApiKey},
     authenticated::Authenticated,
     authority::{Require, RequireFuture, RequireRole, RequireScope},

@@ -140,5 +140,5 @@ pub use self::{
     stack::{AuditPart, StackPart, TenantStack},
     state::TenantState,
     system::SystemContext,
-    trail::{Trail, TrailCell, TrailFacts},
+    trail::{Access, MoreFacts, Personal, ToolCall, Trail, TrailCell, TrailFacts},
 };

@@ -89,6 +89,66 @@ pub struct TrailFacts {
     pub rejection: Option<Rejection>,
     /// What the response cache did: `hit`, `miss`, `pass`.
     pub cache: Option<&'static str>,
+    /// What few requests have.
+    pub more: Option<Box<MoreFacts>>,
+}
+
+/// Facts that few requests leave.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct MoreFacts {
+    /// Each resource that was touched, at most [`Trail::MAX_ACCESSES`].
+    pub accesses: Vec<Access>,
+    /// How many did not fit.
+    pub accesses_dropped: u32,
+    /// The tool that an agent called.
+    pub tool: Option<ToolCall>,
+    /// Values that are personal, at most [`Trail::MAX_DETAILS`]; those beyond count as dropped details.
+    pub personal: Vec<(Cow<'static, str>, Personal)>,
+}
+
+/// One of several resources that a request touched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Access {
+    /// What was done to it.
+    pub action: Cow<'static, str>,
+    /// The kind of resource.
+    pub resource_type: Cow<'static, str>,
+    /// Which one.
+    pub resource_id: String,
+}
+
+/// A tool that an agent called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ToolCall {
+    /// The tool's name.
+    pub name: Cow<'static, str>,
+    /// The call's id, as the agent gave it.
+    pub call_id: Option<String>,
+}
+
+/// A personal value on its way to the record: `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Personal(String);
+
+impl Personal {
+    /// A value.
+    pub const fn new(value: String) -> Self {
+        Self(value)
+    }
+
+    /// The value itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Personal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Personal(…)")
+    }
 }
 
 impl TrailFacts {
@@ -108,6 +168,63 @@ impl TrailFacts {
         self.push_detail(bounded(name.into()), bounded_value(value.into()));
     }
 
+    fn more(&mut self) -> &mut MoreFacts {
+        self.more.get_or_insert_default()
+    }
+
+    /// [`Trail::access`].
+    pub fn add_access(
+        &mut self,
+        action: impl Into<Cow<'static, str>>,
+        kind: impl Into<Cow<'static, str>>,
+        id: &dyn fmt::Display,
+    ) {
+        let access = Access {
+            action: bounded(action.into()),
+            resource_type: bounded(kind.into()),
+            resource_id: bounded(id.to_string().into()).into_owned(),
+        };
+        self.push_access(access);
+    }
+
+    fn push_access(&mut self, access: Access) {
+        let more = self.more();
+        if more.accesses.len() < Trail::MAX_ACCESSES {
+            more.accesses.push(access);
+        } else {
+            more.accesses_dropped = more.accesses_dropped.saturating_add(1);
+        }
+    }
+
+    /// [`Trail::tool_call`].
+    pub fn set_tool_call(&mut self, name: impl Into<Cow<'static, str>>, call_id: Option<&str>) {
+        let name = bounded(name.into());
+        if self.action.is_none() {
+            self.action = Some(bounded(format!("tool.{name}").into()));
+        }
+        let call_id = call_id.map(|id| bounded(id.to_owned().into()).into_owned());
+        self.more().tool = Some(ToolCall { name, call_id });
+    }
+
+    /// [`Trail::personal`].
+    pub fn add_personal(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) {
+        let mut value = value.into();
+        if value.len() > Trail::MAX_VALUE {
+            let mut end = Trail::MAX_VALUE;
+            while !value.is_char_boundary(end) {
+                end = end.saturating_sub(1);
+            }
+            value.truncate(end);
+        }
+        let value = (bounded(name.into()), Personal(value));
+        let more = self.more();
+        if more.personal.len() < Trail::MAX_DETAILS {
+            more.personal.push(value);
+        } else {
+            self.details_dropped = self.details_dropped.saturating_add(1);
+        }
+    }
+
     fn push_detail(&mut self, name: Cow<'static, str>, value: Value) {
         if self.details.len() < Trail::MAX_DETAILS {
             self.details.push((name, value));
@@ -120,6 +237,8 @@ impl TrailFacts {
 impl Trail {
     /// The most details of a trail.
     pub const MAX_DETAILS: usize = 16;
+    /// The most resources that [`access`](Self::access) names; more are counted.
+    pub const MAX_ACCESSES: usize = 64;
     /// The most bytes of an action, a resource's type or id, or a detail's name.
     pub const MAX_TEXT: usize = 256;
     /// The most bytes of a detail's value, as JSON.
@@ -200,6 +319,61 @@ impl Trail {
         self
     }
 
+    /// Says that one of several resources was touched, and how: of a request that reads two invoices and changes
+    /// a third. The first [`MAX_ACCESSES`](Self::MAX_ACCESSES) are named, what is beyond is counted.
+    ///
+    /// ```
+    /// use tenant_context::Trail;
+    ///
+    /// let trail = Trail::open();
+    /// trail.action("invoice.merge").access("invoice.read", "invoice", 17).access("invoice.write", "invoice", 18);
+    /// ```
+    pub fn access(
+        &self,
+        action: impl Into<Cow<'static, str>>,
+        kind: impl Into<Cow<'static, str>>,
+        id: impl fmt::Display,
+    ) -> &Self {
+        if self.is_open() {
+            // Before the lock, as in `resource`.
+            let access = Access {
+                action: bounded(action.into()),
+                resource_type: bounded(kind.into()),
+                resource_id: bounded(id.to_string().into()).into_owned(),
+            };
+            self.with(|facts| facts.push_access(access));
+        }
+        self
+    }
+
+    /// Says that this request is an agent's call of a tool, and the id that the agent gave the call. The action is
+    /// `tool.NAME`, unless another one is said.
+    ///
+    /// ```
+    /// use tenant_context::Trail;
+    ///
+    /// let trail = Trail::open();
+    /// trail.tool_call("search_invoices", Some("call_7f3a"));
+    /// ```
+    pub fn tool_call(&self, name: impl Into<Cow<'static, str>>, call_id: Option<&str>) -> &Self {
+        if self.is_open() {
+            let name = name.into();
+            self.with(|facts| facts.set_tool_call(name, call_id));
+        }
+        self
+    }
+
+    /// Adds a value that is personal: a name, an address. Its record holds a commitment to it, and the value itself
+    /// only under the tenant's key, if the audit layer has keys: without the key the value is gone, and the record
+    /// still verifies. At most [`MAX_VALUE`](Self::MAX_VALUE) bytes.
+    pub fn personal(&self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> &Self {
+        if self.is_open() {
+            let (name, value) = (name.into(), value.into());
+            self.with(|facts| facts.add_personal(name, value));
+        }
+        self
+    }
+
     /// Records a refusal that the application renders in its own way, and hands it back.
     pub fn deny(&self, rejection: Rejection) -> Rejection {
         self.with(|facts| facts.rejection = Some(rejection.clone()));
@@ -268,6 +442,49 @@ mod tests {
                     .all(|(_, value)| value.to_string().len() < 100)
             );
         });
+    }
+
+    #[test]
+    fn i6_what_few_requests_leave_is_bounded_too() {
+        let trail = Trail::open();
+        trail.tool_call("t".repeat(300), Some(&"c".repeat(300)));
+        for n in 0..100 {
+            trail.access("a".repeat(300), "kind", n);
+            trail.personal(format!("p{n}"), "ä".repeat(5_000));
+        }
+        trail.with(|facts| {
+            let more = facts.more.as_ref().unwrap();
+            assert_eq!((more.accesses.len(), more.accesses_dropped), (64, 36));
+            assert_eq!(more.accesses[0].action.len(), 256);
+            let tool = more.tool.as_ref().unwrap();
+            assert_eq!(
+                (tool.name.len(), tool.call_id.as_ref().unwrap().len()),
+                (256, 256)
+            );
+            assert_eq!((more.personal.len(), facts.details_dropped), (16, 84));
+            assert_eq!(more.personal[0].1.reveal().len(), 1024);
+        });
+    }
+
+    #[test]
+    fn i8_a_personal_value_is_not_shown() {
+        let trail = Trail::open();
+        trail.personal("email", "canary@example.com");
+        let shown = trail.with(|facts| format!("{facts:?}")).unwrap();
+        assert!(
+            shown.contains("email") && !shown.contains("canary"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn a_tool_call_names_the_action_unless_another_is_said() {
+        let trail = Trail::open();
+        trail.tool_call("search", None);
+        let action = |trail: &Trail| trail.with(|facts| facts.action.clone()).flatten();
+        assert_eq!(action(&trail).as_deref(), Some("tool.search"));
+        trail.action("invoice.search").tool_call("search", None);
+        assert_eq!(action(&trail).as_deref(), Some("invoice.search"));
     }
 
     #[test]

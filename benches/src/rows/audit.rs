@@ -8,14 +8,19 @@
 use std::{
     io::{self, Write},
     path::PathBuf,
+    pin::pin,
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Either, select},
+};
 use tenant_audit::{
-    AuditHandle, AuditSink, Batch, Event, FileSink, SinkError, SystemContext, TokioTimer, WhenFull,
+    AuditHandle, AuditSink, AuditWorker, Batch, Event, FileSink, SinkError, SystemContext,
+    TokioTimer, WhenFull,
 };
 use tokio::runtime::Runtime;
 use tracing_appender::non_blocking::NonBlockingBuilder;
@@ -73,21 +78,47 @@ pub(super) fn record(definition: &'static Definition, shared: &Arc<Shared>) -> R
     })))
 }
 
-/// How many records the worker is given at a time: each is synced as one group.
+/// How many records the worker is given at a time: each group is synced as one.
 const GROUP: usize = 4096;
 
-/// Encoded, chained and written, from the queue to the file.
+/// Encoded, chained and written, from the queue to the file, a whole group at a time: what is shared by a group (the
+/// sync, the checkpoint, two changes of threads) is shared by as many records as the row says. The worker runs on the
+/// measuring thread, so that it does nothing before the clock does.
 struct Worker {
     handle: AuditHandle,
+    worker: Option<AuditWorker>,
     system: SystemContext,
     runtime: Runtime,
+    prepared: bool,
+    figure: f64,
     tally: Tally,
     _directory: tempfile::TempDir,
 }
 
+impl Worker {
+    /// Lets the worker write all there is.
+    fn write(&mut self) -> bool {
+        let (Some(worker), handle) = (&mut self.worker, &self.handle) else {
+            return false;
+        };
+        let written = self.runtime.block_on(async {
+            match select(pin!(handle.flush()), worker).await {
+                Either::Left((written, _)) => written.is_ok(),
+                // It ends only when it has failed.
+                Either::Right(_) => false,
+            }
+        });
+        if !written {
+            self.worker = None;
+        }
+        written
+    }
+}
+
 impl Work for Worker {
     fn prepare(&mut self, operations: usize) {
-        for _ in 0..operations {
+        self.prepared = operations > 0;
+        for _ in 0..if self.prepared { GROUP } else { 0 } {
             let event = Event::new("invoice.read")
                 .resource("invoice", 4711)
                 .detail("amount", 3);
@@ -98,9 +129,22 @@ impl Work for Worker {
     }
 
     fn run(&mut self) {
-        if self.runtime.block_on(self.handle.flush()).is_err() {
+        if !self.prepared {
+            return;
+        }
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "a benchmark measures the system's time"
+        )]
+        let start = Instant::now();
+        if !self.write() {
             self.tally.refused = self.tally.refused.saturating_add(1);
         }
+        self.figure = start.elapsed().as_nanos() as f64 / GROUP as f64;
+    }
+
+    fn figure(&self) -> Option<f64> {
+        Some(self.figure)
     }
 
     fn tally(&self) -> Tally {
@@ -108,17 +152,23 @@ impl Work for Worker {
     }
 
     fn largest_batch(&self) -> usize {
-        GROUP
+        1
     }
 }
 
 pub(super) fn worker(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
     let directory = directory()?;
-    let handle = start(FileSink::open(directory.path())?, 1 << 16)?;
+    let (layer, worker) = tenant_audit::layer(FileSink::open(directory.path())?)
+        .when_full(WhenFull::Refuse)
+        .timer(TokioTimer::new())
+        .build()?;
     Ok(definition.row(Worker {
-        handle,
+        handle: layer.handle(),
+        worker: Some(worker),
         system: SystemContext::begin("bench"),
         runtime: runtime()?,
+        prepared: false,
+        figure: 0.0,
         tally: Tally::default(),
         _directory: directory,
     }))
@@ -205,13 +255,25 @@ impl AuditSink for Slow {
 
 const BURST: usize = 40_000;
 
-/// A burst against the slow sink: how many records found no place.
+/// A burst against the slow sink: how many records found no place, or how long the longest call took.
 struct Burst {
     handle: AuditHandle,
     system: SystemContext,
     runtime: Runtime,
     prepared: bool,
     lost: usize,
+    /// Each call is timed: the longest is the figure.
+    timed: bool,
+    longest: Duration,
+}
+
+impl Burst {
+    fn record(&mut self) {
+        let event = Event::new("invoice.read");
+        if self.handle.try_record_system(&self.system, event).is_err() {
+            self.lost = self.lost.saturating_add(1);
+        }
+    }
 }
 
 impl Work for Burst {
@@ -223,12 +285,20 @@ impl Work for Burst {
         if !self.prepared {
             return;
         }
-        self.lost = (0..BURST)
-            .filter(|_| {
-                let event = Event::new("invoice.read");
-                self.handle.try_record_system(&self.system, event).is_err()
-            })
-            .count();
+        (self.lost, self.longest) = (0, Duration::ZERO);
+        for _ in 0..BURST {
+            if self.timed {
+                #[allow(
+                    clippy::disallowed_methods,
+                    reason = "a benchmark measures the system's time"
+                )]
+                let start = Instant::now();
+                self.record();
+                self.longest = self.longest.max(start.elapsed());
+            } else {
+                self.record();
+            }
+        }
     }
 
     fn settle(&mut self) {
@@ -237,7 +307,11 @@ impl Work for Burst {
     }
 
     fn figure(&self) -> Option<f64> {
-        Some(self.lost as f64)
+        Some(if self.timed {
+            self.longest.as_nanos() as f64
+        } else {
+            self.lost as f64
+        })
     }
 
     fn largest_batch(&self) -> usize {
@@ -245,14 +319,24 @@ impl Work for Burst {
     }
 }
 
-pub(super) fn burst(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+fn burst_of(definition: &'static Definition, timed: bool) -> Result<Row> {
     Ok(definition.row(Burst {
         handle: start(Slow, 1 << 16)?,
         system: SystemContext::begin("bench"),
         runtime: runtime()?,
         prepared: false,
         lost: 0,
+        timed,
+        longest: Duration::ZERO,
     }))
+}
+
+pub(super) fn burst(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+    burst_of(definition, false)
+}
+
+pub(super) fn burst_wait(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+    burst_of(definition, true)
 }
 
 /// Takes a millisecond for each line, as the slow sink does for each batch.

@@ -169,7 +169,7 @@ pub const ALL: &[Definition] = &[
     .over("noop"),
     Definition::new(
         "audit/worker-per-record",
-        "encoded, chained and written by the worker, in groups of up to 4,096",
+        "encoded, chained and written by the worker, in groups of 4,096",
         audit::worker,
     ).heavy(),
     Definition::new(
@@ -182,6 +182,11 @@ pub const ALL: &[Definition] = &[
         "records, not ns: lost of 40,000 at once, the sink takes 1 ms for each batch",
         audit::burst,
     ).heavy(),
+    Definition::new(
+        "audit/burst-worst-wait",
+        "the longest of these 40,000 calls",
+        audit::burst_wait,
+    ),
     Definition::new(
         "peer/tracing-json",
         "a `tracing` event as a JSON line to a file, through an appender that waits",

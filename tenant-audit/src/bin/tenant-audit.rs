@@ -2,14 +2,16 @@
 
 use std::{
     fs,
-    io::{self, BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::{Value, json};
-use tenant_audit::{CheckpointSigner, Finding, Verifier, VerifyErrorKind};
+use tenant_audit::{
+    CheckpointSigner, Export, Finding, KeyDir, SinkError, Verifier, VerifyErrorKind, reveal,
+};
 
 /// Checks audit logs.
 #[derive(Parser)]
@@ -44,14 +46,25 @@ enum Command {
         /// The directory that the service writes to.
         dir: PathBuf,
     },
-    /// Writes one tenant's bundle to the output: all its records up to the signed checkpoint, and the proof,
-    /// without anything of another tenant's.
+    /// Writes one tenant's records up to the signed checkpoint to the output, with the proof, without anything of
+    /// another tenant's. The tenant's chain is verified first.
+    ///
+    /// Exit codes: 0 written; 1 the chain does not verify, nothing whole was written; 2 something cannot be read.
     Export {
         /// The directory that the service writes to.
         dir: PathBuf,
         /// Whose records.
         #[arg(long)]
         tenant: String,
+        /// From the first record of this time on: 2026-11-27 or 2026-11-27T21:00:00Z, in UTC.
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Up to the last record before this time. Of what comes later the digests alone are written.
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+        /// A bundle with its proof, or events of the Open Cybersecurity Schema Framework.
+        #[arg(long, value_enum, default_value_t = Format::Jsonl)]
+        format: Format,
     },
     /// Verifies a tenant's bundle, offline, with the log's public key alone.
     ///
@@ -62,6 +75,9 @@ enum Command {
         /// A public key, `name+id+key`.
         #[arg(long, required = true)]
         key: Vec<String>,
+        /// Print one JSON object instead of text.
+        #[arg(long)]
+        json: bool,
     },
     /// Prints the records of one event: its outcome, and its intent if it had one. Verifies nothing.
     Show {
@@ -69,6 +85,18 @@ enum Command {
         dir: PathBuf,
         /// The event's id, as a record or a finding names it.
         event: String,
+        /// The directory of the tenants' keys: shows personal values too.
+        #[arg(long, value_name = "DIR")]
+        keys: Option<PathBuf>,
+    },
+    /// Destroys a tenant's key for ever: nobody can read its personal values any more. All records and proofs verify
+    /// as before.
+    Shred {
+        /// The directory of the tenants' keys.
+        keys: PathBuf,
+        /// Whose key.
+        #[arg(long)]
+        tenant: String,
     },
     /// Makes a key that signs checkpoints: the secret goes to a new file, the public key to the output.
     Keygen {
@@ -78,6 +106,14 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         secret: PathBuf,
     },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    /// The bundle: `verify-bundle` checks it.
+    Jsonl,
+    /// API Activity events, one a line.
+    Ocsf,
 }
 
 const NOT_VERIFIED: u8 = 1;
@@ -91,11 +127,19 @@ fn main() -> ExitCode {
             key,
             against,
             json,
-        } => verifier(&key, &against).and_then(|verifier| report(&mut out, &verifier, &dir, json)),
+        } => verifier(&key, &against).and_then(|verifier| report(&mut out, verifier, &dir, json)),
         Command::Checkpoint { dir } => checkpoint(&mut out, &dir),
-        Command::Export { dir, tenant } => export(&mut out, &dir, &tenant),
-        Command::VerifyBundle { file, key } => verify_bundle(&mut out, &file, &key),
-        Command::Show { dir, event } => show(&mut out, &dir, &event),
+        Command::Export {
+            dir,
+            tenant,
+            since,
+            until,
+            format,
+        } => range(&tenant, since.as_deref(), until.as_deref())
+            .and_then(|range| export(&mut out, &dir, &range, format)),
+        Command::VerifyBundle { file, key, json } => verify_bundle(&mut out, &file, &key, json),
+        Command::Show { dir, event, keys } => show(&mut out, &dir, &event, keys.as_deref()),
+        Command::Shred { keys, tenant } => shred(&mut out, &keys, &tenant),
         Command::Keygen { name, secret } => keygen(&mut out, &name, &secret),
     };
     match code {
@@ -137,29 +181,80 @@ fn checkpoint(out: &mut impl Write, dir: &Path) -> io::Result<u8> {
     }
 }
 
-fn export(out: &mut impl Write, dir: &Path, tenant: &str) -> io::Result<u8> {
-    let tenant = tenant.parse().map_err(io::Error::other)?;
-    match tenant_audit::export(dir, &tenant, out) {
+fn range(tenant: &str, since: Option<&str>, until: Option<&str>) -> io::Result<Export> {
+    let build = || -> Result<Export, SinkError> {
+        let mut export = Export::of(
+            tenant
+                .parse()
+                .map_err(|error| SinkError::new(format!("{error}")))?,
+        );
+        if let Some(since) = since {
+            export = export.since(since)?;
+        }
+        if let Some(until) = until {
+            export = export.until(until)?;
+        }
+        Ok(export)
+    };
+    build().map_err(io::Error::other)
+}
+
+fn export(out: &mut impl Write, dir: &Path, export: &Export, format: Format) -> io::Result<u8> {
+    let mut out = io::BufWriter::new(out);
+    let written = match format {
+        Format::Jsonl => export.bundle(dir, &mut out),
+        Format::Ocsf => export.ocsf(dir, &mut out),
+    };
+    match written {
         Ok(()) => Ok(0),
-        Err(finding) => Err(io::Error::other(finding)),
+        Err(finding) if finding.kind() == VerifyErrorKind::Unreadable => {
+            Err(io::Error::other(finding))
+        }
+        Err(finding) => {
+            writeln!(io::stderr(), "NOT VERIFIED, and not exported\n  {finding}")?;
+            Ok(NOT_VERIFIED)
+        }
     }
 }
 
-fn verify_bundle(out: &mut impl Write, path: &Path, keys: &[String]) -> io::Result<u8> {
+fn verify_bundle(out: &mut impl Write, path: &Path, keys: &[String], json: bool) -> io::Result<u8> {
     let keys = keys.iter().map(|key| key.parse().map_err(io::Error::other));
     let keys = keys.collect::<io::Result<Vec<_>>>()?;
     let file = fs::File::open(path).map_err(named(path))?;
     match tenant_audit::verify_bundle(file, &keys) {
+        Ok(verified) if json => {
+            let verdict = json!({
+                "verified": true,
+                "tenant": verified.tenant,
+                "records": verified.records,
+                "first": verified.first,
+                "withheld": verified.withheld,
+            });
+            writeln!(out, "{verdict}")?;
+            Ok(0)
+        }
         Ok(verified) => {
             writeln!(
                 out,
-                "verified: {} records, all of {} up to the checkpoint",
-                verified.records, verified.tenant
+                "verified: {} records of {}, all from its record {} on up to the checkpoint",
+                verified.records, verified.tenant, verified.first
             )?;
+            if verified.withheld > 0 {
+                writeln!(
+                    out,
+                    "but {} later ones, whose digests alone are here",
+                    verified.withheld
+                )?;
+            }
             Ok(0)
         }
         Err(finding) => {
-            writeln!(io::stderr(), "NOT VERIFIED\n  {finding}")?;
+            if json {
+                let verdict = json!({"verified": false, "findings": as_json(&[&finding])});
+                writeln!(out, "{verdict}")?;
+            } else {
+                writeln!(io::stderr(), "NOT VERIFIED\n  {finding}")?;
+            }
             Ok(if finding.kind() == VerifyErrorKind::Unreadable {
                 UNREADABLE
             } else {
@@ -169,14 +264,12 @@ fn verify_bundle(out: &mut impl Write, path: &Path, keys: &[String]) -> io::Resu
     }
 }
 
-fn show(out: &mut impl Write, dir: &Path, event: &str) -> io::Result<u8> {
+fn show(out: &mut impl Write, dir: &Path, event: &str, keys: Option<&Path>) -> io::Result<u8> {
     let mut found = false;
     for entry in fs::read_dir(dir).map_err(named(dir))? {
         let path = entry?.path();
-        if path
-            .extension()
-            .is_none_or(|extension| extension != "jsonl")
-        {
+        let regular = fs::symlink_metadata(&path).is_ok_and(|file| file.is_file());
+        if !regular || path.extension().is_none_or(|ending| ending != "jsonl") {
             continue;
         }
         let file = fs::File::open(&path).map_err(named(&path))?;
@@ -188,6 +281,9 @@ fn show(out: &mut impl Write, dir: &Path, event: &str) -> io::Result<u8> {
             let record = line.get("record");
             if record.and_then(|record| record.get("event_id")?.as_str()) == Some(event) {
                 writeln!(out, "{}", serde_json::to_string_pretty(&line)?)?;
+                if let (Some(keys), Some(record)) = (keys, record) {
+                    show_personal(out, record, keys)?;
+                }
                 found = true;
             }
         }
@@ -202,6 +298,29 @@ fn show(out: &mut impl Write, dir: &Path, event: &str) -> io::Result<u8> {
         event.escape_debug()
     )?;
     Ok(NOT_VERIFIED)
+}
+
+fn show_personal(out: &mut impl Write, record: &Value, keys: &Path) -> io::Result<()> {
+    let keys = KeyDir::open(keys).map_err(io::Error::other)?;
+    for (name, value) in reveal(record, &keys).map_err(io::Error::other)? {
+        match value {
+            Some(value) => writeln!(out, "{}: {}", name.escape_debug(), value.escape_debug())?,
+            None => writeln!(
+                out,
+                "{}: gone, or not what the record commits to",
+                name.escape_debug()
+            )?,
+        }
+    }
+    Ok(())
+}
+
+fn shred(out: &mut impl Write, keys: &Path, tenant: &str) -> io::Result<u8> {
+    let tenant = tenant.parse().map_err(io::Error::other)?;
+    let keys = KeyDir::open(keys).map_err(io::Error::other)?;
+    keys.shred(&tenant).map_err(io::Error::other)?;
+    writeln!(out, "shredded: the key of {tenant}")?;
+    Ok(0)
 }
 
 fn keygen(out: &mut impl Write, name: &str, path: &Path) -> io::Result<u8> {
@@ -220,7 +339,29 @@ fn keygen(out: &mut impl Write, name: &str, path: &Path) -> io::Result<u8> {
     Ok(0)
 }
 
-fn report(out: &mut impl Write, against: &Verifier, dir: &Path, json: bool) -> io::Result<u8> {
+/// A bar on the terminal, if there is one and nothing else is to read the output.
+fn watched(verifier: Verifier) -> Verifier {
+    if !io::stderr().is_terminal() {
+        return verifier;
+    }
+    verifier.on_progress(|done, total| {
+        const WIDTH: u64 = 40;
+        let share = |of: u64| {
+            done.saturating_mul(of)
+                .checked_div(total)
+                .unwrap_or(of)
+                .min(of)
+        };
+        let filled = usize::try_from(share(WIDTH)).unwrap_or_default();
+        let bar = "#".repeat(filled);
+        let end = if done >= total { "\r\x1b[K" } else { "" };
+        // Nobody is left to be told if this fails.
+        let _shown = write!(io::stderr(), "\r[{bar:<40}] {:>3} %{end}", share(100));
+    })
+}
+
+fn report(out: &mut impl Write, against: Verifier, dir: &Path, json: bool) -> io::Result<u8> {
+    let against = if json { against } else { watched(against) };
     match against.verify(dir) {
         Ok(verified) if json => {
             let verdict = json!({

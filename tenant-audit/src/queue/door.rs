@@ -6,12 +6,7 @@ use futures_util::future::{BoxFuture, Either, FutureExt, select};
 use tenant_context::{Clock, Timer, Trail};
 
 use super::{Entry, Queue};
-use crate::{
-    AuditError, WhenFull,
-    durability::Policy,
-    request::{Arrival, Request},
-    sync::Wait,
-};
+use crate::{AuditError, WhenFull, durability::Policy, request::Request, sync::Wait};
 
 /// What layers, services, requests in flight and handles hold, and the worker does not: when the last of
 /// them is gone, the worker ends.
@@ -23,6 +18,8 @@ pub(crate) struct Door {
     pub(crate) policy: Policy,
     pub(crate) sync_deadline: Duration,
     pub(crate) continue_unsynced: bool,
+    /// Whether the ids of a request's trace are taken.
+    pub(crate) trace: bool,
 }
 
 /// A place for one entry.
@@ -78,13 +75,6 @@ pub(crate) enum Entrance {
 }
 
 impl Door {
-    pub(crate) fn arrival(&self) -> Arrival {
-        Arrival {
-            unix: self.clock.coarse_unix(),
-            monotonic: self.clock.monotonic(),
-        }
-    }
-
     /// Asks for a place. Without a worker nobody enters, whatever the policy: not even a gap could
     /// be recorded.
     pub(crate) fn enter(self: &Arc<Self>) -> Entrance {
@@ -92,6 +82,9 @@ impl Door {
             let mut lane = self.queue.lane.lock();
             if lane.gone {
                 return Entrance::Closed(AuditError::worker_gone());
+            }
+            if lane.closing {
+                return Entrance::Closed(AuditError::closed());
             }
             // Who waits already comes first.
             if lane.waiters == 0 && lane.enter(self.queue.bounds) {
@@ -140,10 +133,10 @@ impl Drop for Door {
 }
 
 /// Counted as one who waits, as long as it lives.
-struct Waiter<'a>(&'a Queue);
+pub(crate) struct Waiter<'a>(&'a Queue);
 
 impl<'a> Waiter<'a> {
-    fn new(queue: &'a Queue) -> Self {
+    pub(crate) fn new(queue: &'a Queue) -> Self {
         // The worker is to make room now.
         queue.change(true, |lane| lane.waiters = lane.waiters.saturating_add(1));
         Self(queue)
@@ -153,6 +146,9 @@ impl<'a> Waiter<'a> {
         let mut lane = self.0.lane.lock();
         if lane.gone {
             return Err(AuditError::worker_gone());
+        }
+        if lane.closing {
+            return Err(AuditError::closed());
         }
         Ok(lane.enter(self.0.bounds))
     }

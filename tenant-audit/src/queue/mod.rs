@@ -24,7 +24,7 @@ use tenant_context::{TenantContext, TenantId, Trail, TrailCell, TrailFacts, Unix
 use tokio::sync::{Notify, oneshot};
 
 pub(crate) use self::{
-    door::{Door, Entrance, Place, Unplaced, Waiting},
+    door::{Door, Entrance, Place, Unplaced, Waiter, Waiting},
     losses::Losses,
 };
 use crate::{AuditError, Outcome, request::Request};
@@ -86,6 +86,14 @@ impl Who {
             Self::System(_) => None,
         }
     }
+}
+
+/// What is left when a queue is closed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Left {
+    pub(crate) in_flight: usize,
+    pub(crate) unwritten: usize,
+    pub(crate) gone: bool,
 }
 
 /// Who waits for all that was queued before to be written.
@@ -171,6 +179,10 @@ struct Lane {
     in_flight: usize,
     /// Records that are queued and not yet with the sink.
     waiting: usize,
+    /// Records that the worker has taken and the sink has not.
+    writing: usize,
+    /// Nobody enters any more.
+    closing: bool,
     /// How many wait at the door.
     waiters: usize,
     /// The places of each tenant that entered while many were taken; `None`: of no tenant.
@@ -199,7 +211,8 @@ impl Lane {
 
     /// Takes a place, if one is free.
     const fn enter(&mut self, bounds: Bounds) -> bool {
-        let free = self.in_flight < bounds.in_flight && self.waiting < bounds.waiting;
+        let free =
+            self.in_flight < bounds.in_flight && self.waiting < bounds.waiting && !self.closing;
         if free {
             self.in_flight = self.in_flight.saturating_add(1);
         }
@@ -208,7 +221,15 @@ impl Lane {
 
     /// Whether so many places are taken that one tenant may have taken its share.
     const fn is_pressed(&self, bounds: Bounds) -> bool {
-        self.in_flight > share(bounds.in_flight) || self.waiting > share(bounds.waiting)
+        self.in_flight > quarter(bounds.in_flight) || self.waiting > quarter(bounds.waiting)
+    }
+
+    /// How many places one tenant may hold now, among those that are counted.
+    const fn share(&self, bounds: Bounds) -> usize {
+        let flying = bounds.in_flight.saturating_sub(self.in_flight);
+        let waiting = bounds.waiting.saturating_sub(self.waiting);
+        let free = if flying < waiting { flying } else { waiting };
+        if free < 2 { 1 } else { free / 2 }
     }
 
     fn push(&mut self, entry: Entry) {
@@ -217,9 +238,9 @@ impl Lane {
     }
 }
 
-/// A quarter: one tenant can take what is taken before its places are counted, and then its share; so
-/// at most half of all.
-const fn share(bound: usize) -> usize {
+/// A quarter may be taken before anybody's places are counted. Then one tenant may hold half as many as are free:
+/// alone it ends with half of all.
+const fn quarter(bound: usize) -> usize {
     if bound < 4 { 1 } else { bound / 4 }
 }
 
@@ -312,13 +333,13 @@ impl Queue {
         });
     }
 
-    /// Takes a place of a tenant's share.
+    /// Takes a place of a tenant's share: at most half as many as are free. So each further tenant finds a third
+    /// of what the ones before left, and no few of them take all.
     pub(crate) fn charge(&self, tenant: Option<&TenantId>) -> bool {
-        let share = share(self.bounds.in_flight).min(share(self.bounds.waiting));
         let mut lane = self.lane.lock();
         let key = tenant.cloned();
         let taken = lane.shares.get(&key).copied().unwrap_or_default();
-        let free = taken < share;
+        let free = taken < lane.share(self.bounds);
         if free {
             lane.shares.insert(key, taken.saturating_add(1));
         }
@@ -359,8 +380,34 @@ impl Queue {
         })
     }
 
+    /// Lets nobody in any more.
+    pub(crate) fn refuse_all(&self) {
+        self.change(false, |lane| lane.closing = true);
+        self.tell_all();
+    }
+
+    /// Whoever waits looks again.
+    pub(crate) fn tell_all(&self) {
+        self.freed.notify_waiters();
+    }
+
+    /// Told when a place has become free, or the worker has ended.
+    pub(crate) fn ended(&self) -> tokio::sync::futures::Notified<'_> {
+        self.freed.notified()
+    }
+
+    /// What is in flight, what is not written, and whether the worker has ended.
+    pub(crate) fn left(&self) -> Left {
+        let lane = self.lane.lock();
+        Left {
+            in_flight: lane.in_flight,
+            unwritten: lane.waiting.saturating_add(lane.writing),
+            gone: lane.gone,
+        }
+    }
+
     /// Nobody is left who could queue anything.
-    fn close(&self) {
+    pub(crate) fn close(&self) {
         self.change(true, |lane| lane.closed = true);
     }
 }
@@ -414,6 +461,7 @@ impl Intake {
         let waiters = {
             let mut lane = self.queue.lane.lock();
             lane.waiting = lane.waiting.saturating_sub(count);
+            lane.writing = self.unwritten;
             for tenant in charged.drain(..) {
                 if let hash_map::Entry::Occupied(mut share) = lane.shares.entry(tenant) {
                     *share.get_mut() = share.get().saturating_sub(1);
@@ -438,8 +486,9 @@ impl Intake {
     }
 
     /// All that was taken is written.
-    pub(crate) const fn written(&mut self) {
+    pub(crate) fn written(&mut self) {
         self.unwritten = 0;
+        self.queue.lane.lock().writing = 0;
     }
 }
 
@@ -479,7 +528,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        #[test]
+    #[test]
         fn i6_a_place_is_free_as_long_as_both_bounds_hold(steps in proptest::collection::vec(0_u8..3, 0..200)) {
             let bounds = Bounds { in_flight: 5, waiting: 7 };
             let queue = Arc::new(Queue::new(bounds));

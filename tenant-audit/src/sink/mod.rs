@@ -2,18 +2,25 @@
 
 mod channel;
 mod discard;
+mod fan_out;
 pub(crate) mod file;
 mod memory;
+mod region;
+mod tracing;
 
 use std::{fmt, sync::Arc};
 
 use futures_util::future::{BoxFuture, FutureExt, ready};
+use tenant_context::UnixTime;
 
 pub use self::{
     channel::{ChannelSink, Records},
     discard::DiscardSink,
-    file::FileSink,
+    fan_out::FanOut,
+    file::{FileSink, Retention, Rotation},
     memory::MemorySink,
+    region::RegionSink,
+    tracing::TracingSink,
 };
 use crate::{ChainId, Head, SinkError};
 
@@ -27,12 +34,33 @@ use crate::{ChainId, Head, SinkError};
 /// it is taken. One that reorders or changes lines makes the chain fail verification. One that never
 /// answers costs each request its deadline at the queue, and no more.
 ///
-/// Blocking work belongs on a thread of the sink's own, not into the future.
+/// Blocking work belongs on a thread of the sink's own, not into the future. A future that is dropped because a deadline
+/// has passed may have taken its batch or not: the same batch comes again.
+///
+/// # What a store of your own owes
+///
+/// - **A database:** one transaction for a batch, the rows keyed by chain and number, so that a batch that comes again
+///   changes nothing; durable commits (`synchronous_commit` on); a role that may insert and not update. The
+///   head of each chain in the same transaction, for [`resume`](Self::resume).
+/// - **An object store:** one object for each chain of a batch, named after its first number, put if absent and kept under
+///   a write-once retention; `Ok` after the store has acknowledged all of them. Objects put by an attempt that failed
+///   are equal to those of the next one.
+/// - **A queue or a collector:** at least once; whoever reads drops what it has by chain and number.
+///
+/// Lines are handed on byte for byte: their hashes are of these bytes.
 pub trait AuditSink: Send + 'static {
     /// Where the chains stand that the sink already holds, with what had to be recovered. Called
     /// once, before the first append.
     fn resume(&mut self) -> Vec<Resumed> {
         Vec::new()
+    }
+
+    /// What has been kept for long enough, at `now`. Asked now and then. The worker records each as `audit.expired`,
+    /// and the batch that brings that record says so ([`ChainBatch::expired`]): only then, and when it is durable, is
+    /// anything deleted, so that the rest verifies.
+    #[allow(unused_variables, reason = "the name is for the documentation")]
+    fn expired(&mut self, now: UnixTime) -> BoxFuture<'_, Vec<Expired>> {
+        ready(Vec::new()).boxed()
     }
 
     /// Keeps a batch: `Ok` when all of it is durable.
@@ -99,6 +127,25 @@ pub(crate) struct Torn {
     pub(crate) sha256: [u8; 32],
 }
 
+/// The beginning of a chain that has been kept for long enough.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Expired {
+    /// Which chain.
+    pub chain: ChainId,
+    /// The last record that may go.
+    pub through: Head,
+}
+
+impl Expired {
+    pub(crate) const ACTION: &'static str = "audit.expired";
+
+    /// Everything of a chain up to `through`.
+    pub const fn new(chain: ChainId, through: Head) -> Self {
+        Self { chain, through }
+    }
+}
+
 /// Records to be kept together: lines of one or more chains.
 #[derive(Debug)]
 pub struct Batch {
@@ -108,6 +155,10 @@ pub struct Batch {
 impl Batch {
     pub(crate) const fn new(chains: Vec<ChainBatch>) -> Self {
         Self { chains }
+    }
+
+    pub(crate) fn into_buffers(self) -> impl Iterator<Item = Vec<u8>> {
+        self.chains.into_iter().map(|chain| chain.lines)
     }
 
     /// The lines, chain by chain.
@@ -124,30 +175,67 @@ impl Batch {
 }
 
 /// One chain's lines of a batch.
+#[derive(Clone)]
 pub struct ChainBatch {
     chain: ChainId,
     pub(crate) head: Head,
+    region: Option<Arc<str>>,
     records: usize,
+    from: UnixTime,
     lines: Vec<u8>,
     pub(crate) opened: Vec<String>,
     pub(crate) closed: Vec<String>,
+    pub(crate) expired: Option<Head>,
 }
 
 impl ChainBatch {
-    pub(crate) fn new(chain: ChainId) -> Self {
+    /// No lines yet after `head`, and an empty buffer for them.
+    pub(crate) const fn new(
+        chain: ChainId,
+        head: Head,
+        lines: Vec<u8>,
+        region: Option<Arc<str>>,
+    ) -> Self {
         Self {
             chain,
-            head: Head::default(),
+            head,
+            region,
             records: 0,
-            lines: Vec::new(),
+            from: UnixTime::from_nanos(0),
+            lines,
             opened: Vec::new(),
             closed: Vec::new(),
+            expired: None,
         }
     }
 
-    pub(crate) fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        write(&mut self.lines);
+    /// Writes a record that was made at a time.
+    pub(crate) fn push<E>(
+        &mut self,
+        at: UnixTime,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        write(&mut self.lines)?;
+        if self.records == 0 {
+            self.from = at;
+        }
         self.records = self.records.saturating_add(1);
+        Ok(())
+    }
+
+    /// When its first record was made.
+    pub(crate) const fn from(&self) -> UnixTime {
+        self.from
+    }
+
+    /// The region that the tenant's record named when the batch was begun; `None`: none, or the platform's chain.
+    pub fn region(&self) -> Option<&str> {
+        self.region.as_deref()
+    }
+
+    /// Up to where the chain may be deleted when this batch is durable.
+    pub const fn expired(&self) -> Option<&Head> {
+        self.expired.as_ref()
     }
 
     /// Which chain.

@@ -1,10 +1,10 @@
-//! Checking one chain's file.
+//! Checking one chain's files.
 
 use std::{
     borrow::Cow,
-    fs::{self, File},
-    io::{self, Read},
-    path::PathBuf,
+    io::Read,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use serde::Deserialize;
@@ -12,17 +12,33 @@ use sha2::{Digest, Sha256};
 
 use super::{Finding, VerifyErrorKind};
 use crate::{
-    ChainId, Head, Recovery,
-    chain::{Fault, follow, record_of},
-    sink::file::{heads::Mark, pieces::Pieces},
+    ChainId, Expired, Head, Recovery,
+    chain::{ChainKey, Content, Fault, follow, record_of},
+    ledger::OWN_ACTOR,
+    sink::file::{disk::open_regular, heads::Mark, pieces::Pieces},
 };
 
-/// What one file holds.
+/// What one chain holds.
 pub(crate) struct Chain {
     pub(crate) records: u64,
     pub(crate) unsealed: u64,
     pub(crate) recovered: u64,
     pub(crate) bytes: u64,
+}
+
+/// What a chain is held against.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    /// How far it reaches, by the directory's own checkpoint.
+    pub(crate) sealed: Head,
+    /// What other checkpoints say was there.
+    pub(crate) marks: Vec<Mark>,
+    /// The last record that it need not have any more.
+    pub(crate) expired: Option<Head>,
+    /// The record up to which an account of what has expired counts; `None`: any.
+    pub(crate) signed: Option<u64>,
+    /// The last record that is shown; what follows is withheld. `None`: all are shown.
+    pub(crate) until: Option<u64>,
 }
 
 /// Lines that do not follow: a finding, unless the record after them accounts for them.
@@ -32,110 +48,265 @@ struct Gap {
     digest: Sha256,
 }
 
-pub(super) fn verify(
+/// The way along a chain, file by file.
+pub(crate) struct Walk<'a> {
+    key: ChainKey,
+    wanted: &'a Wanted,
+    /// What stood before the first line.
+    start: Head,
+    head: Head,
     path: PathBuf,
-    chain: &ChainId,
-    sealed: Mark,
-    marks: &[Mark],
-) -> Result<Chain, Finding> {
-    // A pipe would never end, and a link may lead anywhere.
-    match fs::symlink_metadata(&path) {
-        Ok(meta) if !meta.is_file() => {
-            let error = io::Error::other("it is no regular file");
-            return Err(Finding::io(path, error));
-        }
-        _ => {}
-    }
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Finding::new(path, VerifyErrorKind::FileMissing));
-        }
-        Err(error) => return Err(Finding::io(path, error)),
-    };
-    verify_lines(path, file, chain, sealed, marks)
+    line: u64,
+    segment: u64,
+    segment_bytes: u64,
+    bytes: u64,
+    recovered: u64,
+    gap: Option<Gap>,
+    /// Whether a record accounts for what is not there any more.
+    accounted: bool,
+    /// Counts what is read.
+    progress: Option<&'a AtomicU64>,
 }
 
-/// [`verify`], of lines that stand anywhere.
-pub(crate) fn verify_lines(
-    path: PathBuf,
-    lines: impl Read,
+/// Checks a chain's files, of which the numbers of the first records are given.
+pub(super) fn verify(
+    dir: &Path,
     chain: &ChainId,
-    sealed: Mark,
-    marks: &[Mark],
+    files: &[u64],
+    wanted: &Wanted,
+    progress: &AtomicU64,
 ) -> Result<Chain, Finding> {
-    let mut pieces = Pieces::new(lines);
-    let mut head = Head::default();
-    let (mut line, mut bytes, mut recovered) = (0_u64, 0_u64, 0_u64);
-    let mut gap: Option<Gap> = None;
-    loop {
-        let piece = match pieces.next() {
-            Ok(Some(piece)) => piece,
-            Ok(None) => break,
+    let (start, files) = beginning(files, wanted.expired);
+    let mut walk = Walk::new(chain, start, wanted);
+    walk.progress = Some(progress);
+    for first in files {
+        let path = dir.join(chain.segment_name(*first));
+        walk.begin(&path, *first)?;
+        match open_regular(&path) {
+            Ok(file) => walk.lines(file)?,
             Err(error) => return Err(Finding::io(path, error)),
-        };
-        line = line.saturating_add(1);
-        let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
-        bytes = bytes.saturating_add(length);
-        let finding = |kind| Finding {
-            line: Some(line),
-            event_id: record_of(piece).and_then(event_id),
-            ..Finding::new(path.clone(), kind)
-        };
-        match (follow(chain, &head, piece), &mut gap) {
-            (Ok((next, record)), known) => {
-                match known.take() {
-                    None => {}
-                    Some(torn) if torn.is_accounted_for(record) => {
-                        recovered = recovered.saturating_add(1);
-                    }
-                    Some(torn) => return Err(torn.finding),
-                }
-                head = next;
-                let differs = |mark: &Mark| mark.head != head || mark.bytes != bytes;
-                if marks
-                    .iter()
-                    .any(|mark| mark.head.seq == head.seq && differs(mark))
-                {
-                    return Err(finding(VerifyErrorKind::NotAsCheckpointed));
-                }
+        }
+    }
+    if files.is_empty() {
+        let path = dir.join(chain.file_name());
+        return Err(Finding::new(path, VerifyErrorKind::FileMissing));
+    }
+    walk.finish()
+}
+
+/// Where a chain begins whose files are these, and which of them are of it: what is not deleted yet of what had been
+/// kept for long enough is no matter, unless all of it is there.
+pub(crate) fn beginning(files: &[u64], expired: Option<Head>) -> (Head, &[u64]) {
+    match (files.first(), expired) {
+        (Some(first), Some(expired)) if *first > 1 => {
+            let gone = files.iter().take_while(|first| **first <= expired.seq());
+            (expired, files.get(gone.count()..).unwrap_or_default())
+        }
+        _ => (Head::default(), files),
+    }
+}
+
+/// Whether the audit itself has made a record: nobody else's actor has this kind and this name.
+#[derive(Deserialize)]
+struct By<'a> {
+    #[serde(borrow)]
+    actor_id: Cow<'a, str>,
+    #[serde(borrow)]
+    actor_type: Cow<'a, str>,
+}
+
+fn is_own(record: &str) -> bool {
+    serde_json::from_str(record)
+        .is_ok_and(|by: By<'_>| by.actor_type == "system" && by.actor_id == OWN_ACTOR)
+}
+
+impl<'a> Walk<'a> {
+    pub(crate) fn new(chain: &ChainId, start: Head, wanted: &'a Wanted) -> Self {
+        Self {
+            key: ChainKey::of(chain),
+            wanted,
+            start,
+            head: start,
+            path: PathBuf::new(),
+            line: 0,
+            segment: 1,
+            segment_bytes: 0,
+            bytes: 0,
+            recovered: 0,
+            gap: None,
+            accounted: start == Head::default(),
+            progress: None,
+        }
+    }
+
+    /// It is known why what was before the first line is not there.
+    pub(crate) const fn accounted(mut self) -> Self {
+        self.accounted = true;
+        self
+    }
+
+    /// Goes on in another file.
+    pub(crate) fn begin(&mut self, path: &Path, first: u64) -> Result<(), Finding> {
+        self.path = path.to_path_buf();
+        (self.line, self.segment, self.segment_bytes) = (0, first, 0);
+        let expected = self.head.seq().saturating_add(1);
+        // What a crash has torn may stand at the end of the file before.
+        if first != expected && self.gap.is_none() {
+            let kind = VerifyErrorKind::OutOfOrder {
+                expected,
+                found: first,
+            };
+            return Err(Finding::new(self.path.clone(), kind));
+        }
+        Ok(())
+    }
+
+    /// Follows lines to their end.
+    pub(crate) fn lines(&mut self, lines: impl Read) -> Result<(), Finding> {
+        let mut pieces = Pieces::new(lines);
+        loop {
+            match pieces.next() {
+                Ok(Some(piece)) => drop(self.line(piece)?),
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(Finding::io(self.path.clone(), error)),
             }
-            (Err(_), Some(gap)) => gap.add(piece, length),
-            (Err(fault), none) => {
+        }
+    }
+
+    /// Follows one line; what it holds, if it follows.
+    pub(crate) fn line<'l>(&mut self, piece: &'l [u8]) -> Result<Option<Content<'l>>, Finding> {
+        self.line = self.line.saturating_add(1);
+        let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+        self.bytes = self.bytes.saturating_add(length);
+        self.segment_bytes = self.segment_bytes.saturating_add(length);
+        if let Some(progress) = self.progress {
+            progress.fetch_add(length, Ordering::Relaxed);
+        }
+        match (follow(&self.key, &self.head, piece), &mut self.gap) {
+            (Ok((next, content)), known) => {
+                if let Some(torn) = known.take() {
+                    if !content
+                        .record()
+                        .is_some_and(|record| torn.is_accounted_for(record))
+                    {
+                        return Err(torn.finding);
+                    }
+                    self.recovered = self.recovered.saturating_add(1);
+                }
+                self.head = next;
+                let shown = self.wanted.until.is_none_or(|until| next.seq() <= until);
+                if content.record().is_some() != shown {
+                    return Err(self.finding(VerifyErrorKind::Withheld, piece));
+                }
+                self.check_marks(piece)?;
+                self.account(content);
+                Ok(Some(content))
+            }
+            (Err(_), Some(gap)) => {
+                gap.add(piece, length);
+                Ok(None)
+            }
+            (Err(fault), None) => {
                 let kind = if piece.ends_with(b"\n") {
-                    kind_of(fault, &head)
+                    kind_of(fault, &self.head)
                 } else {
                     VerifyErrorKind::Torn
                 };
-                let gap = none.insert(Gap {
-                    finding: finding(kind),
+                let mut gap = Gap {
+                    finding: self.finding(kind, piece),
                     bytes: 0,
                     digest: Sha256::new(),
-                });
+                };
                 gap.add(piece, length);
+                self.gap = Some(gap);
+                Ok(None)
             }
         }
     }
-    let expected = marks.iter().map(|mark| mark.head.seq).max().unwrap_or(0);
-    let cut = head.seq < expected;
-    match gap {
-        Some(gap) if !(cut && gap.finding.kind == VerifyErrorKind::Torn) => Err(gap.finding),
-        _ if cut => Err(Finding {
-            line: Some(line),
-            ..Finding::new(
-                path,
-                VerifyErrorKind::Cut {
-                    expected,
-                    found: head.seq,
-                },
-            )
-        }),
-        _ => Ok(Chain {
-            records: head.seq,
-            unsealed: head.seq.saturating_sub(sealed.head.seq),
-            recovered,
-            bytes,
-        }),
+
+    pub(crate) fn finding(&self, kind: VerifyErrorKind, piece: &[u8]) -> Finding {
+        Finding {
+            line: Some(self.line),
+            event_id: record_of(piece).and_then(event_id),
+            ..Finding::new(self.path.clone(), kind)
+        }
+    }
+
+    fn check_marks(&self, piece: &[u8]) -> Result<(), Finding> {
+        let differs = |mark: &Mark| {
+            mark.head != self.head
+                || mark.segment != self.segment
+                || mark.bytes != self.segment_bytes
+        };
+        let mut marks = self.wanted.marks.iter();
+        if marks.any(|mark| mark.head.seq() == self.head.seq() && differs(mark)) {
+            return Err(self.finding(VerifyErrorKind::NotAsCheckpointed, piece));
+        }
+        Ok(())
+    }
+
+    /// Whether a record says that what was before the first line had been kept for long enough.
+    fn account(&mut self, content: Content<'_>) {
+        #[derive(Deserialize)]
+        struct Account<'a> {
+            #[serde(borrow)]
+            action: Cow<'a, str>,
+            metadata: Metadata,
+        }
+        #[derive(Deserialize)]
+        struct Metadata {
+            hash: String,
+            through: u64,
+        }
+        let counts = self
+            .wanted
+            .signed
+            .is_none_or(|signed| self.head.seq() <= signed);
+        let Some(record) = content.record().filter(|_| !self.accounted && counts) else {
+            return;
+        };
+        if !record.contains(Expired::ACTION) || !is_own(record) {
+            return;
+        }
+        self.accounted = serde_json::from_str(record).is_ok_and(|account: Account<'_>| {
+            account.action == Expired::ACTION
+                && account.metadata.through == self.start.seq()
+                && account.metadata.hash == hex::encode(self.start.hash())
+        });
+    }
+
+    /// How far it came.
+    pub(crate) const fn head(&self) -> &Head {
+        &self.head
+    }
+
+    pub(crate) fn finish(self) -> Result<Chain, Finding> {
+        let expected = self.wanted.marks.iter().map(|mark| mark.head.seq()).max();
+        let expected = expected.unwrap_or(0).max(self.wanted.sealed.seq());
+        let found = self.head.seq();
+        let cut = found < expected;
+        match self.gap {
+            Some(gap) if !(cut && gap.finding.kind == VerifyErrorKind::Torn) => {
+                return Err(gap.finding);
+            }
+            _ if cut => {
+                let kind = VerifyErrorKind::Cut { expected, found };
+                return Err(Finding {
+                    line: Some(self.line),
+                    ..Finding::new(self.path, kind)
+                });
+            }
+            _ => {}
+        }
+        if !self.accounted {
+            return Err(Finding::new(self.path, VerifyErrorKind::Unaccounted));
+        }
+        Ok(Chain {
+            records: found.saturating_sub(self.start.seq()),
+            unsealed: found.saturating_sub(self.wanted.sealed.seq()),
+            recovered: self.recovered,
+            bytes: self.bytes,
+        })
     }
 }
 
@@ -143,7 +314,7 @@ fn kind_of(fault: Fault, head: &Head) -> VerifyErrorKind {
     match fault {
         Fault::Malformed => VerifyErrorKind::Malformed,
         Fault::OutOfOrder { found } => VerifyErrorKind::OutOfOrder {
-            expected: head.seq.saturating_add(1),
+            expected: head.seq().saturating_add(1),
             found,
         },
         Fault::Unlinked => VerifyErrorKind::Unlinked,
@@ -169,11 +340,12 @@ impl Gap {
             torn_bytes: u64,
             torn_sha256: String,
         }
-        serde_json::from_str(record).is_ok_and(|account: Account<'_>| {
-            account.action == Recovery::ACTION
-                && account.metadata.torn_bytes == self.bytes
-                && account.metadata.torn_sha256 == hex::encode(self.digest.clone().finalize())
-        })
+        is_own(record)
+            && serde_json::from_str(record).is_ok_and(|account: Account<'_>| {
+                account.action == Recovery::ACTION
+                    && account.metadata.torn_bytes == self.bytes
+                    && account.metadata.torn_sha256 == hex::encode(self.digest.clone().finalize())
+            })
     }
 }
 
@@ -190,4 +362,88 @@ fn event_id(record: &str) -> Option<String> {
             .escape_debug()
             .to_string(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::seal;
+
+    /// A chain's second line, of a record by an actor that names the first one as expired.
+    fn second(actor: &str, seq: u64, hash: &str) -> (ChainId, Head, Vec<u8>) {
+        let chain = ChainId::of_tenant("acme".parse().unwrap());
+        let (key, mut head) = (ChainKey::of(&chain), Head::default());
+        let mut write = |record: &str| {
+            let mut line = Vec::new();
+            seal(&key, &mut head, &mut line, |out| {
+                out.extend_from_slice(record.as_bytes());
+                Ok::<_, ()>(())
+            })
+            .unwrap();
+            (head, line)
+        };
+        let (first, _) = write("{}");
+        let hash = if hash.is_empty() {
+            hex::encode(first.hash())
+        } else {
+            hash.to_owned()
+        };
+        let record = format!(
+            r#"{{"action":"audit.expired",{actor},"metadata":{{"hash":"{hash}","through":{seq}}}}}"#
+        );
+        let (_, line) = write(&record);
+        (chain, first, line)
+    }
+
+    fn walked(second: &(ChainId, Head, Vec<u8>), signed: Option<u64>) -> Option<VerifyErrorKind> {
+        let wanted = Wanted {
+            signed,
+            ..Wanted::default()
+        };
+        let mut walk = Walk::new(&second.0, second.1, &wanted);
+        walk.begin(Path::new("x"), 2).unwrap();
+        walk.line(&second.2).unwrap();
+        walk.finish().err().map(|finding| finding.kind())
+    }
+
+    #[test]
+    fn a_missing_beginning_is_accounted_for_by_the_audits_own_signed_record_alone() {
+        const OWN: &str = r#""actor_id":"tenant-audit","actor_type":"system""#;
+        let missing = Some(VerifyErrorKind::Unaccounted);
+        assert_eq!(walked(&second(OWN, 1, ""), None), None);
+        assert_eq!(walked(&second(OWN, 1, ""), Some(2)), None);
+        assert_eq!(walked(&second(OWN, 1, ""), Some(1)), missing, "not signed");
+        assert_eq!(walked(&second(OWN, 2, ""), None), missing, "another record");
+        assert_eq!(
+            walked(&second(OWN, 1, "00"), None),
+            missing,
+            "another chain"
+        );
+        for actor in [
+            r#""actor_id":"tenant-audit","actor_type":"service""#,
+            r#""actor_id":"billing","actor_type":"system""#,
+            r#""actor_type":"anonymous""#,
+        ] {
+            assert_eq!(walked(&second(actor, 1, ""), None), missing, "{actor}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_of_a_deletion_is_no_part_of_the_chain() {
+        let through = Head::new(10, [1; 32]);
+        let none = Head::default();
+        assert_eq!(
+            beginning(&[1, 6, 11], Some(through)),
+            (none, &[1, 6, 11][..])
+        );
+        assert_eq!(
+            beginning(&[6, 11, 16], Some(through)),
+            (through, &[11, 16][..])
+        );
+        assert_eq!(
+            beginning(&[11, 16], Some(through)),
+            (through, &[11, 16][..])
+        );
+        assert_eq!(beginning(&[11], None), (none, &[11][..]));
+    }
 }

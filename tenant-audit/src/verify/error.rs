@@ -45,6 +45,10 @@ pub enum VerifyErrorKind {
         /// The last record's number.
         found: u64,
     },
+    /// A record's text is not there, only its digest: nothing in a directory says so of itself.
+    Withheld,
+    /// A chain does not begin with its first record, and no record accounts for what is missing.
+    Unaccounted,
     /// The file ends within a line: a writer is at work, or ended within a write. Opening the
     /// directory for writing accounts for it.
     Torn,
@@ -75,6 +79,10 @@ impl fmt::Display for VerifyErrorKind {
             Self::Cut { expected, found } => write!(
                 f,
                 "the end was cut off: the checkpoint names record {expected}, the last one is {found}"
+            ),
+            Self::Withheld => f.write_str("the record is withheld where it should be"),
+            Self::Unaccounted => f.write_str(
+                "the chain's beginning is missing, and no record says that it had been kept for long enough",
             ),
             Self::Torn => f.write_str(
                 "the file ends within a line: a writer is at work, or ended within a write",

@@ -5,21 +5,27 @@ mod error;
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fmt, fs, io,
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
     thread,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
+
+use self::chain::Wanted;
 
 pub use self::error::{Finding, VerifyError, VerifyErrorKind};
 use crate::{
     ChainId, CheckpointKey,
     sink::file::{
         checkpoint::{self as sink_checkpoint, Checkpoint},
-        heads::{self, Heads, Mark},
+        heads::{self, Heads},
     },
 };
 
@@ -75,12 +81,73 @@ pub fn verify(dir: impl AsRef<Path>) -> Result<Verified, VerifyError> {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[must_use = "a verifier does nothing until `verify`"]
 pub struct Verifier {
     keys: Vec<CheckpointKey>,
     kept: Vec<Vec<u8>>,
     threads: Option<NonZeroUsize>,
+    progress: Option<Progress>,
+}
+
+/// Told how many bytes are read, of how many.
+type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
+
+/// How often progress is told.
+const PROGRESS: Duration = Duration::from_millis(100);
+
+/// One chain, and what it is held against.
+#[derive(Default)]
+struct Job {
+    /// `None`: a file with the ending of a chain and no chain's name.
+    chain: Option<ChainId>,
+    files: Vec<u64>,
+    wanted: Wanted,
+}
+
+/// All chains, by their names.
+struct Work {
+    chains: BTreeMap<String, Job>,
+    done: AtomicU64,
+    total: u64,
+}
+
+impl Work {
+    /// Wants what a checkpoint says; the directory's own says how far the chains reach.
+    fn hold(&mut self, heads: &Heads, own: bool) {
+        for (name, mark) in &heads.marks {
+            let job = self.chains.entry(name.clone()).or_default();
+            job.chain = job.chain.take().or_else(|| ChainId::from_file_name(name));
+            job.wanted.marks.push(*mark);
+            if own {
+                job.wanted.sealed = mark.head;
+                job.wanted.expired = heads.expired.get(name).copied();
+            }
+        }
+    }
+
+    fn length(&self, dir: &Path) -> u64 {
+        let files = self.chains.values().flat_map(|job| {
+            let names = |chain: &ChainId| {
+                let names = job.files.iter().map(|first| chain.segment_name(*first));
+                names.collect::<Vec<_>>()
+            };
+            job.chain.as_ref().map(names).unwrap_or_default()
+        });
+        files.fold(0, |sum: u64, name| {
+            let length = fs::symlink_metadata(dir.join(name)).map_or(0, |file| file.len());
+            sum.saturating_add(length)
+        })
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier")
+            .field("keys", &self.keys)
+            .field("kept", &self.kept.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Verifier {
@@ -107,6 +174,12 @@ impl Verifier {
         self
     }
 
+    /// Tells, ten times a second, how many bytes were read, and of how many.
+    pub fn on_progress(mut self, progress: impl Fn(u64, u64) + Send + Sync + 'static) -> Self {
+        self.progress = Some(Arc::new(progress));
+        self
+    }
+
     /// Verifies a directory.
     ///
     /// # Errors
@@ -116,23 +189,27 @@ impl Verifier {
         let dir = dir.as_ref();
         let (heads, hash) = checkpoint(dir).map_err(VerifyError::one)?;
         let signed = self.signed(dir).map_err(VerifyError::one)?;
-        let mut chains: BTreeMap<String, Vec<Mark>> = BTreeMap::new();
-        let mut marks = |heads: &Heads| {
-            for (name, mark) in &heads.0 {
-                chains.entry(name.clone()).or_default().push(*mark);
-            }
+        let mut work = Work {
+            chains: there(dir).map_err(VerifyError::one)?,
+            done: AtomicU64::new(0),
+            total: 0,
         };
-        // The directory's own first: it says how far the chains reach.
-        marks(&heads);
+        work.hold(&heads, true);
         if let Some(signed) = &signed {
-            marks(&signed.heads);
+            work.hold(&signed.heads, false);
         }
         for kept in &self.kept {
-            marks(&self.kept(kept).map_err(VerifyError::one)?.heads);
+            let kept = self.kept(kept).map_err(VerifyError::one)?;
+            work.hold(&kept.heads, false);
         }
-        for name in names(dir).map_err(VerifyError::one)? {
-            chains.entry(name).or_default();
+        if let (Some(signed), false) = (&signed, self.keys.is_empty()) {
+            for (name, job) in &mut work.chains {
+                // What nobody has signed accounts for nothing.
+                let mark = signed.heads.marks.get(name);
+                job.wanted.signed = Some(mark.map_or(0, |mark| mark.head.seq()));
+            }
         }
+        work.total = work.length(dir);
         let mut verified = Verified {
             records: 0,
             tenants: 0,
@@ -142,9 +219,8 @@ impl Verifier {
             signed: signed.is_some() && !self.keys.is_empty(),
             checkpoint: hex::encode(hash),
         };
-        let chains: Vec<(String, Vec<Mark>)> = chains.into_iter().collect();
         let mut findings = Vec::new();
-        for (result, is_tenant) in self.each(dir, &chains, &heads) {
+        for (result, is_tenant) in self.each(dir, &work) {
             match result {
                 Ok(chain) => {
                     verified.records = verified.records.saturating_add(chain.records);
@@ -163,28 +239,25 @@ impl Verifier {
         }
     }
 
-    /// Verifies the files, several at a time; the results are in their order.
-    fn each(
-        &self,
-        dir: &Path,
-        chains: &[(String, Vec<Mark>)],
-        heads: &Heads,
-    ) -> Vec<(Result<chain::Chain, Finding>, bool)> {
-        let one = |(name, marks): &(String, Vec<Mark>)| {
-            let path = dir.join(name);
-            let Some(id) = ChainId::from_file_name(name) else {
-                let finding = Finding::new(path, VerifyErrorKind::UnknownFile);
+    /// Verifies the chains, several at a time; the results are in their order.
+    fn each(&self, dir: &Path, work: &Work) -> Vec<(Result<chain::Chain, Finding>, bool)> {
+        let chains: Vec<(&String, &Job)> = work.chains.iter().collect();
+        let one = |(name, job): &(&String, &Job)| {
+            let Some(id) = &job.chain else {
+                let finding = Finding::new(dir.join(name), VerifyErrorKind::UnknownFile);
                 return (Err(finding), false);
             };
-            let sealed = heads.0.get(name).copied().unwrap_or_default();
-            let result = chain::verify(path, &id, sealed, marks);
+            let result = chain::verify(dir, id, &job.files, &job.wanted, &work.done);
+            if let Some(progress) = &self.progress {
+                progress(work.done.load(Ordering::Relaxed), work.total);
+            }
             (result, id.tenant().is_some())
         };
         let processors = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = self.threads.unwrap_or_else(processors).get();
         let next = AtomicUsize::new(0);
         let results = Mutex::new(Vec::with_capacity(chains.len()));
-        let work = || {
+        let verify = || {
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(chain) = chains.get(at) else {
@@ -194,11 +267,24 @@ impl Verifier {
                 results.lock().push((at, result));
             }
         };
+        let ended = AtomicBool::new(false);
         thread::scope(|scope| {
-            for _ in 1..threads.min(chains.len()) {
-                scope.spawn(work);
+            if let Some(progress) = &self.progress {
+                let ended = &ended;
+                scope.spawn(move || {
+                    while !ended.load(Ordering::Acquire) {
+                        progress(work.done.load(Ordering::Relaxed), work.total);
+                        thread::park_timeout(PROGRESS);
+                    }
+                });
             }
-            work();
+            thread::scope(|scope| {
+                for _ in 1..threads.min(chains.len()) {
+                    scope.spawn(verify);
+                }
+                verify();
+            });
+            ended.store(true, Ordering::Release);
         });
         let mut results = results.into_inner();
         results.sort_by_key(|(at, _)| *at);
@@ -262,15 +348,27 @@ fn checkpoint(dir: &Path) -> Result<(Heads, [u8; 32]), Finding> {
     }
 }
 
-fn names(dir: &Path) -> Result<Vec<String>, Finding> {
+/// The chains whose files are there, and files that are no chain's.
+fn there(dir: &Path) -> Result<BTreeMap<String, Job>, Finding> {
     let unreadable = |error| Finding::io(dir.to_path_buf(), error);
-    let mut names = Vec::new();
+    let mut chains: BTreeMap<String, Job> = BTreeMap::new();
     for entry in fs::read_dir(dir).map_err(unreadable)? {
         let name = entry.map_err(unreadable)?.file_name();
         let name = name.to_string_lossy();
-        if name.ends_with(".jsonl") {
-            names.push(name.into_owned());
+        if !name.ends_with(".jsonl") {
+            continue;
+        }
+        match ChainId::from_segment_name(&name) {
+            Some((chain, first)) => {
+                let job = chains.entry(chain.file_name()).or_default();
+                job.files.push(first);
+                job.chain = Some(chain);
+            }
+            None => drop(chains.insert(name.into_owned(), Job::default())),
         }
     }
-    Ok(names)
+    for job in chains.values_mut() {
+        job.files.sort_unstable();
+    }
+    Ok(chains)
 }

@@ -178,6 +178,13 @@ impl MemoryApiKeys {
         self.len() == 0
     }
 
+    /// The record of this tenant's key of this id.
+    pub(crate) fn record(&self, tenant: &TenantId, id: &CredentialId) -> Option<Arc<Record>> {
+        let keys = self.0.keys.read();
+        let record = keys.by_id.get(id)?;
+        (record.claims().tenant == *tenant).then(|| Arc::clone(record))
+    }
+
     /// Whether a bearer value is meant to be one of these keys.
     pub(crate) fn claims(&self, credential: &[u8]) -> bool {
         self.0.format.claims(credential)

@@ -321,6 +321,11 @@ impl CachedRegistry {
         self.0.states.is_empty()
     }
 
+    /// The id of a tenant that has a state, known or not known to the registry.
+    pub(crate) fn known_id(&self, text: &str) -> Option<TenantId> {
+        self.0.states.get(text).map(|state| state.key().clone())
+    }
+
     fn known(&self, id: &TenantId) -> Option<Arc<TenantState>> {
         self.0.states.get(id).map(|state| Arc::clone(&state))
     }

@@ -4,16 +4,16 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use tenant_context::UnixTime;
 
-use super::heads::{Heads, Mark};
+use super::heads::Heads;
 use crate::{
-    CheckpointKey, CheckpointSigner, SinkError,
+    CheckpointKey, CheckpointSigner, Head, SinkError,
     chain::{FieldHasher, Hash, parse_hash},
-    merkle, record,
+    merkle, stamp,
 };
 
 /// The signed checkpoint's file.
 pub(crate) const FILE: &str = "checkpoint.json";
-const LEAF: &str = "tenant-audit/leaf/1";
+const LEAF: &str = "tenant-audit/leaf/2";
 const PAD: &str = "tenant-audit/pad/1";
 
 /// The fewest leaves of a tree. Trees are filled up to a power of two, and their leaves stand in the order
@@ -22,12 +22,11 @@ const MIN_LEAVES: usize = 64;
 
 /// What one chain's leaf commits to. Nobody guesses another chain's leaf: its head is the hash of records
 /// that he does not have.
-pub(crate) fn leaf(name: &str, mark: &Mark) -> Hash {
+pub(crate) fn leaf(name: &str, head: &Head) -> Hash {
     let data = FieldHasher::new(LEAF)
         .field(name.as_bytes())
-        .field(&mark.head.seq.to_be_bytes())
-        .field(&mark.head.hash)
-        .field(&mark.bytes.to_be_bytes())
+        .field(&head.seq.to_be_bytes())
+        .field(&head.hash)
         .finish();
     merkle::leaf(&data)
 }
@@ -35,9 +34,9 @@ pub(crate) fn leaf(name: &str, mark: &Mark) -> Hash {
 /// All leaves, in their order.
 pub(crate) fn leaves(heads: &Heads, pad: &Hash) -> Vec<Hash> {
     let mut leaves: Vec<Hash> = heads
-        .0
+        .marks
         .iter()
-        .map(|(name, mark)| leaf(name, mark))
+        .map(|(name, mark)| leaf(name, &mark.head))
         .collect();
     let full = leaves.len().max(MIN_LEAVES).next_power_of_two();
     for n in leaves.len()..full {
@@ -133,7 +132,7 @@ fn text(origin: &str, leaves: &[Hash], at: UnixTime) -> String {
     format!(
         "{origin}\n{}\n{root}\ntime {}\n",
         leaves.len(),
-        record::timestamp(at)
+        stamp::timestamp(at)
     )
 }
 

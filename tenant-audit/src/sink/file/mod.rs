@@ -1,9 +1,12 @@
 //! JSON lines in a directory: one file for each chain, and a checkpoint of all of them.
 
 pub(crate) mod checkpoint;
+pub(crate) mod disk;
 pub(crate) mod heads;
 pub(crate) mod pieces;
 mod resume;
+mod retention;
+pub(crate) mod segments;
 mod signing;
 mod writer;
 
@@ -16,15 +19,18 @@ use std::{
 };
 
 use futures_util::future::{BoxFuture, FutureExt};
+use tenant_context::UnixTime;
 use tokio::sync::oneshot;
 
+pub use self::{retention::Retention, segments::Rotation};
 use self::{signing::Signing, writer::Writer};
-use crate::{AuditSink, Batch, CheckpointSigner, Resumed, SinkError};
+use crate::{AuditSink, Batch, CheckpointSigner, Expired, Resumed, SinkError};
 
 /// Appends records to files in a directory, and syncs them.
 ///
 /// - `platform.jsonl` and one `tenant-….jsonl` for each tenant hold a chain each, a record a line:
-///   `{"seq":1,"prev":"…","hash":"…","record":{…}}`. Nothing is ever cut or overwritten.
+///   `{"seq":1,"prev":"…","hash":"…","record":{…}}`. Nothing is ever cut or overwritten. A file that is full
+///   ([`rotated`](Self::rotated)) is followed by `tenant-….N.jsonl`, which begins with record N.
 /// - `heads.json` is the checkpoint: every chain's last number, hash and length, written after each
 ///   batch, so that a chain that was cut shows it.
 /// - `checkpoint.json`, if the sink is [`signed`](Self::signed): a signed Merkle root over all chains' heads.
@@ -52,6 +58,9 @@ type Done = oneshot::Sender<Result<(), SinkError>>;
 enum Command {
     Append(Arc<Batch>, Done),
     Sign(Box<Signing>),
+    Rotate(Rotation),
+    Retain(Retention),
+    Expired(UnixTime, oneshot::Sender<Vec<Expired>>),
     Close(Done),
 }
 
@@ -82,8 +91,16 @@ impl FileSink {
                     };
                     match command {
                         Command::Sign(signing) => writer.sign_with(*signing),
+                        Command::Rotate(rotation) => writer.rotate(rotation),
+                        Command::Retain(retention) => writer.retain(retention),
+                        Command::Expired(now, done) => drop(done.send(writer.expired(now))),
                         // Whoever asked may be gone: the batch is written all the same.
-                        Command::Append(batch, done) => drop(done.send(writer.append(&batch))),
+                        Command::Append(batch, done) => {
+                            let written = writer.append(&batch);
+                            // Before the answer: its buffers are used again.
+                            drop(batch);
+                            drop(done.send(written));
+                        }
                         Command::Close(done) => {
                             let signed = writer.sign();
                             drop(writer);
@@ -138,6 +155,20 @@ impl FileSink {
         self
     }
 
+    /// When a chain's next file begins. Default: [`Rotation::new`].
+    #[must_use = "the sink is what records go to"]
+    pub fn rotated(self, rotation: Rotation) -> Self {
+        drop(self.commands.send(Command::Rotate(rotation)));
+        self
+    }
+
+    /// Deletes what has been kept for long enough. Without it, everything is kept.
+    #[must_use = "the sink is what records go to"]
+    pub fn retained(self, retention: Retention) -> Self {
+        drop(self.commands.send(Command::Retain(retention)));
+        self
+    }
+
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -158,6 +189,19 @@ impl FileSink {
 impl AuditSink for FileSink {
     fn resume(&mut self) -> Vec<Resumed> {
         std::mem::take(&mut self.resumed)
+    }
+
+    fn expired(&mut self, now: UnixTime) -> BoxFuture<'_, Vec<Expired>> {
+        let (done, answer) = oneshot::channel();
+        let sent = self.commands.send(Command::Expired(now, done));
+        async move {
+            // A thread that is gone says so at the next append.
+            match sent {
+                Ok(()) => answer.await.unwrap_or_default(),
+                Err(_) => Vec::new(),
+            }
+        }
+        .boxed()
     }
 
     fn append(&mut self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), SinkError>> {

@@ -1,4 +1,4 @@
-//! Taking a chain up where its file ends.
+//! Taking a chain up where its files end.
 
 use std::{
     collections::BTreeSet,
@@ -11,32 +11,84 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{
+    disk::{explain, regular},
     heads::Mark,
     pieces::{MAX_LINE, Pieces},
 };
 use crate::{
     ChainId, Recovery, SinkError,
-    chain::{follow, is_last},
+    chain::{ChainKey, follow, is_last},
     record::INTENT,
     sink::Torn,
 };
 
-/// How far a chain's file reaches, and what stands beyond its checkpoint. Bytes that are no record
-/// are kept, and a line feed is added to end them.
+/// How far a chain's files reach, and what stands beyond its checkpoint. Bytes that are no record are kept, and a
+/// line feed is added to end them. `files` are the numbers of the files' first records.
 pub(super) fn resume(
-    path: &Path,
+    dir: &Path,
     chain: &ChainId,
+    files: &[u64],
     sealed: Mark,
     intents: &mut BTreeSet<String>,
 ) -> Result<(Mark, Option<Recovery>), SinkError> {
-    let failed = |error: io::Error| {
-        SinkError::new(format!("{} cannot be read", path.display())).with_source(error)
+    let key = ChainKey::of(chain);
+    let last = dir.join(chain.segment_name(sealed.segment));
+    let mut walk = Beyond {
+        key,
+        mark: sealed,
+        recovery: Recovery::default(),
+        torn: None,
+        ended: true,
     };
-    let mut file = File::options()
+    let next = sealed.head.seq.saturating_add(1);
+    // A file that was begun and not sealed comes after the last one that was.
+    let begun: Vec<u64> = files
+        .iter()
+        .copied()
+        .filter(|first| *first > sealed.segment)
+        .collect();
+    if let Some(foreign) = begun.iter().find(|first| **first != next) {
+        return Err(altered(
+            &dir.join(chain.segment_name(*foreign)),
+            &format!(
+                "begins with record {foreign}, the checkpoint ends with {}",
+                sealed.head.seq
+            ),
+        ));
+    }
+    // A chain that never was sealed may have begun in no file yet.
+    if sealed.head.seq > 0 || last.exists() {
+        let mut file = open(&last)?;
+        check(&last, &mut file, &key, sealed)?;
+        file.seek(SeekFrom::Start(sealed.bytes))
+            .and_then(|_| walk.file(&file, intents))
+            .map_err(explain("cannot be read", &last))?;
+    }
+    let mut current = last;
+    for first in begun {
+        current = dir.join(chain.segment_name(first));
+        walk.mark.segment = first;
+        walk.mark.bytes = 0;
+        let file = open(&current)?;
+        walk.file(&file, intents)
+            .map_err(explain("cannot be read", &current))?;
+    }
+    walk.finish(&current)
+        .map_err(explain("cannot be written", &current))
+}
+
+fn open(path: &Path) -> Result<File, SinkError> {
+    regular(path)?;
+    File::options()
         .read(true)
         .append(true)
         .open(path)
-        .map_err(failed)?;
+        .map_err(explain("cannot be opened", path))
+}
+
+/// Whether a file holds what the checkpoint says.
+fn check(path: &Path, file: &mut File, key: &ChainKey, sealed: Mark) -> Result<(), SinkError> {
+    let failed = |error: io::Error| explain("cannot be read", path)(error);
     let length = file.metadata().map_err(failed)?.len();
     if length < sealed.bytes {
         return Err(altered(
@@ -48,16 +100,15 @@ pub(super) fn resume(
         ));
     }
     if sealed.head.seq > 0 {
-        let last = last_line(&mut file, sealed.bytes).map_err(failed)?;
-        if !is_last(chain, &sealed.head, &last) {
+        let last = last_line(file, sealed.bytes).map_err(failed)?;
+        if !is_last(key, &sealed.head, &last) {
             return Err(altered(
                 path,
                 "does not end with the record that its checkpoint names",
             ));
         }
     }
-    file.seek(SeekFrom::Start(sealed.bytes)).map_err(failed)?;
-    beyond(&file, chain, sealed, intents).map_err(failed)
+    Ok(())
 }
 
 fn altered(path: &Path, how: &str) -> SinkError {
@@ -102,46 +153,56 @@ fn note_intent(record: &str, intents: &mut BTreeSet<String>) {
     }
 }
 
-/// Follows the chain from the checkpoint to the file's end.
-fn beyond(
-    mut file: &File,
-    chain: &ChainId,
-    sealed: Mark,
-    intents: &mut BTreeSet<String>,
-) -> io::Result<(Mark, Option<Recovery>)> {
-    let mut mark = sealed;
-    let mut recovery = Recovery::default();
-    let mut torn: Option<(u64, Sha256)> = None;
-    let mut ended = true;
-    let mut pieces = Pieces::new(file);
-    while let Some(piece) = pieces.next()? {
-        let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
-        mark.bytes = mark.bytes.saturating_add(length);
-        ended = piece.ends_with(b"\n");
-        match (&mut torn, follow(chain, &mark.head, piece)) {
-            (None, Ok((next, record))) => {
-                mark.head = next;
-                note_intent(record, intents);
-                recovery.unsealed_records = recovery.unsealed_records.saturating_add(1);
-            }
-            (None, Err(_)) => torn = Some((length, Sha256::new_with_prefix(piece))),
-            (Some((bytes, digest)), _) => {
-                *bytes = bytes.saturating_add(length);
-                digest.update(piece);
+/// The chain's way from the checkpoint to its end.
+struct Beyond {
+    key: ChainKey,
+    mark: Mark,
+    recovery: Recovery,
+    torn: Option<(u64, Sha256)>,
+    /// Whether the last line has its end.
+    ended: bool,
+}
+
+impl Beyond {
+    fn file(&mut self, file: &File, intents: &mut BTreeSet<String>) -> io::Result<()> {
+        let mut pieces = Pieces::new(file);
+        while let Some(piece) = pieces.next()? {
+            let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+            self.mark.bytes = self.mark.bytes.saturating_add(length);
+            self.ended = piece.ends_with(b"\n");
+            match (&mut self.torn, follow(&self.key, &self.mark.head, piece)) {
+                (None, Ok((next, content))) => {
+                    self.mark.head = next;
+                    if let Some(record) = content.record() {
+                        note_intent(record, intents);
+                    }
+                    let records = &mut self.recovery.unsealed_records;
+                    *records = records.saturating_add(1);
+                }
+                (None, Err(_)) => self.torn = Some((length, Sha256::new_with_prefix(piece))),
+                (Some((bytes, digest)), _) => {
+                    *bytes = bytes.saturating_add(length);
+                    digest.update(piece);
+                }
             }
         }
+        Ok(())
     }
-    if let Some((mut bytes, mut digest)) = torn {
-        if !ended {
-            file.write_all(b"\n")?;
-            file.sync_data()?;
-            digest.update(b"\n");
-            bytes = bytes.saturating_add(1);
-            mark.bytes = mark.bytes.saturating_add(1);
+
+    fn finish(mut self, path: &Path) -> io::Result<(Mark, Option<Recovery>)> {
+        if let Some((mut bytes, mut digest)) = self.torn.take() {
+            if !self.ended {
+                let mut file = File::options().append(true).open(path)?;
+                file.write_all(b"\n")?;
+                file.sync_data()?;
+                digest.update(b"\n");
+                bytes = bytes.saturating_add(1);
+                self.mark.bytes = self.mark.bytes.saturating_add(1);
+            }
+            let sha256 = digest.finalize().into();
+            self.recovery.torn = Some(Torn { bytes, sha256 });
         }
-        let sha256 = digest.finalize().into();
-        recovery.torn = Some(Torn { bytes, sha256 });
+        let found = self.recovery != Recovery::default();
+        Ok((self.mark, found.then_some(self.recovery)))
     }
-    let found = recovery != Recovery::default();
-    Ok((mark, found.then_some(recovery)))
 }

@@ -1,19 +1,25 @@
 //! What the file thread does.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    collections::HashMap,
+    fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use tenant_context::UnixTime;
+
 use super::{
     checkpoint,
+    disk::{self, Identity, explain, private, regular, replace, sync_dir},
     heads::{self, Heads, Mark},
     resume::resume,
+    retention::Retention,
+    segments::{Chains, Rotation, begun, own_chains},
     signing::Signing,
 };
-use crate::{Batch, ChainBatch, ChainId, Resumed, SinkError};
+use crate::{Batch, ChainBatch, ChainId, Expired, Head, Resumed, SinkError};
 
 const LOCK: &str = "lock";
 const MAX_OPEN: usize = 64;
@@ -25,32 +31,28 @@ pub(super) struct Writer {
     /// How far every chain is sealed. A chain whose file is longer than that has what a failed
     /// attempt left.
     heads: Heads,
+    /// When the first record of each chain's last file was made.
+    since: HashMap<String, UnixTime>,
     /// The files in use, the last used last.
     open: Vec<(String, File)>,
     /// Whether the last attempt failed, so that files may be longer than their marks.
     unsettled: bool,
     signing: Option<Signing>,
+    rotation: Rotation,
+    retention: Option<Retention>,
     /// Held as long as the writer lives.
     _lock: File,
 }
 
-/// Which directory a path names.
-type Identity = (u64, u64);
-
-fn explain(what: &str, path: &Path) -> impl FnOnce(io::Error) -> SinkError {
-    let message = format!("{} {what}", path.display());
-    move |error| SinkError::new(format!("{message}: {error}")).with_source(error)
-}
-
 impl Writer {
     pub(super) fn open(dir: PathBuf) -> Result<(Self, Vec<Resumed>), SinkError> {
-        make_dir(&dir).map_err(explain("cannot be made", &dir))?;
+        disk::make_dir(&dir).map_err(explain("cannot be made", &dir))?;
         let lock = lock(&dir)?;
-        let identity = identity(&dir).map_err(explain("cannot be read", &dir))?;
-        let files = chain_files(&dir)?;
-        let sealed = match read_heads(&dir)? {
+        let identity = disk::identity(&dir).map_err(explain("cannot be read", &dir))?;
+        let chains = own_chains(&dir)?;
+        let heads = match read_heads(&dir)? {
             Some(heads) => heads,
-            None if files.is_empty() => Heads::default(),
+            None if chains.is_empty() => Heads::default(),
             None => {
                 return Err(SinkError::new(format!(
                     "{} holds chains and no {}, which says how far they reach: it was removed; \
@@ -63,57 +65,90 @@ impl Writer {
         let mut writer = Self {
             dir,
             identity,
-            heads: sealed,
+            heads,
+            since: HashMap::new(),
             open: Vec::new(),
             unsettled: false,
             signing: None,
+            rotation: Rotation::new(),
+            retention: None,
             _lock: lock,
         };
-        let resumed = writer.resume(&files)?;
-        if writer.heads.0.is_empty() {
+        let resumed = writer.resume(&chains)?;
+        if writer.heads.marks.is_empty() {
             writer.seal(Heads::default())?;
         }
         Ok((writer, resumed))
     }
 
-    fn resume(&mut self, files: &[(String, ChainId)]) -> Result<Vec<Resumed>, SinkError> {
-        if let Some(missing) = self
+    fn resume(&mut self, chains: &Chains) -> Result<Vec<Resumed>, SinkError> {
+        let there = |name: &String, mark: &Mark| {
+            let files = chains.get(name).map(|(_, files)| files);
+            files.is_some_and(|files| files.contains(&mark.segment))
+        };
+        if let Some((missing, _)) = self
             .heads
-            .0
-            .keys()
-            .find(|name| !files.iter().any(|(file, _)| file == *name))
+            .marks
+            .iter()
+            .find(|(name, mark)| !there(name, mark))
         {
             return Err(SinkError::new(format!(
                 "{} is missing, its checkpoint says that it has records: keep the directory as evidence, and start with another one",
                 self.dir.join(missing).display()
             )));
         }
-        let mut resumed = Vec::with_capacity(files.len());
-        for (name, chain) in files {
-            let sealed = self.heads.0.get(name).copied().unwrap_or_default();
-            regular(&self.dir.join(name))?;
-            let mut intents = self.heads.1.get(name).cloned().unwrap_or_default();
-            let (mark, recovery) = resume(&self.dir.join(name), chain, sealed, &mut intents)?;
+        let mut resumed = Vec::with_capacity(chains.len());
+        for (name, (chain, files)) in chains {
+            let sealed = self.heads.marks.get(name).copied().unwrap_or_default();
+            let mut intents = self.heads.intents.get(name).cloned().unwrap_or_default();
+            let (mark, recovery) = resume(&self.dir, chain, files, sealed, &mut intents)?;
             if !intents.is_empty() {
-                self.heads.1.insert(name.clone(), intents.clone());
+                self.heads.intents.insert(name.clone(), intents.clone());
             }
             if mark != Mark::default() {
-                self.heads.0.insert(name.clone(), mark);
+                self.heads.marks.insert(name.clone(), mark);
             }
+            let last = self.dir.join(chain.segment_name(mark.segment));
+            let begun = begun(&last).map_err(explain("cannot be read", &last))?;
+            self.since.extend(begun.map(|begun| (name.clone(), begun)));
             resumed.push(Resumed {
                 chain: chain.clone(),
                 head: mark.head,
                 recovery,
                 intents: intents.into_iter().collect(),
             });
+            // What a crash between a retention record and the deletion left.
+            if let Some(through) = self.heads.expired.get(name).copied() {
+                delete(&self.dir, chain, files, &through)?;
+            }
         }
         Ok(resumed)
+    }
+
+    pub(super) fn rotate(&mut self, rotation: Rotation) {
+        self.rotation = rotation;
+    }
+
+    pub(super) fn retain(&mut self, retention: Retention) {
+        self.retention = Some(retention);
+    }
+
+    /// What has been kept for long enough.
+    pub(super) fn expired(&self, now: UnixTime) -> Vec<Expired> {
+        let Some(retention) = &self.retention else {
+            return Vec::new();
+        };
+        match own_chains(&self.dir) {
+            Ok(chains) => retention.expired(&self.dir, &chains, &self.heads, now),
+            // The next batch says what is wrong with the directory.
+            Err(_) => Vec::new(),
+        }
     }
 
     /// Writes and syncs a batch, then the checkpoint. May be called again with the same batch after
     /// an error.
     pub(super) fn append(&mut self, batch: &Batch) -> Result<(), SinkError> {
-        let found = identity(&self.dir).map_err(explain("is gone", &self.dir))?;
+        let found = disk::identity(&self.dir).map_err(explain("is gone", &self.dir))?;
         if found != self.identity {
             return Err(SinkError::new(format!(
                 "{} is another directory than the one that was opened: put the first one back",
@@ -124,29 +159,79 @@ impl Writer {
         let mut sealed = self.heads.clone();
         for lines in batch.chains() {
             let name = lines.chain().file_name();
-            let mark = sealed.0.get(&name).copied().unwrap_or_default();
-            // Sealed by an attempt that failed only after that.
-            if mark.head == *lines.head() {
+            let mark = sealed.marks.get(&name).copied().unwrap_or_default();
+            // Nothing, or sealed by an attempt that failed only after that.
+            if lines.bytes().is_empty() || mark.head == *lines.head() {
                 continue;
             }
             let mark = self.write(&name, mark, lines, unsettled)?;
-            let mut open = sealed.1.remove(&name).unwrap_or_default();
+            let mut open = sealed.intents.remove(&name).unwrap_or_default();
             open.extend(lines.opened_intents().iter().cloned());
             for closed in lines.closed_intents() {
                 open.remove(closed);
             }
             if !open.is_empty() {
-                sealed.1.insert(name.clone(), open);
+                sealed.intents.insert(name.clone(), open);
             }
-            sealed.0.insert(name, mark);
+            if let Some(through) = lines.expired()
+                && self.ends(lines.chain(), through)
+            {
+                sealed.expired.insert(name.clone(), *through);
+            }
+            sealed.marks.insert(name, mark);
         }
+        self.note_begun(&sealed, batch);
         self.seal(sealed)?;
         self.unsettled = false;
         if let Some(signing) = &mut self.signing {
             signing.written();
         }
         self.sign_if_due();
+        self.forget(batch);
         Ok(())
+    }
+
+    /// Whether a file ends with this record: another sink's files may end elsewhere.
+    fn ends(&self, chain: &ChainId, through: &Head) -> bool {
+        let next = chain.segment_name(through.seq().saturating_add(1));
+        self.dir.join(next).exists()
+    }
+
+    /// Keeps when the files that this batch begins were begun.
+    fn note_begun(&mut self, sealed: &Heads, batch: &Batch) {
+        for lines in batch.chains() {
+            let name = lines.chain().file_name();
+            let segment = |heads: &Heads| heads.marks.get(&name).map(|mark| mark.segment);
+            if segment(sealed) != segment(&self.heads) {
+                self.since.insert(name, lines.from());
+            }
+        }
+    }
+
+    /// Deletes what the batch says has been kept for long enough: its record is durable, and signed where there is a
+    /// signer. What cannot be deleted now is when the directory is opened again.
+    fn forget(&mut self, batch: &Batch) {
+        let expired = batch
+            .chains()
+            .iter()
+            .filter_map(|lines| Some((lines.chain(), *lines.expired()?)))
+            .filter(|(chain, through)| self.heads.expired.get(&chain.file_name()) == Some(through))
+            .collect::<Vec<_>>();
+        for (chain, through) in expired {
+            let deleted = self.sign().and_then(|()| {
+                let chains = own_chains(&self.dir)?;
+                let files = chains.get(&chain.file_name());
+                let files = files.map_or(&[][..], |(_, files)| files);
+                delete(&self.dir, chain, files, &through)
+            });
+            if let Err(error) = deleted {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    %chain,
+                    "what has been kept for long enough could not be deleted"
+                );
+            }
+        }
     }
 
     pub(super) fn sign_with(&mut self, signing: Signing) {
@@ -196,14 +281,21 @@ impl Writer {
     fn write(
         &mut self,
         name: &str,
-        mark: Mark,
+        mut mark: Mark,
         lines: &ChainBatch,
         unsettled: bool,
     ) -> Result<Mark, SinkError> {
-        let path = self.dir.join(name);
+        let since = self.since.get(name).copied();
+        // The same for the same batch: an attempt that failed is repeated in the same file.
+        if self.rotation.is_due(mark.bytes, since, lines.from()) {
+            mark.segment = mark.head.seq().saturating_add(1);
+            mark.bytes = 0;
+        }
+        let name = lines.chain().segment_name(mark.segment);
+        let path = self.dir.join(&name);
         regular(&path)?;
         let file = self
-            .file(name, mark)
+            .file(&name, mark)
             .map_err(explain("cannot be opened", &path))?;
         let length = file
             .metadata()
@@ -224,13 +316,12 @@ impl Writer {
             .and_then(|()| file.sync_data())
             .map_err(explain("cannot be written", &path))?;
         let written = u64::try_from(lines.bytes().len()).unwrap_or(u64::MAX);
-        Ok(Mark {
-            head: *lines.head(),
-            bytes: mark.bytes.saturating_add(written),
-        })
+        mark.head = *lines.head();
+        mark.bytes = mark.bytes.saturating_add(written);
+        Ok(mark)
     }
 
-    /// The chain's file, made if the chain is new.
+    /// The file, made if nothing of it is sealed.
     fn file(&mut self, name: &str, mark: Mark) -> io::Result<&mut File> {
         let known = self.open.iter().position(|(open, _)| open == name);
         let entry = if let Some(at) = known {
@@ -241,7 +332,7 @@ impl Writer {
             }
             let file = private()
                 .append(true)
-                .create(mark == Mark::default())
+                .create(mark.bytes == 0)
                 .open(self.dir.join(name))?;
             (name.to_owned(), file)
         };
@@ -264,31 +355,16 @@ impl Writer {
     }
 }
 
-/// Replaces a file, as one step. What stands in the new one's place is removed, not followed: it may be a
-/// link to somewhere else.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = path.with_file_name(name);
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+/// Deletes a chain's files whose records are all up to `through`.
+fn delete(dir: &Path, chain: &ChainId, files: &[u64], through: &Head) -> Result<(), SinkError> {
+    let next = through.seq().saturating_add(1);
+    for (first, after) in files.iter().zip(files.iter().skip(1)) {
+        if *after <= next {
+            let path = dir.join(chain.segment_name(*first));
+            fs::remove_file(&path).map_err(explain("cannot be deleted", &path))?;
+        }
     }
-    let mut file = private().write(true).create_new(true).open(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, path)
-}
-
-/// A file that is written to is a regular one: a link may lead anywhere, a pipe blocks.
-fn regular(path: &Path) -> Result<(), SinkError> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if !metadata.is_file() => Err(SinkError::new(format!(
-            "{} is no regular file: somebody else put it there; move it away",
-            path.display()
-        ))),
-        _ => Ok(()),
-    }
+    sync_dir(dir).map_err(explain("cannot be synced", dir))
 }
 
 fn lock(dir: &Path) -> Result<File, SinkError> {
@@ -310,28 +386,6 @@ fn lock(dir: &Path) -> Result<File, SinkError> {
     }
 }
 
-/// The chains' files, by name.
-pub(crate) fn chain_files(dir: &Path) -> Result<Vec<(String, ChainId)>, SinkError> {
-    let unreadable = |error| explain("cannot be read", dir)(error);
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir).map_err(unreadable)? {
-        let name = entry.map_err(unreadable)?.file_name();
-        let name = name.to_string_lossy();
-        if !name.ends_with(".jsonl") {
-            continue;
-        }
-        let Some(chain) = ChainId::from_file_name(&name) else {
-            return Err(SinkError::new(format!(
-                "{} is not the file of a chain: it was renamed, or does not belong here; move it away",
-                dir.join(&*name).display()
-            )));
-        };
-        files.push((name.into_owned(), chain));
-    }
-    files.sort();
-    Ok(files)
-}
-
 fn read_heads(dir: &Path) -> Result<Option<Heads>, SinkError> {
     let path = dir.join(heads::FILE);
     let bytes = match fs::read(&path) {
@@ -346,53 +400,4 @@ fn read_heads(dir: &Path) -> Result<Option<Heads>, SinkError> {
             path.display()
         ))),
     }
-}
-
-/// Records are nobody else's to read.
-#[cfg(unix)]
-fn private() -> OpenOptions {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut options = OpenOptions::new();
-    options.mode(0o600);
-    options
-}
-
-#[cfg(not(unix))]
-fn private() -> OpenOptions {
-    OpenOptions::new()
-}
-
-fn make_dir(dir: &Path) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::DirBuilderExt;
-        builder.mode(0o700);
-    }
-    builder.create(dir)
-}
-
-#[cfg(unix)]
-fn identity(dir: &Path) -> io::Result<Identity> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = fs::metadata(dir)?;
-    Ok((metadata.dev(), metadata.ino()))
-}
-
-#[cfg(not(unix))]
-fn identity(dir: &Path) -> io::Result<Identity> {
-    fs::metadata(dir).map(|_| (0, 0))
-}
-
-/// Makes new names durable.
-#[cfg(unix)]
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
-/// Elsewhere a directory cannot be synced by itself.
-#[cfg(not(unix))]
-fn sync_dir(_: &Path) -> io::Result<()> {
-    Ok(())
 }
