@@ -101,7 +101,7 @@ pub(crate) fn next_after_waiting<B: Body>(
     request: &mut Request<B>,
     may_wait: bool,
 ) -> Next {
-    match TenantContext::of(request.extensions()).map(|tenant| tenant.check()) {
+    match TenantContext::of(request.extensions()).map(TenantContext::check) {
         Some(Err(rejection)) => Next::Answer(refused(&rejection, request)),
         _ => next(shared, request, may_wait),
     }
