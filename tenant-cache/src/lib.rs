@@ -111,6 +111,7 @@ mod service;
 mod stats;
 mod status;
 mod stored;
+mod storing;
 mod target;
 mod wakers;
 

@@ -316,43 +316,6 @@ fn i6_loads_that_are_given_up_leave_nothing_behind() {
     assert_eq!(house.cache.loads(&ada).unwrap(), 0);
 }
 
-/// Weighing is the application's code: when it panics, whoever waits goes on, and the key is not lost.
-#[test]
-fn what_panics_beside_the_load_wedges_nothing() {
-    let house = House::new();
-    let ada = house.of("acme", "ada");
-    let heavy = values(&house).weigh(|value| {
-        assert_ne!(*value, 13, "too heavy to be weighed");
-        4
-    });
-    let told = Cell::new(None);
-    let mut leader = Box::pin(heavy.get_or_try_insert_with(&ada, "k", when(&told)));
-    let seven = async { Ok::<_, Rejection>(7) };
-    let mut follower = Box::pin(heavy.get_or_try_insert_with(&ada, "k", seven));
-    assert!(poll(&mut leader).is_pending());
-    assert!(poll(&mut follower).is_pending());
-    told.set(Some(Ok::<_, Rejection>(13)));
-    assert!(catch_unwind(AssertUnwindSafe(|| poll(&mut leader).is_ready())).is_err());
-    drop(leader);
-    assert!(matches!(poll(&mut follower), Poll::Ready(Ok(7))));
-    assert!(catch_unwind(AssertUnwindSafe(|| heavy.insert(&ada, "k", 13).is_ok())).is_err());
-    assert_eq!(heavy.get(&ada, "k").unwrap(), Some(7));
-    assert_eq!(house.cache.loads(&ada).unwrap(), 0);
-}
-
-#[test]
-fn isolation_a_flood_of_tags_forgets_no_neighbours_values() {
-    let house = House::new();
-    let tagged = values(&house).keep(|_| Keep::new().tag("mine"));
-    let (ada, eve) = (house.of("acme", "ada"), house.of("globex", "eve"));
-    tagged.insert(&ada, "k", 1).unwrap();
-    for n in 0..10_000 {
-        house.cache.invalidate_tag(&eve, &format!("t{n}")).unwrap();
-        house.cache.invalidate_tag(&eve, "mine").unwrap();
-    }
-    assert_eq!(tagged.get(&ada, "k").unwrap(), Some(1));
-}
-
 #[test]
 fn a_context_that_has_ended_loads_nothing() {
     let house = House::new();
