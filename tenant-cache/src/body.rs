@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::{pin_project, pinned_drop};
 
-use crate::{recording::Recording, stored::Head};
+use crate::{layer::Shared, partition::Partition, recording::Recording, stored::Head};
 
 /// The handler's body, each frame passed on as it comes, or a stored one.
 #[pin_project]
@@ -61,28 +62,67 @@ struct Passing<B> {
 pub(crate) struct Tee {
     recording: Recording,
     head: Head,
-    bytes: Vec<u8>,
+    copied: Copied,
     expected: Option<u64>,
+}
+
+/// What was copied of a body. It counts against the tenant's ceiling, for a client may read slowly.
+struct Copied {
+    shared: Arc<Shared>,
+    partition: Arc<Partition>,
+    bytes: Vec<u8>,
+}
+
+impl Copied {
+    fn len(&self) -> u64 {
+        u64::try_from(self.bytes.len()).unwrap_or(u64::MAX)
+    }
+
+    /// False if there is no room.
+    fn push(&mut self, data: &[u8]) -> bool {
+        let more = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        let fits = self.shared.cache.pool().pass(&self.partition, more);
+        if fits {
+            self.bytes.extend_from_slice(data);
+        }
+        fits
+    }
+
+    fn take(mut self) -> Vec<u8> {
+        self.give_back();
+        std::mem::take(&mut self.bytes)
+    }
+
+    fn give_back(&self) {
+        self.shared.cache.pool().passed(&self.partition, self.len());
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        // Nothing, once it was taken.
+        self.give_back();
+    }
 }
 
 impl Tee {
     pub(crate) fn new(recording: Recording, head: Head, expected: Option<u64>) -> Self {
         Self {
+            copied: Copied {
+                shared: Arc::clone(&recording.shared),
+                partition: Arc::clone(&recording.partition),
+                bytes: Vec::new(),
+            },
             recording,
             head,
-            bytes: Vec::new(),
             expected,
         }
     }
 
     /// Takes a frame's bytes in; false if there are too many.
     fn take(&mut self, data: &[u8]) -> bool {
-        let length = self.bytes.len().saturating_add(data.len());
-        if length > self.recording.max_body() {
-            return false;
-        }
-        self.bytes.extend_from_slice(data);
-        true
+        let length = self.copied.bytes.len().saturating_add(data.len());
+        length <= self.recording.max_body() && self.copied.push(data)
     }
 
     /// Nobody waits for the rest of it.
@@ -91,7 +131,7 @@ impl Tee {
     }
 
     fn is_whole(&self) -> bool {
-        u64::try_from(self.bytes.len()).ok() == self.expected
+        Some(self.copied.len()) == self.expected
     }
 
     fn store(self) {
@@ -99,10 +139,10 @@ impl Tee {
             let Self {
                 recording,
                 head,
-                bytes,
+                copied,
                 ..
             } = self;
-            recording.store(head, bytes);
+            recording.store(head, copied.take());
         }
     }
 }

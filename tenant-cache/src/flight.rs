@@ -148,3 +148,44 @@ impl<T: Clone> Drop for Follow<T> {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn i6_a_follower_that_leaves_leaves_no_waker_behind() {
+        let epoch = Epoch {
+            generation: 0,
+            marks: 0,
+        };
+        let (flight, lead) = Flight::<u8>::begin(epoch);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut stays = Arc::clone(&flight).follow();
+        assert!(Pin::new(&mut stays).poll(&mut cx).is_pending());
+        for _ in 0..100 {
+            let mut leaves = Arc::clone(&flight).follow();
+            assert!(Pin::new(&mut leaves).poll(&mut cx).is_pending());
+            assert!(Pin::new(&mut leaves).poll(&mut cx).is_pending());
+            assert_eq!(flight.state.lock().wakers.len(), 2);
+        }
+        // A place of an earlier turn is nobody's any more.
+        drop(lead);
+        let mut next = Arc::clone(&flight).follow();
+        let Poll::Ready(Followed::Lead(lead)) = Pin::new(&mut next).poll(&mut cx) else {
+            panic!("nobody leads");
+        };
+        let mut late = Arc::clone(&flight).follow();
+        assert!(Pin::new(&mut late).poll(&mut cx).is_pending());
+        drop(stays);
+        assert_eq!(flight.state.lock().wakers.len(), 1);
+        lead.land(7);
+        assert!(matches!(
+            Pin::new(&mut late).poll(&mut cx),
+            Poll::Ready(Followed::Landed(7))
+        ));
+    }
+}

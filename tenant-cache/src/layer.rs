@@ -85,7 +85,8 @@ use crate::{
 /// While nothing is stored for the tenant there is no look-up. A request whose answer may be stored is remembered in
 /// a box, its fields included; after 256 of a tenant's answers in a row that could not be stored nothing is: one answer in eight is
 /// then looked at, and after the first of these that states its freshness answers are stored again. A body that is being stored is copied, at most
-/// [`max_body`](ResponseCacheLayerBuilder::max_body) bytes for each request in flight, beside the cache's bounds.
+/// [`max_body`](ResponseCacheLayerBuilder::max_body) bytes for each request in flight, at most its ceiling for all of a tenant's, and at most
+/// [`max_bytes`](crate::TenantCacheBuilder::max_bytes) for all together, beside what is stored; beyond that answers pass through unstored.
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct ResponseCacheLayer {

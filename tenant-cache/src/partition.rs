@@ -39,6 +39,8 @@ pub(crate) struct Partition {
     pub(crate) hits: AtomicU64,
     pub(crate) misses: AtomicU64,
     evictions: AtomicU64,
+    /// Bytes of answers that are copied while they pass.
+    pub(crate) passing: AtomicU64,
     /// Responses in a row that could not be stored, up to [`IDLE`]; beyond it, requests since the last that was watched.
     unstorable: AtomicU32,
     /// Whose it is: the address of the state, and its count of ends.
@@ -93,6 +95,7 @@ impl Partition {
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
+            passing: AtomicU64::new(0),
             unstorable: AtomicU32::new(0),
             owner: Mutex::new(Weak::new()),
             owner_at: AtomicUsize::new(0),

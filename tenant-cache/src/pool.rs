@@ -24,6 +24,8 @@ pub(crate) struct Pool {
     max_bytes: u64,
     /// Bytes that are held, those of purged rooms and of insertions under way included.
     total: AtomicU64,
+    /// Bytes of answers that are copied while they pass, all tenants together.
+    passing: AtomicU64,
     /// The sum of all floors, at most `max_bytes`.
     floors: AtomicU64,
     /// Partitions above their floor, in rotation.
@@ -62,6 +64,7 @@ impl Pool {
         Self {
             max_bytes,
             total: AtomicU64::new(0),
+            passing: AtomicU64::new(0),
             floors: AtomicU64::new(0),
             above: Mutex::default(),
             purged: Mutex::default(),
@@ -88,6 +91,24 @@ impl Pool {
             .ok();
         partition.set_bounds(Bounds::ceiling(bounds.ceiling_bytes()).floor(granted));
         granted == asked
+    }
+
+    /// Makes room for so many more bytes of an answer that is copied while it passes; false if its tenant's would be above its
+    /// ceiling, or all together above the whole. To be given back with [`passed`](Self::passed).
+    pub(crate) fn pass(&self, partition: &Partition, bytes: u64) -> bool {
+        let most = partition.bounds().ceiling_bytes();
+        let all = self.passing.fetch_add(bytes, Ordering::AcqRel);
+        let own = partition.passing.fetch_add(bytes, Ordering::AcqRel);
+        let fits = own.saturating_add(bytes) <= most && all.saturating_add(bytes) <= self.max_bytes;
+        if !fits {
+            self.passed(partition, bytes);
+        }
+        fits
+    }
+
+    pub(crate) fn passed(&self, partition: &Partition, bytes: u64) {
+        self.passing.fetch_sub(bytes, Ordering::AcqRel);
+        partition.passing.fetch_sub(bytes, Ordering::AcqRel);
     }
 
     /// A partition's floor is nobody's any more.

@@ -366,6 +366,20 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_reference_is_to_this_host_or_to_none_and_has_no_dots(
+            text in "(https?:)?(//)?[ah.:/?#;%2eE@\\\\]{0,12}",
+        ) {
+            let Ok(value) = HeaderValue::from_str(&text) else { return Ok(()) };
+            let found = with("/a/b", Some("h"), |target| target.related(&value));
+            if let Ok(Some(resource)) = found {
+                let whole = String::from_utf8(resource).unwrap();
+                let path = whole.strip_prefix("h\0/").expect("of this host");
+                let path = path.split('?').next().unwrap();
+                prop_assert!(!path.split('/').any(|it| matches!(it, "." | "..")), "{text}: {path}");
+            }
+        }
+
+        #[test]
         fn i11_targets_are_encoded_injectively(
             a in ("/[ab/]{0,4}(\\?[ab?]{0,2})?", prop::option::of("[ab]{0,2}")),
             b in ("/[ab/]{0,4}(\\?[ab?]{0,2})?", prop::option::of("[ab]{0,2}")),

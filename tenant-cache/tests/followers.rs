@@ -242,6 +242,41 @@ fn one_follower_goes_in_the_place_of_a_leader_that_is_given_up() {
 }
 
 #[test]
+fn a_handler_that_panics_leaves_nobody_waiting() {
+    let house = House::new();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let gate = Gate::closed();
+    let service = {
+        let (calls, gate) = (Arc::clone(&calls), gate.clone());
+        tower::service_fn(move |_: Request<Content>| {
+            let (call, pass) = (calls.fetch_add(1, Ordering::SeqCst), gate.pass());
+            async move {
+                pass.await;
+                assert_ne!(call, 0, "the handler failed badly");
+                Ok::<_, Infallible>(support::response(&[("cache-control", "max-age=60")], "x"))
+            }
+        })
+    };
+    let layer = tenant_cache::layer(house.cache.clone()).collapse(8);
+    let service = layer.build().unwrap().layer(service);
+    let ask = || Box::pin(service.clone().call(get(&house.of("acme", "ada"), "/a")));
+    let (mut leader, mut follower) = (ask(), ask());
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(leader.as_mut().poll(&mut cx).is_pending());
+    assert!(follower.as_mut().poll(&mut cx).is_pending());
+    gate.open();
+    let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+        leader
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
+    }));
+    assert!(failed.is_err());
+    assert!(follower.as_mut().poll(&mut cx).is_ready());
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+}
+
+#[test]
 fn i6_who_gives_up_over_and_over_keeps_nobody() {
     let scene = scene(8, numbered);
     let mut asked = scene.all(1);

@@ -16,7 +16,7 @@ mod support;
 use http::Method;
 use proptest::prelude::*;
 use support::{House, Origin, counted, get, request, response, send};
-use tenant_cache::{SystemContext, TenantCache, TenantId};
+use tenant_cache::{Keep, SystemContext, TenantCache, TenantId};
 use tenant_context::{Claims, Principal, PrincipalId};
 use tenant_testkit::{ManualClock, claims, context, context_with, tenants};
 use tower_layer::Layer;
@@ -272,6 +272,23 @@ fn isolation_values_per_authority_are_found_by_an_equal_one_alone() {
     assert_eq!(own.get(&wide, "key").unwrap(), Some(1));
     house.cache.purge(&narrow).unwrap();
     assert_eq!(own.get(&wide, "key").unwrap(), None);
+}
+
+#[test]
+fn isolation_a_flood_of_tags_forgets_no_neighbours_values() {
+    let house = House::new();
+    let tagged = house
+        .cache
+        .namespace::<u32>("n")
+        .unwrap()
+        .keep(|_| Keep::new().tag("mine"));
+    let (ada, eve) = (house.of("acme", "ada"), house.of("globex", "eve"));
+    tagged.insert(&ada, "k", 1).unwrap();
+    for n in 0..10_000 {
+        house.cache.invalidate_tag(&eve, &format!("t{n}")).unwrap();
+        house.cache.invalidate_tag(&eve, "mine").unwrap();
+    }
+    assert_eq!(tagged.get(&ada, "k").unwrap(), Some(1));
 }
 
 #[test]

@@ -9,7 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Router, body::Body, extract::Request, response::IntoResponse, routing::get};
+use axum::{
+    Router, body::Body, extract::Request, response::IntoResponse, routing::get, serve::ListenerExt,
+};
 use http::{Response, header::CACHE_CONTROL};
 use tenant_cache::{ResponseCacheLayer, TenantCache};
 use tenant_context::{IdentityLayer, TenantStack};
