@@ -166,8 +166,9 @@ impl Addresses {
             Some(&self.rate),
             level,
         ));
-        match charge(&mut own, &mut CrossLanes::new(), ask, || now) {
-            Ok(bound) => Ok(bound.into()),
+        let mut none = CrossLanes::new();
+        match charge(&mut own, &mut none, ask, || now) {
+            Ok(least) => Ok(least.bound(&own, &none, now).into()),
             Err(Failed::Refused(refusals)) => Err(Denied::refused(refusals)),
             Err(Failed::Moved) => Err(Denied::misconfigured("flood_moved")),
         }
@@ -179,13 +180,13 @@ impl Cells {
         if let Some(known) = self.keys.find(key) {
             return Some(known);
         }
-        let idle = |slot: &Slot| slot.level.is_idle(Some(addresses.rate), now);
+        let idle = |slot: &Slot| slot.level.is_idle(Some(&addresses.rate), now);
         // Whoever leaves the overflow cell takes along what it owes.
-        let tat = self.overflow.tat();
-        let new = (key, Kind::default());
+        let level = self.overflow.split(Kind::default());
+        let new = Slot { key, level };
         let made = self
             .keys
-            .place(new, tat, addresses.share, &addresses.places, idle);
+            .place(new, addresses.share, &addresses.places, idle);
         made.map(|made| made.at)
     }
 }

@@ -140,6 +140,7 @@ mod keys;
 mod layer;
 mod limits;
 mod own;
+mod quick;
 mod quota;
 mod reservation;
 mod rules;

@@ -32,9 +32,9 @@ impl<S> RateLimit<S> {
     /// Charges the request; what is to be done when it is answered, if anything.
     #[inline]
     fn admit<B>(&self, request: &Request<B>) -> Result<Option<Box<After>>, Denied> {
-        let admitted = self.limits.admit(request, self.shape.holds)?;
         let tells = self.shape.headers == Headers::Always
             && Protocol::of(request.headers()) == Protocol::Http;
+        let admitted = self.limits.admit(request, self.shape.holds, tells)?;
         let told = admitted.bound.filter(|_| tells).map(Told::new);
         if told.is_none() && admitted.hold.is_none() {
             return Ok(None);
