@@ -10,6 +10,7 @@ use crate::{
     cells::{Cross, Level, Moved, Rate},
     fair::Share,
     gcra::{Gcra, Verdict},
+    partition::Partition,
 };
 
 /// The most cells of one tenant that one request falls under: its endpoint, four of the application's own
@@ -122,6 +123,14 @@ impl Least {
         }
     }
 
+    /// Which of the tenant's own cells it is.
+    pub(crate) fn source(self, own: &Lanes<'_>) -> Option<Source> {
+        match self.lane? {
+            Which::Own(at) => own.get(at).map(|lane| lane.source),
+            Which::Cross(_) => None,
+        }
+    }
+
     /// The budget, of the lanes that were charged.
     pub(crate) fn bound(
         self,
@@ -166,6 +175,10 @@ pub(crate) struct Refusal {
     pub(crate) dimension: Dimension,
     pub(crate) rate: Option<Rate>,
     pub(crate) why: Why,
+    /// Which of the tenant's own cells; `None`: one that tenants share.
+    pub(crate) source: Option<Source>,
+    /// What names the cell to clients.
+    pub(crate) partition: Option<Partition>,
 }
 
 /// Nothing was charged.
@@ -405,6 +418,8 @@ impl<'a> CrossLane<'a> {
             dimension: self.cross.dimension,
             rate: Some(self.cross.rate),
             why: self.why(ask)?,
+            source: None,
+            partition: None,
         })
     }
 
@@ -428,6 +443,8 @@ fn refusals(own: &Lanes<'_>, cross: &CrossLanes<'_>, ask: Ask) -> Vec<Refusal> {
                 dimension: lane.terms.dimension,
                 rate: lane.rate.copied(),
                 why,
+                source: Some(lane.source),
+                partition: None,
             });
         }
     }

@@ -13,7 +13,7 @@ use tenant_context::{
 };
 
 use crate::{
-    Denied, Quota, TenantQuota, carried,
+    Denied, Dimension, Quota, TenantQuota, carried,
     cells::{Cross, Rate},
     charge::{Ask, Bound, CrossLane, CrossLanes, Failed, Lane, Lanes, Least, Source, charge},
     counts::Tally,
@@ -22,6 +22,7 @@ use crate::{
     key::Key,
     keys::{Kind, Places},
     own::{Named, Own, Place},
+    partition::Partition,
     quick,
     rules::Rules,
     sync::MutexGuard,
@@ -112,6 +113,32 @@ impl Granted<'_> {
     pub(crate) fn bound(&self) -> Option<Bound> {
         self.least.bound(self.lanes, self.cross, self.now)
     }
+
+    /// What names the binding budget's cell to clients.
+    pub(crate) fn partition(&self, tenant: &TenantId, dimension: Dimension) -> Option<Partition> {
+        let source = self.least.source(self.lanes)?;
+        partition(tenant, dimension, source, self.placed, self.wanted.endpoint)
+    }
+}
+
+/// What names one of a tenant's own cells to clients.
+fn partition(
+    tenant: &TenantId,
+    dimension: Dimension,
+    source: Source,
+    placed: &Placed,
+    endpoint: Option<usize>,
+) -> Option<Partition> {
+    let key = match source {
+        Source::Tenant => None,
+        Source::Endpoint => Some(Key::made(b"endpoint", &endpoint?.to_be_bytes())),
+        Source::Keyed(at) => match *placed.get(usize::from(at))? {
+            (Place::Slot(_), key) => Some(key),
+            // One for all keys beyond the share.
+            (Place::Overflow(kind), _) => Some(Key::made(b"overflow", &kind.0.to_be_bytes())),
+        },
+    };
+    Partition::of(dimension, Some(tenant), key)
 }
 
 impl Inner {
@@ -157,6 +184,7 @@ impl Inner {
                     quick::charge(&own, resolved, wanted.endpoint, wanted.cost, now)
             {
                 own.counts.admit(now);
+                self.tally.admit();
                 return Ok(answer(&|| least.bound(now)));
             }
         }
@@ -274,6 +302,7 @@ impl Inner {
                     Ok(least) => {
                         if !wanted.peeks {
                             own.counts.admit(now);
+                            self.tally.admit();
                             if own.rules.shadows {
                                 self.report_shadows(tenant, &lanes, &cross);
                             }
@@ -295,12 +324,19 @@ impl Inner {
             match failed {
                 // Whoever changes it holds the lock until the new rules stand.
                 Failed::Moved => own.adopt(self.current(), now),
-                Failed::Refused(refusals) => {
+                Failed::Refused(mut refusals) => {
                     if !wanted.peeks {
                         own.counts.refuse(now);
                     }
                     drop(own);
-                    return Err(self.refuse(Some(tenant.tenant_id()), refusals, wanted.peeks));
+                    let tenant = tenant.tenant_id();
+                    for refusal in &mut refusals {
+                        refusal.partition = refusal.source.and_then(|source| {
+                            let dimension = refusal.dimension;
+                            partition(tenant, dimension, source, &placed, wanted.endpoint)
+                        });
+                    }
+                    return Err(self.refuse(Some(tenant), refusals, wanted.peeks));
                 }
             }
         }
@@ -413,7 +449,10 @@ impl Inner {
             match charge(&mut Lanes::new(), &mut cross, ask, || {
                 self.clock.monotonic()
             }) {
-                Ok(least) => return Ok(answer(least.bound(&Lanes::new(), &cross, now))),
+                Ok(least) => {
+                    self.tally.admit();
+                    return Ok(answer(least.bound(&Lanes::new(), &cross, now)));
+                }
                 Err(Failed::Refused(refusals)) => return Err(self.refuse(None, refusals, false)),
                 Err(Failed::Moved) => {}
             }
@@ -428,14 +467,7 @@ impl Inner {
         peeks: bool,
     ) -> Denied {
         if let (false, Some(binding)) = (peeks, refusals.first()) {
-            let count = self.tally.refuse(binding.dimension);
-            tracing::debug!(
-                target: "tenant_ratelimit",
-                tenant = tenant.map(tracing::field::display),
-                dimension = binding.dimension.as_str(),
-                refused = count,
-                "refused"
-            );
+            self.tally.refuse(binding.dimension, tenant);
         }
         Denied::refused(refusals)
     }
@@ -445,14 +477,7 @@ impl Inner {
         let cross = cross.iter().filter(|lane| lane.skipped);
         let dimensions = own.map(|lane| lane.terms.dimension);
         for dimension in dimensions.chain(cross.map(|lane| lane.cross.dimension)) {
-            let count = self.tally.shadow(dimension);
-            tracing::debug!(
-                target: "tenant_ratelimit",
-                tenant = %tenant.tenant_id(),
-                dimension = dimension.as_str(),
-                shadowed = count,
-                "would have been refused"
-            );
+            self.tally.shadow(dimension, tenant.tenant_id());
         }
     }
 

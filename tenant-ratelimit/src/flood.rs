@@ -11,8 +11,10 @@ use crate::{
     Decision, Denied, Dimension, LimitedBody, Quota, ResponseFuture,
     cells::{Level, Rate},
     charge::{Ask, CrossLanes, Failed, Lane, Lanes, Source, Terms, charge},
+    counts::Tally,
     key::Key,
     keys::{Keys, Kind, Places, Slot},
+    partition::Partition,
     sync::Mutex,
 };
 
@@ -83,6 +85,7 @@ impl FloodLayerBuilder {
             rate,
             clock: self.clock,
             places: Places::new(self.max_addresses),
+            tally: Tally::new([Dimension::Address]),
             terms: Terms {
                 dimension: Dimension::Address,
                 most: None,
@@ -103,6 +106,7 @@ struct Addresses {
     places: Places,
     share: usize,
     terms: Terms,
+    tally: Tally,
     shards: Box<[Shard]>,
 }
 
@@ -168,8 +172,17 @@ impl Addresses {
         ));
         let mut none = CrossLanes::new();
         match charge(&mut own, &mut none, ask, || now) {
-            Ok(least) => Ok(least.bound(&own, &none, now).into()),
-            Err(Failed::Refused(refusals)) => Err(Denied::refused(refusals)),
+            Ok(least) => {
+                self.tally.admit();
+                Ok(least.bound(&own, &none, now).into())
+            }
+            Err(Failed::Refused(mut refusals)) => {
+                self.tally.refuse(Dimension::Address, None);
+                for refusal in &mut refusals {
+                    refusal.partition = Partition::of(Dimension::Address, None, Some(key));
+                }
+                Err(Denied::refused(refusals))
+            }
             Err(Failed::Moved) => Err(Denied::misconfigured("flood_moved")),
         }
     }

@@ -11,6 +11,7 @@ use crate::{
     BudgetUsage, Decision, Denied, DimensionCounts, Quota, Reservation, Usage,
     charge::Bound,
     decide::{Inner, Wanted},
+    headers::Told,
     hold::Hold,
     rules::Declared,
 };
@@ -395,10 +396,10 @@ impl Limits {
                     peeks: false,
                     enters: holds,
                 };
-                if !inner.reads_head && !holds {
+                if !inner.reads_head && !holds && !tells {
                     wanted.cost = inner.endpoints.cost(endpoint);
-                    return inner.check(tenant, wanted, |bound| Admitted {
-                        bound: if tells { bound() } else { None },
+                    return inner.check(tenant, wanted, |_| Admitted {
+                        told: None,
                         hold: None,
                     });
                 }
@@ -409,12 +410,19 @@ impl Limits {
                     None => inner.endpoints.cost(endpoint),
                 };
                 inner.decide(tenant, wanted, |granted| Admitted {
-                    bound: granted.bound(),
+                    told: granted.bound().filter(|_| tells).map(|bound| {
+                        let partition = granted.partition(tenant.tenant_id(), bound.dimension);
+                        Told::new(bound, partition)
+                    }),
                     hold: holds.then(|| Box::new(Hold::new(&self.0, &granted))),
                 })
             }
             None if PublicRoute::of(extensions) => {
-                let admitted = |bound| Admitted { bound, hold: None };
+                let told = |bound| Told::new(bound, None);
+                let admitted = |bound: Option<Bound>| Admitted {
+                    told: bound.filter(|_| tells).map(told),
+                    hold: None,
+                };
                 inner.decide_public(1, admitted)
             }
             None => {
@@ -429,7 +437,7 @@ impl Limits {
 
 /// A request that was charged.
 pub(crate) struct Admitted {
-    pub(crate) bound: Option<Bound>,
+    pub(crate) told: Option<Told>,
     pub(crate) hold: Option<Box<Hold>>,
 }
 
