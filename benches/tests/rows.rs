@@ -4,7 +4,7 @@
 
 use tenant_benches::rows::{self, Shared};
 
-const STABLE: [&str; 41] = [
+const STABLE: &[&str] = &[
     "noop",
     "layer/identity",
     "layer/limits",
@@ -25,6 +25,7 @@ const STABLE: [&str; 41] = [
     "peer/expert/hs256",
     "peer/expert/eddsa",
     "peer/governor-4",
+    "peer/limitador-4",
     "limits/warm",
     "limits/cold",
     "limits/warm/1m-tenants",

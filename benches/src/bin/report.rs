@@ -17,7 +17,7 @@ use tenant_benches::{
 
 /// Measures the layers, the whole stack, and what an expert assembles today, in one run.
 ///
-/// Without options it takes under three minutes and writes benches/RESULTS.md.
+/// Without options it takes under four minutes and writes benches/RESULTS.md and benches/plots.
 #[derive(Debug, Parser)]
 #[command(name = "report")]
 struct Options {
@@ -105,6 +105,9 @@ fn main() -> Result<()> {
         fs::write(file, list + "\n").map_err(|error| named(file, &error))?;
     }
     let whole = options.filter.is_none() && !options.quick && !cfg!(debug_assertions);
+    if whole {
+        tenant_benches::plots::write()?;
+    }
     let file = options
         .results
         .or_else(|| whole.then(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("RESULTS.md")));

@@ -10,6 +10,7 @@ mod cache_sockets;
 mod expert;
 mod jobs;
 mod layer;
+mod limitador;
 mod limits;
 mod noop;
 mod raw;
@@ -376,6 +377,11 @@ pub const ALL: &[Definition] = &[
         "peer/governor-4",
         "the expert's limiters alone: one direct, three keyed",
         expert::governor_4,
+    ),
+    Definition::new(
+        "peer/limitador-4",
+        "limitador, in memory: the same four limits",
+        limitador::limitador_4,
     ),
     Definition::new(
         "limits/warm",
