@@ -2,13 +2,15 @@
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
+use futures_util::future::BoxFuture;
 use tenant_context::{
     Authenticate, Claims, ClientAddress, Clock, Identity, Lookup, Rejection, RequestHead, Resolver,
     UnixTime,
 };
 
 use crate::{
-    Issuers, MemoryApiKeys, Revocations,
+    ApiKeys, Issuers, Revocations,
+    api_key::{LiveKey, Vouched},
     cache::{self, CacheKey, CredentialCache, Found, Voucher},
     credential::{Credential, Presented, check_bytes},
     failures::{Attempt, Failures},
@@ -35,7 +37,7 @@ pub struct Authenticated(Arc<Shared>);
 
 pub(crate) struct Shared {
     pub(crate) issuers: Issuers,
-    pub(crate) keys: Option<MemoryApiKeys>,
+    pub(crate) keys: Option<ApiKeys>,
     pub(crate) revocations: Option<Revocations>,
     pub(crate) cache: CredentialCache,
     pub(crate) resolver: Resolver,
@@ -58,11 +60,23 @@ struct Verified {
     voucher: Voucher,
 }
 
+type Loading = BoxFuture<'static, Result<Arc<LiveKey>, Rejection>>;
+
+/// What an earlier attempt has waited for.
+#[derive(Default)]
+struct Awaited {
+    /// The issuer's keys: nobody waits for them twice.
+    keys: bool,
+    api_key: Option<Arc<LiveKey>>,
+}
+
 /// Why a credential does not verify.
 enum Failed {
     Rejected(Rejection),
     /// The keys are being fetched.
     Early(Arrival),
+    /// The API key is being looked up.
+    Loading(Loading),
     /// The second credential is another tenant's than these claims, of the first.
     Foreign(Box<Claims>),
 }
@@ -139,7 +153,8 @@ impl Authenticated {
                     None => Attempt::uncounted(),
                 };
                 let client = credentials.api_key.and_then(|_| client(head));
-                self.0.identify(key, credentials, client, attempt, true)
+                let awaited = Awaited::default();
+                self.0.identify(key, credentials, client, attempt, awaited)
             }
         }
     }
@@ -169,26 +184,29 @@ impl Shared {
         {
             return None;
         }
-        match &voucher.api_key {
-            Some(record) if record.is_outdated() => None,
-            Some(record) => {
-                let allowed = record.allows(|| client(head));
-                Some(allowed.map_err(Rejection::credential_invalid))
-            }
-            None => Some(Ok(())),
+        match (&voucher.api_key, &self.keys) {
+            (Some(key), Some(keys)) => match keys.vouch(key) {
+                Vouched::Again => None,
+                Vouched::Stands => {
+                    let allowed = key.allows(|| client(head));
+                    Some(allowed.map_err(Rejection::credential_invalid))
+                }
+            },
+            (Some(_), None) => None,
+            (None, _) => Some(Ok(())),
         }
     }
 
-    /// Verifies what is not cached. Who is `patient` waits once for keys that are being fetched.
+    /// Verifies what is not cached. Each thing that is being fetched is waited for once.
     fn identify(
         self: &Arc<Self>,
         key: CacheKey,
         credentials: Credentials<'_>,
         client: Option<IpAddr>,
         attempt: Attempt,
-        patient: bool,
+        mut awaited: Awaited,
     ) -> Answer {
-        let verified = self.verify(credentials, client, patient);
+        let verified = self.verify(credentials, client, &mut awaited);
         let (verified, standing) = match verified.and_then(|verified| {
             let standing = self.standing(&verified)?;
             Ok((verified, standing))
@@ -212,7 +230,25 @@ impl Shared {
                         token: token.as_deref(),
                         api_key: api_key.as_deref(),
                     };
-                    let again = shared.identify(key, credentials, client, attempt, false);
+                    awaited.keys = true;
+                    let again = shared.identify(key, credentials, client, attempt, awaited);
+                    again.wait().await
+                });
+            }
+            Err(Failed::Loading(loading)) => {
+                let shared = Arc::clone(self);
+                let token = credentials.token.map(<[u8]>::to_vec);
+                let api_key = credentials.api_key.map(<[u8]>::to_vec);
+                return Lookup::pending(async move {
+                    match loading.await {
+                        Ok(found) => awaited.api_key = Some(found),
+                        Err(rejection) => return Err(attempt.failed(rejection)),
+                    }
+                    let credentials = Credentials {
+                        token: token.as_deref(),
+                        api_key: api_key.as_deref(),
+                    };
+                    let again = shared.identify(key, credentials, client, attempt, awaited);
                     again.wait().await
                 });
             }
@@ -240,15 +276,16 @@ impl Shared {
         &self,
         credentials: Credentials<'_>,
         client: Option<IpAddr>,
-        patient: bool,
+        awaited: &mut Awaited,
     ) -> Result<Verified, Failed> {
         let now = self.clock.unix();
+        let patient = !awaited.keys;
         match (credentials.token, credentials.api_key) {
             (Some(token), None) => self.token(token, now, patient),
-            (None, Some(key)) => Ok(self.api_key(key, client, now)?),
+            (None, Some(key)) => self.api_key(key, client, awaited),
             (Some(token), Some(key)) => {
                 let token = self.token(token, now, patient)?;
-                agree(token, self.api_key(key, client, now)?)
+                agree(token, self.api_key(key, client, awaited)?)
             }
             (None, None) => Err(Rejection::credential_missing().into()),
         }
@@ -268,19 +305,26 @@ impl Shared {
         &self,
         key: &[u8],
         client: Option<IpAddr>,
-        now: UnixTime,
-    ) -> Result<Verified, Rejection> {
+        awaited: &mut Awaited,
+    ) -> Result<Verified, Failed> {
         let keys = self.keys.as_ref();
         let keys = keys.ok_or_else(|| Rejection::credential_invalid("scheme_unsupported"))?;
         check_bytes(key).map_err(Malformed::rejection)?;
-        let record = keys
-            .verify(key, now)
-            .and_then(|record| record.allows(|| client).map(|()| record))
+        let found = match awaited.api_key.take() {
+            Some(found) => found,
+            None => match keys.verify(key) {
+                Lookup::Ready(found) => found?,
+                Lookup::Pending(loading) => return Err(Failed::Loading(loading)),
+                _ => return Err(Rejection::store_unavailable().into()),
+            },
+        };
+        found
+            .allows(|| client)
             .map_err(Rejection::credential_invalid)?;
-        let claims = record.claims().clone();
+        let claims = found.claims().clone();
         let voucher = Voucher {
             origin: None,
-            api_key: Some(record),
+            api_key: Some(found),
         };
         Ok(Verified { claims, voucher })
     }

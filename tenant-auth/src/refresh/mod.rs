@@ -64,6 +64,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tenant_context::{CachedRegistry, Clock};
 
+pub(crate) use self::store::Kind;
 pub use self::{
     builder::RefreshTokensBuilder,
     memory::MemoryRefreshStore,
