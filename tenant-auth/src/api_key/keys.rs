@@ -148,7 +148,9 @@ impl ApiKeys {
             let gone = held.by_hash.extract_if(|_, (_, key)| outdated(key));
             gone.map(|(_, (_, key))| key).collect()
         };
-        gone.iter().for_each(|key| key.end());
+        for key in gone {
+            key.end();
+        }
     }
 
     /// Whether a bearer value is meant to be one of these keys.
@@ -234,7 +236,9 @@ impl Shared {
             };
             let Some(record) = record else {
                 // Nobody deletes keys that are in use; whoever did so meant it.
-                held.iter().for_each(|key| key.end());
+                if let Some(key) = held {
+                    key.end();
+                }
                 return Err(Rejection::credential_invalid("api_key_unknown"));
             };
             let Some((_, hash)) = hashes

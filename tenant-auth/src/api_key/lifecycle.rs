@@ -1,6 +1,6 @@
 //! A key's life: issued, listed, rotated, ended.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tenant_context::{
     ConfigError, CredentialId, PrincipalId, Rejection, TenantContext, TenantId, UnixTime,
@@ -375,7 +375,7 @@ impl ApiKeys {
         tenant: &TenantId,
         which: impl Fn(&ApiKeyRecord) -> bool,
     ) -> Result<usize, ApiKeyError> {
-        let mut revoked = HashMap::new();
+        let mut revoked = HashSet::new();
         // Until a list shows none: a rotation may have added a successor to the one before.
         for _ in 0..TRIES {
             let mut records = self.list(tenant).await?;
@@ -385,7 +385,7 @@ impl ApiKeys {
             }
             for record in records {
                 self.revoke(tenant, &record.key_id).await?;
-                revoked.insert(record.key_id, ());
+                revoked.insert(record.key_id);
             }
         }
         Err(unavailable("keys are added all the time"))
