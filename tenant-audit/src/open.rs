@@ -31,8 +31,10 @@ impl Open {
         let door = place.door();
         let durability = door.policy.of(request.method(), request.uri().path());
         let pressed = place.is_pressed();
-        let record = Request::of(request, arrival, durability, pressed);
-        let cell = Arc::new(TrailCell::new(record));
+        let mut record = Request::of(request, arrival, durability, pressed);
+        // What a handler calls is told the same id.
+        let id = record.id.take();
+        let cell = Arc::new(TrailCell::new(record).with_request_id(id));
         request.extensions_mut().insert(Trail::on(&cell));
         Self(Some(Slot { cell, place }))
     }
