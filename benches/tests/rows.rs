@@ -4,7 +4,7 @@
 
 use tenant_benches::rows::{self, Shared};
 
-const STABLE: [&str; 29] = [
+const STABLE: [&str; 33] = [
     "noop",
     "layer/identity",
     "layer/limits",
@@ -34,6 +34,10 @@ const STABLE: [&str; 29] = [
     "limits/bytes-per-key",
     "job/seal",
     "job/open",
+    "mint/eddsa",
+    "mint/es256",
+    "mint/rs256",
+    "delegate",
 ];
 
 #[test]
