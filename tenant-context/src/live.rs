@@ -144,6 +144,10 @@ impl LiveCell {
         }
     }
 
+    pub(crate) fn is_waited_for(&self) -> bool {
+        !self.wakers.is_empty()
+    }
+
     pub(crate) fn register(&self, key: &mut Option<usize>, waker: &Waker) {
         self.wakers.register(key, waker);
     }

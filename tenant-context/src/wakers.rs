@@ -30,6 +30,10 @@ impl Wakers {
         drop(replaced);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().is_empty()
+    }
+
     pub(crate) fn remove(&self, key: &mut Option<usize>) {
         if let Some(key) = key.take() {
             let removed = self.0.lock().try_remove(key);
