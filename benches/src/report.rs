@@ -265,6 +265,13 @@ pub fn ratios(measured: &[Measured]) -> String {
         ["raw/token-hash", "raw/map-hit"],
         " (bound: 60 ns)",
     );
+    all.ratio("cache/hit", "peer/moka-hit", " (bound: 1.5)");
+    all.ratio("cache/hit", "raw/cache-engine-hit", "");
+    all.ratio(
+        "cache/sockets/with",
+        "cache/sockets/without",
+        " (requests a second)",
+    );
     all.ratio("auth/hit/100k", "auth/hit", "");
     all.ratio("auth/hit/2-threads", "auth/hit", "");
     markdown_ratios(&all.lines)

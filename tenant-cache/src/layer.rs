@@ -83,8 +83,8 @@ use crate::{
 /// # Cost
 ///
 /// While nothing is stored for the tenant there is no look-up. A request whose answer may be stored is remembered in
-/// a box, its fields included; after 256 of a tenant's answers in a row that could not be stored nothing is, until one states its
-/// freshness: from the next one on answers are stored again. A body that is being stored is copied, at most
+/// a box, its fields included; after 256 of a tenant's answers in a row that could not be stored nothing is: one answer in eight is
+/// then looked at, and after the first of these that states its freshness answers are stored again. A body that is being stored is copied, at most
 /// [`max_body`](ResponseCacheLayerBuilder::max_body) bytes for each request in flight, beside the cache's bounds.
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it wraps a service"]

@@ -287,15 +287,18 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
     }
 
     pub(crate) fn at<K: CacheKey + ?Sized>(&self, room: &Room<'_>, key: &K) -> At {
-        let mut writer = KeyWriter::begin(self.number, self.version);
+        let mut at = At {
+            key: KeyWriter::begin(self.number, self.version),
+            hash: 0,
+        };
         if self.by_authority
             && let Some(number) = room.authority(&self.cache)
         {
-            writer.authority(number);
+            at.key.authority(number);
         }
-        key.encode(&mut writer);
-        let hash = self.cache.hash(writer.as_bytes());
-        At { key: writer, hash }
+        key.encode(&mut at.key);
+        at.hash = self.cache.hash(at.key());
+        at
     }
 
     fn look<K: CacheKey + ?Sized>(&self, room: &Room<'_>, key: &K) -> Option<V> {

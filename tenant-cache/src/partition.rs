@@ -39,7 +39,7 @@ pub(crate) struct Partition {
     pub(crate) hits: AtomicU64,
     pub(crate) misses: AtomicU64,
     evictions: AtomicU64,
-    /// Responses in a row that could not be stored, up to [`IDLE`].
+    /// Responses in a row that could not be stored, up to [`IDLE`]; beyond it, requests since the last that was watched.
     unstorable: AtomicU32,
     /// Whose it is: the address of the state, and its count of ends.
     owner: Mutex<Weak<TenantState>>,
@@ -52,6 +52,9 @@ pub(crate) struct Partition {
 
 /// Loads under way; their types are their namespaces'.
 pub(crate) type Flights = HashMap<Box<[u8]>, Arc<dyn Any + Send + Sync>>;
+
+/// One in so many requests is then watched: whether its answer could have been stored.
+const WATCHED: u32 = 8;
 
 /// What has left, to be dropped after all locks: a value's `Drop` is anybody's code, and may use the cache.
 pub(crate) type Gone = Vec<Held>;
@@ -312,6 +315,15 @@ impl Partition {
     /// Whether to remember a request for the sake of its answer.
     pub(crate) fn remembers(&self) -> bool {
         self.unstorable.load(Ordering::Relaxed) < IDLE
+    }
+
+    /// Whether this request's answer is looked at, where none is remembered. A lost update watches one more or one less.
+    pub(crate) fn watches(&self) -> bool {
+        let next = self.unstorable.load(Ordering::Relaxed).saturating_add(1);
+        let watched = next >= IDLE.saturating_add(WATCHED);
+        let next = if watched { IDLE } else { next };
+        self.unstorable.store(next, Ordering::Relaxed);
+        watched
     }
 
     /// Takes note of an answer.

@@ -17,6 +17,7 @@ use crate::{
     collapse::{self, Follower, Join},
     future::{ResponseFuture, Waiting},
     layer::Shared,
+    partition::Partition,
     plan::{Forward, Invalidation, Plan},
     policy::{self, Use},
     recording::Recording,
@@ -192,17 +193,19 @@ fn read<B: Body>(
         Decision::Pass(shared.mark(Forward::Bypass))
     };
     let headers = request.headers();
-    let Use::LookUp(asked) = policy::request(headers) else {
-        return pass();
-    };
     let Some(seat) = shared.cache.seat(tenant) else {
         return pass();
     };
     let partition = &seat.partition;
     let remembers = partition.remembers() || shared.explains;
-    if !remembers && !partition.has_responses() && !asked.only_if_cached {
-        return Decision::Pass(Plan::Watch(Arc::clone(partition)));
+    // The way of most requests where nothing is worth storing: there is nothing to find, and nothing that a request may ask
+    // of a cache but `only-if-cached`.
+    if !remembers && !partition.has_responses() && !headers.contains_key(header::CACHE_CONTROL) {
+        return Decision::Pass(watch(partition));
     }
+    let Use::LookUp(asked) = policy::request(headers) else {
+        return pass();
+    };
     let Some(target) = Target::of(request.uri(), headers) else {
         return pass();
     };
@@ -262,7 +265,7 @@ fn read<B: Body>(
         return Decision::Answer(not_stored());
     }
     if !remembers && stored.is_none() {
-        return Decision::Pass(Plan::Watch(Arc::clone(partition)));
+        return Decision::Pass(watch(partition));
     }
     Decision::Pass(Plan::Record(Box::new(Recording {
         shared: Arc::clone(shared),
@@ -281,6 +284,15 @@ fn read<B: Body>(
         tags: Vec::new(),
         leader,
     })))
+}
+
+/// Whether answers are worth remembering again is seen by a sample of them.
+fn watch(partition: &Arc<Partition>) -> Plan {
+    if partition.watches() {
+        Plan::Watch(Arc::clone(partition))
+    } else {
+        Plan::Nothing
+    }
 }
 
 /// RFC 9111 §5.2.1.7.

@@ -5,6 +5,8 @@ mod auth_cold;
 mod auth_edge;
 mod auth_hit;
 mod cache;
+mod cache_scale;
+mod cache_sockets;
 mod expert;
 mod jobs;
 mod layer;
@@ -296,6 +298,21 @@ pub const ALL: &[Definition] = &[
         cache::hit,
     ).heavy(),
     Definition::new(
+        "cache/hit/10-tenants",
+        "the same, spread over 10 tenants",
+        cache_scale::hit_10,
+    ),
+    Definition::new(
+        "cache/hit/100-tenants",
+        "the same, spread over 100 tenants",
+        cache_scale::hit_100,
+    ),
+    Definition::new(
+        "cache/hit/1k-tenants",
+        "the same, spread over 1,000 tenants",
+        cache_scale::hit_1k,
+    ),
+    Definition::new(
         "cache/hit/10k-tenants",
         "as many values, one for each tenant",
         cache::hit_10k_tenants,
@@ -311,6 +328,26 @@ pub const ALL: &[Definition] = &[
         "a tenant's first look-up, which finds nothing: what it leaves is its partition",
         cache::idle_partition,
     ).heavy(),
+    Definition::new(
+        "cache/bytes-per-active-partition",
+        "no time: what a tenant with one value keeps alive, of 10,000 tenants, the value's own bytes not counted",
+        cache_scale::bytes_per_active,
+    ),
+    Definition::new(
+        "cache/sockets/without",
+        "requests a second, not ns: one connection, 16 at a time, a handler that serialises 32 rows, no cache",
+        cache_sockets::without,
+    ),
+    Definition::new(
+        "cache/sockets/with",
+        "requests a second, not ns: the same, each a hit",
+        cache_sockets::with,
+    ),
+    Definition::new(
+        "raw/cache-engine-hit",
+        "what the cache is made of, by hand: keyed hash, table, lock, CLOCK's mark, expiry, as many values and no tenants",
+        cache_scale::engine,
+    ),
     Definition::new(
         "peer/moka-hit",
         "one moka cache with as many values and no tenants",
