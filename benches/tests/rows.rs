@@ -4,7 +4,7 @@
 
 use tenant_benches::rows::{self, Shared};
 
-const STABLE: [&str; 33] = [
+const STABLE: [&str; 45] = [
     "noop",
     "layer/identity",
     "layer/limits",
@@ -32,6 +32,18 @@ const STABLE: [&str; 33] = [
     "limits/2-threads/other",
     "limits/layer",
     "limits/bytes-per-key",
+    "cache/hit",
+    "cache/hit/10-tenants",
+    "cache/hit/100-tenants",
+    "cache/hit/1k-tenants",
+    "cache/hit/10k-tenants",
+    "cache/layer-hit",
+    "cache/bytes-per-idle-partition",
+    "cache/bytes-per-active-partition",
+    "cache/sockets/without",
+    "cache/sockets/with",
+    "peer/moka-hit",
+    "peer/response-cache-hit",
     "job/seal",
     "job/open",
     "mint/eddsa",

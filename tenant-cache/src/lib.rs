@@ -96,6 +96,7 @@ mod stats;
 mod status;
 mod stored;
 mod target;
+mod wakers;
 
 pub use tenant_context::{
     ConfigError, Rejection, SystemContext, TenantContext, TenantId, TenantState,

@@ -9,7 +9,8 @@ use crate::{
     entry::{AnyEntry, Entry, Life},
     key::KeyWriter,
     load::Slot,
-    partition::{Epoch, Partition, Place},
+    partition::{Epoch, Gone, Partition, Place},
+    scope::sealed::Room,
 };
 
 type Weigh<V> = Arc<dyn Fn(&V) -> usize + Send + Sync>;
@@ -45,6 +46,7 @@ pub struct Namespace<V> {
     pub(crate) negative_ttl: Option<Duration>,
     idle: Option<Duration>,
     stale: Duration,
+    by_authority: bool,
     weigh: Weigh<V>,
     keep: Option<KeepBy<V>>,
 }
@@ -71,6 +73,7 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
             negative_ttl: None,
             idle: None,
             stale: Duration::ZERO,
+            by_authority: false,
             weigh: Arc::new(|_| size_of::<V>()),
             keep: None,
         }
@@ -111,6 +114,25 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
     #[must_use]
     pub const fn version(mut self, version: u32) -> Self {
         self.version = version;
+        self
+    }
+
+    /// Keeps apart what each *authority* of a tenant stores: principal, actors, scopes, roles and whatever else decides what a
+    /// caller may see ([`Identity::authority`](tenant_context::Identity::authority)). Default: a tenant's values are for all of its
+    /// callers.
+    ///
+    /// For values that depend on who asks: what was computed under a wide token is not found under a narrow one.
+    /// [`remove`](Self::remove) then removes the caller's own; [`TenantCache::invalidate_tag`] and [`TenantCache::purge`] reach
+    /// all. With a [`SystemContext`](crate::SystemContext) it changes nothing.
+    ///
+    /// ```
+    /// # let cache = tenant_cache::TenantCache::builder().build()?;
+    /// let visible = cache.namespace::<Vec<u64>>("visible invoices")?.per_authority();
+    /// # Ok::<(), tenant_cache::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub const fn per_authority(mut self) -> Self {
+        self.by_authority = true;
         self
     }
 
@@ -168,7 +190,7 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
         let Some(room) = scope.partition(&self.cache) else {
             return Ok(None);
         };
-        Ok(self.look(room.partition(), key))
+        Ok(self.look(&room, key))
     }
 
     /// The values for these keys, in their order: the context is looked at once.
@@ -183,10 +205,7 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
     ) -> Result<Vec<Option<V>>, Rejection> {
         scope.holds()?;
         let room = scope.partition(&self.cache);
-        let look = |key| {
-            let partition = room.as_ref()?.partition();
-            self.look(partition, key)
-        };
+        let look = |key| self.look(room.as_ref()?, key);
         Ok(keys.into_iter().map(look).collect())
     }
 
@@ -228,14 +247,17 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
         };
         let partition = room.partition();
         // Before anything else: a purge from here on keeps the value out.
-        let epoch = partition.epoch();
-        let at = self.at(key);
+        let Some(epoch) = room.begin() else {
+            return Ok(());
+        };
+        let at = self.at(&room, key);
         let prepared = self.prepare(epoch, Slot::Value(value), keep);
+        let mut gone = Gone::new();
         let mut flights = partition.flights.lock();
         let overtaken = flights.remove(at.key());
-        self.commit(partition, &at, epoch, prepared);
+        self.commit(partition, &at, epoch, prepared, &mut gone);
         drop(flights);
-        drop(overtaken);
+        drop((overtaken, gone));
         self.cache.tidy();
         Ok(())
     }
@@ -252,27 +274,37 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
         key: &K,
     ) -> Result<(), Rejection> {
         if let Some(room) = scope.partition(&self.cache) {
-            let (partition, at) = (room.partition(), self.at(key));
+            let (partition, at) = (room.partition(), self.at(&room, key));
+            let mut gone = Gone::new();
             let mut flights = partition.flights.lock();
             let overtaken = flights.remove(at.key());
-            self.cache.pool().remove(partition, at.hash, at.key());
+            let pool = self.cache.pool();
+            pool.remove(partition, at.hash, at.key(), &mut gone);
             drop(flights);
-            drop(overtaken);
+            drop((overtaken, gone));
         }
         scope.holds()
     }
 
-    pub(crate) fn at<K: CacheKey + ?Sized>(&self, key: &K) -> At {
-        let mut writer = KeyWriter::begin(self.number, self.version);
-        key.encode(&mut writer);
-        let hash = self.cache.hash(writer.as_bytes());
-        At { key: writer, hash }
+    pub(crate) fn at<K: CacheKey + ?Sized>(&self, room: &Room<'_>, key: &K) -> At {
+        let mut at = At {
+            key: KeyWriter::begin(self.number, self.version),
+            hash: 0,
+        };
+        if self.by_authority
+            && let Some(number) = room.authority(&self.cache)
+        {
+            at.key.authority(number);
+        }
+        key.encode(&mut at.key);
+        at.hash = self.cache.hash(at.key());
+        at
     }
 
-    fn look<K: CacheKey + ?Sized>(&self, partition: &Partition, key: &K) -> Option<V> {
-        let mut value = None;
+    fn look<K: CacheKey + ?Sized>(&self, room: &Room<'_>, key: &K) -> Option<V> {
+        let (partition, mut value) = (room.partition(), None);
         if !partition.is_empty() {
-            let (at, now) = (self.at(key), self.cache.now());
+            let (at, now) = (self.at(room, key), self.cache.now());
             let found = partition.find(at.hash, at.key(), now);
             if let Some(entry) = found
                 && entry.life().is_fresh(now)
@@ -340,17 +372,18 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
         at: &At,
         epoch: Epoch,
         prepared: Option<Prepared>,
+        gone: &mut Gone,
     ) {
         let pool = self.cache.pool();
         let Some(Prepared { entry, weight, now }) = prepared else {
-            return pool.remove(partition, at.hash, at.key());
+            return pool.remove(partition, at.hash, at.key(), gone);
         };
         let place = Place {
             hash: at.hash,
             key: at.key(),
             generation: epoch.generation,
         };
-        pool.insert(partition, place, entry, weight, now);
+        pool.insert(partition, place, (entry, weight), now, gone);
     }
 }
 
@@ -375,6 +408,7 @@ impl<V> Clone for Namespace<V> {
             negative_ttl: self.negative_ttl,
             idle: self.idle,
             stale: self.stale,
+            by_authority: self.by_authority,
             weigh: Arc::clone(&self.weigh),
             keep: self.keep.clone(),
         }

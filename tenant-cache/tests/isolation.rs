@@ -227,6 +227,53 @@ async fn isolation_an_ended_context_is_answered_nothing_from_the_cache() {
     house.tenants.resume(ada.tenant_id());
 }
 
+/// Two registries that know the same id: each caller meets its own tenant's values or none.
+#[test]
+fn isolation_a_context_of_a_tenant_whose_id_is_anothers_by_now_touches_nothing() {
+    let house = House::new();
+    let values = house.cache.namespace::<u32>("n").unwrap();
+    let former = house.of("acme", "ada");
+    values.insert(&former, "key", 1).unwrap();
+    house.tenants.suspend(former.tenant_id());
+    let others = tenants(&["acme"], &house.clock);
+    let ada = context(&others, "acme", "ada");
+    assert_eq!(values.get(&ada, "key").unwrap(), None);
+    values.insert(&ada, "key", 2).unwrap();
+    // What removes is done whatever became of the caller, in its own tenant's part.
+    assert!(house.cache.purge(&former).is_err());
+    assert!(house.cache.invalidate_tag(&former, "t").is_err());
+    assert!(values.remove(&former, "key").is_err());
+    assert!(values.insert(&former, "key", 3).is_err());
+    assert_eq!(values.get(&ada, "key").unwrap(), Some(2));
+}
+
+#[test]
+fn isolation_values_per_authority_are_found_by_an_equal_one_alone() {
+    let house = House::new();
+    let shared = house.cache.namespace::<u32>("n").unwrap();
+    let own = shared.clone().per_authority();
+    let scoped = |scope: &str| {
+        context_with(
+            &house.tenants,
+            claims("acme", "ada").scopes([scope.to_owned()]),
+        )
+    };
+    let (wide, narrow) = (scoped("all"), scoped("some"));
+    own.insert(&wide, "key", 1).unwrap();
+    assert_eq!(own.get(&scoped("all"), "key").unwrap(), Some(1));
+    assert_eq!(own.get(&narrow, "key").unwrap(), None);
+    assert_eq!(own.get(&house.of("acme", "bob"), "key").unwrap(), None);
+    assert_eq!(own.get_many(&narrow, ["key"]).unwrap(), [None]);
+    assert_eq!(shared.get(&wide, "key").unwrap(), None);
+    // No key of the shared namespace is one of an authority's.
+    shared.insert(&wide, "key", 2).unwrap();
+    assert_eq!(own.get(&wide, "key").unwrap(), Some(1));
+    own.remove(&narrow, "key").unwrap();
+    assert_eq!(own.get(&wide, "key").unwrap(), Some(1));
+    house.cache.purge(&narrow).unwrap();
+    assert_eq!(own.get(&wide, "key").unwrap(), None);
+}
+
 #[test]
 fn isolation_the_cache_of_one_tenant_is_purged_alone() {
     let house = House::new();

@@ -21,8 +21,9 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use support::House;
-use tenant_cache::{Keep, Namespace, TenantCache, TenantContext};
+use tenant_cache::{Keep, Namespace, Rejection, TenantCache, TenantContext};
 use tenant_testkit::{ManualClock, context, tenants};
 
 #[test]
@@ -256,5 +257,51 @@ fn bounds_that_cannot_be_meant_are_refused() {
             error.contains("set it") || error.contains("lower it"),
             "{error}"
         );
+    }
+}
+
+/// A value that uses the cache when it is dropped.
+#[derive(Clone)]
+struct Tidy(#[allow(dead_code, reason = "it is there to be dropped")] Arc<Leftover>);
+
+struct Leftover {
+    values: Namespace<Tidy>,
+    caller: TenantContext,
+}
+
+impl Drop for Leftover {
+    fn drop(&mut self) {
+        self.values.remove(&self.caller, "other").unwrap();
+        assert!(self.values.get(&self.caller, "none").unwrap().is_none());
+        let failing = async { Err(Rejection::overloaded(Duration::from_secs(1))) };
+        let load = self
+            .values
+            .get_or_try_insert_with(&self.caller, "none", failing);
+        assert!(load.now_or_never().unwrap().is_err());
+    }
+}
+
+#[test]
+fn no_lock_is_held_while_a_value_is_dropped() {
+    let house = House::new();
+    let values: Namespace<Tidy> = house.cache.namespace("tidy").unwrap();
+    let ada = house.of("acme", "ada");
+    let tidy = || {
+        Tidy(Arc::new(Leftover {
+            values: values.clone(),
+            caller: ada.clone(),
+        }))
+    };
+    values.insert(&ada, "key", tidy()).unwrap();
+    values.insert(&ada, "key", tidy()).unwrap();
+    values.remove(&ada, "key").unwrap();
+    values.insert(&ada, "key", tidy()).unwrap();
+    house.cache.purge(&ada).unwrap();
+    for n in 0..100_u32 {
+        values.insert(&ada, &n, tidy()).unwrap();
+    }
+    let small = values.clone().weigh(|_| 7 << 20);
+    for n in 0..4_u32 {
+        small.insert(&ada, &n, tidy()).unwrap();
     }
 }

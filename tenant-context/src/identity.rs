@@ -273,7 +273,7 @@ impl Identity {
     }
 
     /// All that decides what this identity may see, as injective bytes: principal, actors, scopes,
-    /// roles, resource prefix, issuer, organization and the operator's tenant, each length-prefixed. What is computed under one authority may be
+    /// roles, resource prefix, issuer, organization, the operator's tenant, purpose and custom claims, each length-prefixed. What is computed under one authority may be
     /// served again to an equal one of the same tenant, and to no other.
     pub fn authority(&self) -> &[u8] {
         self.authority.get_or_init(|| {
@@ -287,6 +287,7 @@ impl Identity {
             texts(&mut bytes, self.issuer.as_slice());
             texts(&mut bytes, self.org_id.as_slice());
             texts(&mut bytes, self.operator_of.as_slice());
+            texts(&mut bytes, self.purpose.as_slice());
             // Custom claims may decide too: a handler can read them. They come last, so that they
             // need no length.
             if !self.custom.is_empty() {

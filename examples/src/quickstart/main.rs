@@ -55,17 +55,28 @@ struct Args {
 async fn main() -> ExitCode {
     let args = Args::parse();
     if args.verbose {
-        tracing_subscriber::fmt().with_writer(io::stderr).init();
+        tracing_subscriber::fmt()
+            .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
+            .with_writer(io::stderr)
+            .init();
     }
     match run(args).await {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_differing) => ExitCode::FAILURE,
+        // Whoever read the output has read enough.
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to tell if stderr is closed.
             writeln!(io::stderr(), "quickstart: {error}").ok();
             ExitCode::from(2)
         }
     }
+}
+
+fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Returns how many rows of the tour differ from what they should be.
