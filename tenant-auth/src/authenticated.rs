@@ -4,8 +4,8 @@ use std::{fmt, net::IpAddr, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use tenant_context::{
-    Authenticate, Claims, ClientAddress, Clock, Identity, Lookup, Rejection, RequestHead, Resolver,
-    UnixTime,
+    Authenticate, Claims, ClientAddress, Clock, CredentialId, Identity, Lookup, Rejection,
+    RequestHead, Resolver, Revocable, UnixTime,
 };
 
 use crate::{
@@ -16,8 +16,7 @@ use crate::{
     failures::{Attempt, Failures},
     jwks::Arrival,
     jwt::{self, Unverified},
-    reason::Malformed,
-    revocation::Standing,
+    reason::{Malformed, Reason},
     signals::Signals,
 };
 
@@ -87,10 +86,16 @@ impl From<Rejection> for Failed {
     }
 }
 
+impl From<Reason> for Failed {
+    fn from(reason: Reason) -> Self {
+        Rejection::credential_invalid(reason).into()
+    }
+}
+
 impl From<Unverified> for Failed {
     fn from(why: Unverified) -> Self {
         match why {
-            Unverified::Refused(reason) => Rejection::credential_invalid(reason).into(),
+            Unverified::Refused(reason) => reason.into(),
             Unverified::Unavailable => Rejection::store_unavailable()
                 .with_reason("keys_unavailable")
                 .into(),
@@ -180,7 +185,7 @@ impl Shared {
     /// Whether a cached credential is vouched for still: `None` if it is to be verified anew.
     fn vouched(&self, voucher: &Voucher, head: &RequestHead<'_>) -> Option<Result<(), Rejection>> {
         if let Some(origin) = &voucher.origin
-            && !origin.holds(&*self.clock)
+            && !origin.holds(&*self.clock, &self.issuers)
         {
             return None;
         }
@@ -207,9 +212,10 @@ impl Shared {
         mut awaited: Awaited,
     ) -> Answer {
         let verified = self.verify(credentials, client, &mut awaited);
-        let (verified, standing) = match verified.and_then(|verified| {
-            let standing = self.standing(&verified)?;
-            Ok((verified, standing))
+        let (verified, revocable) = match verified.and_then(|verified| {
+            let revocations = self.revocations.as_ref();
+            let revocable = revocations.map(|revocations| revocations.admit(&verified.claims));
+            Ok((verified, revocable.transpose()?))
         }) {
             Ok(verified) => verified,
             Err(Failed::Rejected(rejection)) => return refuse(attempt.failed(rejection)),
@@ -221,49 +227,77 @@ impl Shared {
                 });
             }
             Err(Failed::Early(arrival)) => {
-                let shared = Arc::clone(self);
-                let token = credentials.token.map(<[u8]>::to_vec);
-                let api_key = credentials.api_key.map(<[u8]>::to_vec);
-                return Lookup::pending(async move {
+                return self.after(key, credentials, client, attempt, async move {
                     arrival.wait().await;
-                    let credentials = Credentials {
-                        token: token.as_deref(),
-                        api_key: api_key.as_deref(),
-                    };
                     awaited.keys = true;
-                    let again = shared.identify(key, credentials, client, attempt, awaited);
-                    again.wait().await
+                    Ok(awaited)
                 });
             }
             Err(Failed::Loading(loading)) => {
-                let shared = Arc::clone(self);
-                let token = credentials.token.map(<[u8]>::to_vec);
-                let api_key = credentials.api_key.map(<[u8]>::to_vec);
-                return Lookup::pending(async move {
-                    match loading.await {
-                        Ok(found) => awaited.api_key = Some(found),
-                        Err(rejection) => return Err(attempt.failed(rejection)),
-                    }
-                    let credentials = Credentials {
-                        token: token.as_deref(),
-                        api_key: api_key.as_deref(),
-                    };
-                    let again = shared.identify(key, credentials, client, attempt, awaited);
-                    again.wait().await
+                return self.after(key, credentials, client, attempt, async move {
+                    awaited.api_key = Some(loading.await?);
+                    Ok(awaited)
                 });
             }
         };
+        match self.keys_behind(&verified) {
+            Lookup::Ready(Ok(keys)) => self.admit(key, verified, revocable, keys),
+            Lookup::Ready(Err(rejection)) => refuse(rejection),
+            waiting => {
+                let shared = Arc::clone(self);
+                Lookup::pending(async move {
+                    let keys = waiting.wait().await?;
+                    let admitted = shared.admit(key, verified, revocable, keys);
+                    admitted.wait().await
+                })
+            }
+        }
+    }
+
+    /// Verifies again what has been waited for.
+    fn after(
+        self: &Arc<Self>,
+        key: CacheKey,
+        credentials: Credentials<'_>,
+        client: Option<IpAddr>,
+        attempt: Attempt,
+        waiting: impl Future<Output = Result<Awaited, Rejection>> + Send + 'static,
+    ) -> Answer {
+        let shared = Arc::clone(self);
+        let token = credentials.token.map(<[u8]>::to_vec);
+        let api_key = credentials.api_key.map(<[u8]>::to_vec);
+        Lookup::pending(async move {
+            let awaited = match waiting.await {
+                Ok(awaited) => awaited,
+                Err(rejection) => return Err(attempt.failed(rejection)),
+            };
+            let credentials = Credentials {
+                token: token.as_deref(),
+                api_key: api_key.as_deref(),
+            };
+            let again = shared.identify(key, credentials, client, attempt, awaited);
+            again.wait().await
+        })
+    }
+
+    fn admit(
+        self: &Arc<Self>,
+        key: CacheKey,
+        verified: Verified,
+        revocable: Option<Arc<dyn Revocable>>,
+        keys: Vec<Arc<LiveKey>>,
+    ) -> Answer {
         let Verified { claims, voucher } = verified;
         let weight = cache::weight(&claims);
-        let resolved = match standing {
-            Some(standing) => self.resolver.resolve_revocable(claims, Arc::new(standing)),
+        let resolved = match revocable {
+            Some(revocable) => self.resolver.resolve_revocable(claims, revocable),
             None => self.resolver.resolve(claims),
         };
         let shared = Arc::clone(self);
         resolved.map(move |resolved| {
             let identity = resolved?;
-            if let Some(record) = &voucher.api_key {
-                record.adopt(&identity)?;
+            for api_key in &keys {
+                api_key.adopt(&identity)?;
             }
             shared.cache.insert(key, &identity, voucher, weight);
             Ok(identity)
@@ -329,21 +363,21 @@ impl Shared {
         Ok(Verified { claims, voucher })
     }
 
-    /// What can revoke it, where credentials are revoked.
-    fn standing(&self, verified: &Verified) -> Result<Option<Standing>, Rejection> {
-        let Some(revocations) = &self.revocations else {
-            return Ok(None);
+    /// The API keys whose end is the identity's: the one that is presented, and those of this store that
+    /// the token was derived from, which are asked for if they are not held.
+    fn keys_behind(&self, verified: &Verified) -> Lookup<Result<Vec<Arc<LiveKey>>, Rejection>> {
+        let Verified { claims, voucher } = verified;
+        let presented = voucher.api_key.iter().cloned().collect();
+        let (Some(keys), false) = (&self.keys, claims.parents.is_empty()) else {
+            return Lookup::Ready(Ok(presented));
         };
-        let mut standing = revocations.standing();
-        if let Some(origin) = &verified.voucher.origin {
-            standing = standing
-                .token(&verified.claims, origin.kid.clone())
-                .map_err(Rejection::credential_invalid)?;
-        }
-        if let Some(record) = &verified.voucher.api_key {
-            standing = standing.api_key(record.claims());
-        }
-        Ok(Some(standing))
+        let parents = claims.parents.iter().flat_map(|parent| {
+            let own = Some(&parent.credential).filter(|_| parent.issuer.is_none());
+            [own, parent.api_key.as_ref()]
+        });
+        let parents: Vec<CredentialId> = parents.flatten().cloned().collect();
+        let behind = keys.behind(&claims.tenant, parents);
+        behind.map(|behind| Ok(presented.into_iter().chain(behind?).collect()))
     }
 }
 
@@ -356,6 +390,7 @@ fn agree(token: Verified, api_key: Verified) -> Result<Verified, Failed> {
     }
     let mut claims = token.claims;
     claims.expires_at = claims.expires_at.min(api_key.claims.expires_at);
+    claims.api_key = api_key.claims.credential;
     let voucher = Voucher {
         origin: token.voucher.origin,
         api_key: api_key.voucher.api_key,

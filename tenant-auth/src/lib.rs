@@ -346,6 +346,7 @@ mod token_issuer;
 #[cfg_attr(docsrs, doc(cfg(feature = "jwks")))]
 pub use self::jwks::HttpFetcher;
 pub use self::{
+    algorithm::Algorithm,
     api_key::{
         ApiKeyDigest, ApiKeyError, ApiKeyRecord, ApiKeySecret, ApiKeyState, ApiKeyStore, ApiKeys,
         ApiKeysBuilder, MemoryApiKeyStore, NewApiKey, RotateApiKeyService, RotatedApiKey,

@@ -121,7 +121,7 @@ async fn nobody_else_rotates_a_key() {
             (answer.status, &*answer.reason),
             (StatusCode::FORBIDDEN, "api_key_rotation")
         );
-        assert_eq!(answer.body, Value::Null);
+        assert!(answer.body.get("key").is_none());
     }
     let nobody = send(&fixture, post(Request::new(()))).await;
     assert_eq!(nobody.status, StatusCode::UNAUTHORIZED);

@@ -27,7 +27,8 @@ use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tenant_auth::{
     ApiKeyDigest, ApiKeyError, ApiKeyRecord, ApiKeySecret, ApiKeyState, ApiKeyStore, ApiKeys,
-    CredentialId, MemoryApiKeyStore, SecretTag, TenantContext, TenantId, UnixTime,
+    CredentialId, Delegation, MemoryApiKeyStore, Principal, PrincipalId, SecretTag, SigningKey,
+    TenantContext, TenantId, TokenIssuer, UnixTime,
 };
 use tenant_context::{BoxError, Clock, RequestHead};
 use tenant_testkit::{Gate, ManualClock};
@@ -448,5 +449,43 @@ fn i7_a_store_that_answers_with_another_key_admits_nobody() {
     assert_eq!(
         now(fixture.keys.list(&TenantId::parse("globex").unwrap()))[0].state(ManualClock::START),
         ApiKeyState::Active
+    );
+}
+
+#[test]
+fn i5_what_was_derived_from_a_key_ends_with_it_also_where_the_key_was_never_seen() {
+    let (database, clock) = (Database::new(), ManualClock::new());
+    let issuer = TokenIssuer::builder("https://own.example.com", "api")
+        .key(SigningKey::eddsa_generate("own").unwrap())
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let trusting = || process(&database, &clock).layered(|layer| layer.jwt(issuer.as_issuer()));
+    let here = trusting();
+    let (key, id) = now(here
+        .keys
+        .issue(common::new_key("acme", "ci").scopes(["reports:*"])));
+    let holder = here.admit(in_header(key.expose())).unwrap();
+    let bot = Principal::agent(PrincipalId::parse("bot").unwrap());
+    let derived = issuer
+        .delegate(&holder, Delegation::to(bot).scopes(["reports:read"]))
+        .unwrap();
+    let there = trusting();
+    let held = there.bearer(derived.expose()).unwrap();
+    now(there.keys.revoke(&acme(), &id));
+    assert!(held.check().is_err(), "what is held elsewhere");
+    assert_eq!(there.reason(derived.expose()), "revoked");
+    drop((holder, held));
+    now(there.keys.sweep());
+    now(there.keys.sweep());
+    assert_eq!(
+        there.reason(derived.expose()),
+        "revoked",
+        "and is not forgotten"
+    );
+    assert_eq!(
+        trusting().reason(derived.expose()),
+        "revoked",
+        "nor by who comes later"
     );
 }

@@ -28,6 +28,9 @@ pub struct Identity {
     roles: Box<[Box<str>]>,
     role_mapping: Arc<dyn RoleMapping>,
     credential: Option<CredentialId>,
+    key_id: Option<Arc<str>>,
+    api_key: Option<CredentialId>,
+    session: Option<CredentialId>,
     parents: Box<[Parent]>,
     purpose: Option<Box<str>>,
     operator_of: Option<TenantId>,
@@ -132,6 +135,9 @@ impl Identity {
             scopes: boxed(claims.scopes),
             roles: boxed(claims.roles),
             credential: claims.credential,
+            key_id: claims.key_id,
+            api_key: claims.api_key,
+            session: claims.session,
             expires_at: claims.expires_at,
             issued_at: claims.issued_at,
             resource_prefix: claims.resource_prefix.map(String::into_boxed_str),
@@ -200,6 +206,21 @@ impl Identity {
         self.credential.as_ref()
     }
 
+    /// The name of the issuer's key that verified the credential, if that has one.
+    pub fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+
+    /// The API key that was presented beside the token, if one was.
+    pub const fn api_key(&self) -> Option<&CredentialId> {
+        self.api_key.as_ref()
+    }
+
+    /// The session that the credential belongs to: a token's `sid`.
+    pub const fn session(&self) -> Option<&CredentialId> {
+        self.session.as_ref()
+    }
+
     /// The credentials that this one was derived from by delegation, its parent first.
     pub fn parents(&self) -> &[Parent] {
         &self.parents
@@ -261,6 +282,9 @@ impl Identity {
         claims.limited = self.limited;
         claims.roles = texts(&self.roles);
         claims.credential.clone_from(&self.credential);
+        claims.key_id.clone_from(&self.key_id);
+        claims.api_key.clone_from(&self.api_key);
+        claims.session.clone_from(&self.session);
         claims.parents = self.parents.to_vec();
         claims.purpose = self.purpose.as_deref().map(str::to_owned);
         claims.operator_of.clone_from(&self.operator_of);
@@ -331,7 +355,7 @@ impl Identity {
     #[cold]
     fn look_again(&self) -> Option<EndReason> {
         let revocable = self.revocable.as_deref();
-        let revoked = || revocable.is_some_and(Revocable::is_revoked);
+        let revoked = || revocable.is_some_and(|revocable| revocable.is_revoked(self));
         match self.checked.look(self.tenant.live(), revoked) {
             Some(Standing::Active) => None,
             Some(Standing::Suspended) => Some(EndReason::Suspended),

@@ -137,7 +137,10 @@ fn chain() -> Result<(Authenticated, TokenMinter)> {
 fn bearing(minter: &TokenMinter, n: u32) -> Result<Parts> {
     let token = |padding: usize| {
         let new = NewToken::new(ISSUER, AUDIENCE, TENANT, format!("user-{n:0>6}"));
-        minter.mint(&new.claim("sid", "s".repeat(padding)), &SystemClock::new())
+        minter.mint(
+            &new.claim("nonce", "n".repeat(padding)),
+            &SystemClock::new(),
+        )
     };
     let missing = crate::token::LENGTH.saturating_sub(token(0)?.len());
     let bearer = format!("Bearer {}", token(missing.saturating_mul(3) / 4)?);

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 use futures_util::FutureExt;
 use parking_lot::RwLock;
 use subtle::ConstantTimeEq;
-use tenant_context::{Clock, ConfigError, CredentialId, Lookup, Rejection};
+use tenant_context::{Clock, ConfigError, CredentialId, Lookup, Rejection, TenantId};
 
 use super::{
     ApiKeyDigest, ApiKeyRecord, ApiKeysBuilder, SecretTag,
@@ -194,7 +194,71 @@ impl ApiKeys {
     }
 }
 
+impl ApiKeys {
+    /// The keys of these ids that credentials were derived from: held from now on, so that their end reaches what was derived.
+    /// An id that is not known here is another service's key.
+    pub(crate) fn behind(
+        &self,
+        tenant: &TenantId,
+        ids: Vec<CredentialId>,
+    ) -> Lookup<Result<Vec<Arc<LiveKey>>, Rejection>> {
+        if ids.is_empty() {
+            return Lookup::Ready(Ok(Vec::new()));
+        }
+        let (keys, tenant) = (self.clone(), tenant.clone());
+        let mut finding = Box::pin(async move {
+            let mut found = Vec::new();
+            for id in ids {
+                let key = match keys.held(&tenant, &id) {
+                    Some(key) => Some(key),
+                    None => keys.0.load_named(&tenant, &id).await?,
+                };
+                if let Some(key) = key {
+                    if key.is_over(keys.0.clock.unix()) {
+                        return Err(Rejection::credential_invalid("expired"));
+                    }
+                    found.push(key);
+                }
+            }
+            Ok(found)
+        });
+        match (&mut finding).now_or_never() {
+            Some(found) => Lookup::Ready(found),
+            None => Lookup::Pending(finding),
+        }
+    }
+}
+
 impl Shared {
+    async fn load_named(
+        &self,
+        tenant: &TenantId,
+        id: &CredentialId,
+    ) -> Result<Option<Arc<LiveKey>>, Rejection> {
+        for _ in 0..8 {
+            let seen = self.held.read().changes;
+            let record = self.store.load(tenant, id).await.map_err(|error| {
+                tracing::error!(%error, "the store of API keys cannot be asked");
+                Rejection::store_unavailable()
+            })?;
+            let theirs =
+                |record: &ApiKeyRecord| record.tenant_id == *tenant && record.key_id == *id;
+            let Some(record) = record.filter(theirs) else {
+                return Ok(None);
+            };
+            let hash = record.digest.hash().ok_or_else(|| {
+                tracing::error!("the store of API keys answered with no digest");
+                Rejection::store_unavailable()
+            })?;
+            if let Some(key) = self.hold(&record, hash, seen)? {
+                let newest = self.secrets.read().tag();
+                key.set_outdated(!record.digest.has_tag(newest));
+                return Ok(Some(key));
+            }
+        }
+        Err(Rejection::store_unavailable())
+    }
+
     fn admit(&self, key: &Arc<LiveKey>) -> Result<Arc<LiveKey>, Rejection> {
         key.check(self.clock.unix())
             .map_err(Rejection::credential_invalid)?;

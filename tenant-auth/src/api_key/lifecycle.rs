@@ -413,7 +413,7 @@ impl ApiKeys {
         }
     }
 
-    fn held(&self, tenant: &TenantId, id: &CredentialId) -> Option<Arc<LiveKey>> {
+    pub(crate) fn held(&self, tenant: &TenantId, id: &CredentialId) -> Option<Arc<LiveKey>> {
         let held = self.0.held.read();
         let key = held.by_id.get(id).cloned();
         key.filter(|key| key.claims().tenant == *tenant)

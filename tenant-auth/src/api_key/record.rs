@@ -32,6 +32,21 @@ impl ApiKeyDigest {
         &self.0
     }
 
+    /// The hash, if the text is what [`new`](Self::new) writes.
+    pub(super) fn hash(&self) -> Option<[u8; 32]> {
+        let (_, digits) = self.0.split_once(':')?;
+        let mut hash = [0; 32];
+        if digits.len() != 64 || !digits.is_ascii() {
+            return None;
+        }
+        for (at, byte) in hash.iter_mut().enumerate() {
+            let from = at.checked_mul(2)?;
+            let pair = digits.get(from..from.checked_add(2)?)?;
+            *byte = u8::from_str_radix(pair, 16).ok()?;
+        }
+        Some(hash)
+    }
+
     /// Whether it was made with the secret of this tag.
     pub fn has_tag(&self, tag: SecretTag) -> bool {
         self.0

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tenant_context::{CachedRegistry, ConfigError, Resolver};
 
 use super::{DeadLetter, Jobs, Limits, Shared, replays::Replays};
-use crate::{Revocations, TokenMinter, VerifyingKey};
+use crate::{Issuers, Revocations, TokenMinter, VerifyingKey};
 
 type OnDeadLetter = Box<dyn Fn(DeadLetter<'_>) + Send + Sync>;
 
@@ -17,6 +17,7 @@ pub struct JobsBuilder {
     signer: Option<TokenMinter>,
     keys: Vec<VerifyingKey>,
     revocations: Option<Revocations>,
+    issuers: Option<Issuers>,
     limits: Limits,
     on_dead_letter: Option<OnDeadLetter>,
 }
@@ -30,6 +31,7 @@ impl Jobs {
             signer: None,
             keys: Vec::new(),
             revocations: None,
+            issuers: None,
             limits: Limits {
                 ttl: Duration::from_secs(3600),
                 max_ttl: Duration::from_secs(86_400),
@@ -69,15 +71,22 @@ impl JobsBuilder {
         self
     }
 
-    /// Asks these before a job starts and while it runs: a job ends with the credential that sealed it, its
-    /// subject's and its actors' revocations included. Those of a signing key do not reach jobs, nor
-    /// does that of an API key: revoke its subject.
+    /// Asks these before a job starts and while it runs: a job ends with the credential that sealed it and with all
+    /// that this was derived from, whether they are revoked by themselves or by their session, their subject, their
+    /// actors, their issuer or its signing key.
     ///
     /// Keep [`max_ttl`](Self::max_ttl) below
     /// [`longest_life`](crate::RevocationsBuilder::longest_life), less the life of a token: a revocation is kept no
     /// longer, so a job that could outlive it is refused.
     pub fn revocations(mut self, revocations: Revocations) -> Self {
         self.revocations = Some(revocations);
+        self
+    }
+
+    /// Refuses jobs that were sealed with a token of an issuer that was removed from these, or with what was derived
+    /// from one. Without it, a removed issuer's jobs live out their own life.
+    pub fn issuers(mut self, issuers: Issuers) -> Self {
+        self.issuers = Some(issuers);
         self
     }
 
@@ -173,6 +182,7 @@ impl JobsBuilder {
             signer: self.signer,
             keys: self.keys,
             revocations: self.revocations,
+            issuers: self.issuers,
             clock: self.tenants.clock(),
             resolver: Resolver::new(self.tenants),
             limits,

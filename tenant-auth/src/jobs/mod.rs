@@ -93,7 +93,7 @@ pub use self::{
     run::Job,
     seal::NewJob,
 };
-use crate::{Revocations, TokenMinter, VerifyingKey};
+use crate::{Issuers, Revocations, TokenMinter, VerifyingKey};
 
 /// Seals and opens the jobs of one queue. See the [module's documentation](self). Clones share
 /// everything.
@@ -110,6 +110,7 @@ struct Shared {
     keys: Vec<VerifyingKey>,
     resolver: Resolver,
     revocations: Option<Revocations>,
+    issuers: Option<Issuers>,
     clock: Arc<dyn Clock>,
     limits: Limits,
     replays: Arc<Replays>,

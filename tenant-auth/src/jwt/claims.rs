@@ -23,6 +23,7 @@ pub(super) struct Unread<'t, 'a> {
     iat: Found<'t, 'a>,
     sub: Found<'t, 'a>,
     jti: Found<'t, 'a>,
+    sid: Found<'t, 'a>,
     act: Found<'t, 'a>,
     tenant_chain: Found<'t, 'a>,
     cnf: Found<'t, 'a>,
@@ -48,6 +49,7 @@ impl<'t, 'a: 't> Unread<'t, 'a> {
             iat: None,
             sub: None,
             jti: None,
+            sid: None,
             act: None,
             tenant_chain: None,
             cnf: None,
@@ -67,6 +69,7 @@ impl<'t, 'a: 't> Unread<'t, 'a> {
                 "iat" => &mut unread.iat,
                 "sub" => &mut unread.sub,
                 "jti" => &mut unread.jti,
+                "sid" => &mut unread.sid,
                 "act" => &mut unread.act,
                 verify::CLAIM => &mut unread.tenant_chain,
                 "cnf" => &mut unread.cnf,
@@ -135,6 +138,10 @@ impl<'t, 'a: 't> Unread<'t, 'a> {
             Some(jti) => Some(CredentialId::parse(jti).map_err(|_| Claim::JTI.invalid)?),
             None if issuer.require_jti => return Err(Claim::JTI.missing),
             None => digest(signed),
+        };
+        claims.session = match optional(self.sid, Claim::SID)? {
+            Some(sid) => Some(CredentialId::parse(sid).map_err(|_| Claim::SID.invalid)?),
+            None => None,
         };
         claims.issued_at = issued_at;
         let owned = |text: Option<&str>| text.map(str::to_owned);

@@ -65,11 +65,16 @@ pub(crate) fn verify(
     let mut claims_tape = Tape::default();
     claims_tape.read(claims)?;
     let claims = Unread::of(&claims_tape);
+    // Read before the table: who is removed in between is seen by the next hit.
+    let removals = issuers.removals();
     let table = issuers.table();
     let named = table.select(claims.issuer()?)?;
     let Trusted {
         issuer, keys, seal, ..
     } = named.trusted;
+    if !issuer.algorithms.contains(header.algorithm) {
+        return Err("algorithm".into());
+    }
     issuer.accepts_type(&header)?;
     claims.check_expiry(issuer, now)?;
     let mut room = [0; MAX_SIGNATURE_LEN];
@@ -89,12 +94,15 @@ pub(crate) fn verify(
     if !entry.key.verifies(parts.signed, signature) {
         return Err("signature".into());
     }
+    let mut claims = claims.read(&named, now, parts.signed)?;
+    claims.key_id = entry.key.name().cloned();
+    table.stand_behind(&claims.parents)?;
     Ok(Verified {
-        claims: claims.read(&named, now, parts.signed)?,
         origin: Origin {
             issuer: Arc::clone(seal),
             key: Arc::clone(&entry.seal),
-            kid: entry.key.name().cloned(),
+            removals: (!claims.parents.is_empty()).then_some(removals),
         },
+        claims,
     })
 }

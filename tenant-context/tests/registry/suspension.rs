@@ -245,7 +245,7 @@ struct Credential {
 }
 
 impl tenant_context::Revocable for Credential {
-    fn is_revoked(&self) -> bool {
+    fn is_revoked(&self, _: &tenant_context::Identity) -> bool {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.revoked.load(Ordering::SeqCst)
     }
