@@ -174,4 +174,12 @@ pub trait RefreshStore: Send + Sync + 'static {
     /// Revokes a session for good, and says whether it was not revoked before, in one step. It must
     /// hold for every later `load` and `swap`.
     fn revoke(&self, id: SessionId) -> impl Future<Output = Result<bool, BoxError>> + Send;
+
+    /// Revokes all sessions of a tenant, or of one principal of it, as [`revoke`](Self::revoke), and says which were not
+    /// revoked before: `UPDATE … WHERE tenant = $1 AND ($2 IS NULL OR principal = $2) AND NOT revoked RETURNING id`.
+    fn revoke_all(
+        &self,
+        tenant: &TenantId,
+        principal: Option<&PrincipalId>,
+    ) -> impl Future<Output = Result<Vec<SessionId>, BoxError>> + Send;
 }
