@@ -47,6 +47,10 @@ const STABLE: &[&str] = &[
     "peer/response-cache-hit",
     "job/seal",
     "job/open",
+    "mint/eddsa",
+    "mint/es256",
+    "mint/rs256",
+    "delegate",
 ];
 
 #[test]

@@ -2,14 +2,15 @@
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
+use futures_util::future::BoxFuture;
 use tenant_context::{
     Authenticate, Claims, ClientAddress, Clock, CredentialId, Identity, Lookup, Rejection,
-    RequestHead, Resolver, UnixTime,
+    RequestHead, Resolver, Revocable, UnixTime,
 };
 
 use crate::{
-    Issuers, MemoryApiKeys, Revocations,
-    api_key::Record,
+    ApiKeys, Issuers, Revocations,
+    api_key::{LiveKey, Vouched},
     cache::{self, CacheKey, CredentialCache, Found, Voucher},
     credential::{Credential, Presented, check_bytes},
     failures::{Attempt, Failures},
@@ -35,7 +36,7 @@ pub struct Authenticated(Arc<Shared>);
 
 pub(crate) struct Shared {
     pub(crate) issuers: Issuers,
-    pub(crate) keys: Option<MemoryApiKeys>,
+    pub(crate) keys: Option<ApiKeys>,
     pub(crate) revocations: Option<Revocations>,
     pub(crate) cache: CredentialCache,
     pub(crate) resolver: Resolver,
@@ -58,11 +59,23 @@ struct Verified {
     voucher: Voucher,
 }
 
+type Loading = BoxFuture<'static, Result<Arc<LiveKey>, Rejection>>;
+
+/// What an earlier attempt has waited for.
+#[derive(Default)]
+struct Awaited {
+    /// The issuer's keys: nobody waits for them twice.
+    keys: bool,
+    api_key: Option<Arc<LiveKey>>,
+}
+
 /// Why a credential does not verify.
 enum Failed {
     Rejected(Rejection),
     /// The keys are being fetched.
     Early(Arrival),
+    /// The API key is being looked up.
+    Loading(Loading),
     /// The second credential is another tenant's than these claims, of the first.
     Foreign(Box<Claims>),
 }
@@ -145,7 +158,8 @@ impl Authenticated {
                     None => Attempt::uncounted(),
                 };
                 let client = credentials.api_key.and_then(|_| client(head));
-                self.0.identify(key, credentials, client, attempt, true)
+                let awaited = Awaited::default();
+                self.0.identify(key, credentials, client, attempt, awaited)
             }
         }
     }
@@ -175,26 +189,29 @@ impl Shared {
         {
             return None;
         }
-        match &voucher.api_key {
-            Some(record) if record.is_outdated() => None,
-            Some(record) => {
-                let allowed = record.allows(|| client(head));
-                Some(allowed.map_err(Rejection::credential_invalid))
-            }
-            None => Some(Ok(())),
+        match (&voucher.api_key, &self.keys) {
+            (Some(key), Some(keys)) => match keys.vouch(key) {
+                Vouched::Again => None,
+                Vouched::Stands => {
+                    let allowed = key.allows(|| client(head));
+                    Some(allowed.map_err(Rejection::credential_invalid))
+                }
+            },
+            (Some(_), None) => None,
+            (None, _) => Some(Ok(())),
         }
     }
 
-    /// Verifies what is not cached. Who is `patient` waits once for keys that are being fetched.
+    /// Verifies what is not cached. Each thing that is being fetched is waited for once.
     fn identify(
         self: &Arc<Self>,
         key: CacheKey,
         credentials: Credentials<'_>,
         client: Option<IpAddr>,
         attempt: Attempt,
-        patient: bool,
+        mut awaited: Awaited,
     ) -> Answer {
-        let verified = self.verify(credentials, client, patient);
+        let verified = self.verify(credentials, client, &mut awaited);
         let (verified, revocable) = match verified.and_then(|verified| {
             let revocations = self.revocations.as_ref();
             let revocable = revocations.map(|revocations| revocations.admit(&verified.claims));
@@ -210,23 +227,68 @@ impl Shared {
                 });
             }
             Err(Failed::Early(arrival)) => {
-                let shared = Arc::clone(self);
-                let token = credentials.token.map(<[u8]>::to_vec);
-                let api_key = credentials.api_key.map(<[u8]>::to_vec);
-                return Lookup::pending(async move {
+                return self.after(key, credentials, client, attempt, async move {
                     arrival.wait().await;
-                    let credentials = Credentials {
-                        token: token.as_deref(),
-                        api_key: api_key.as_deref(),
-                    };
-                    let again = shared.identify(key, credentials, client, attempt, false);
-                    again.wait().await
+                    awaited.keys = true;
+                    Ok(awaited)
+                });
+            }
+            Err(Failed::Loading(loading)) => {
+                return self.after(key, credentials, client, attempt, async move {
+                    awaited.api_key = Some(loading.await?);
+                    Ok(awaited)
                 });
             }
         };
+        match self.keys_behind(&verified) {
+            Lookup::Ready(Ok(keys)) => self.admit(key, verified, revocable, keys),
+            Lookup::Ready(Err(rejection)) => refuse(rejection),
+            waiting => {
+                let shared = Arc::clone(self);
+                Lookup::pending(async move {
+                    let keys = waiting.wait().await?;
+                    let admitted = shared.admit(key, verified, revocable, keys);
+                    admitted.wait().await
+                })
+            }
+        }
+    }
+
+    /// Verifies again what has been waited for.
+    fn after(
+        self: &Arc<Self>,
+        key: CacheKey,
+        credentials: Credentials<'_>,
+        client: Option<IpAddr>,
+        attempt: Attempt,
+        waiting: impl Future<Output = Result<Awaited, Rejection>> + Send + 'static,
+    ) -> Answer {
+        let shared = Arc::clone(self);
+        let token = credentials.token.map(<[u8]>::to_vec);
+        let api_key = credentials.api_key.map(<[u8]>::to_vec);
+        Lookup::pending(async move {
+            let awaited = match waiting.await {
+                Ok(awaited) => awaited,
+                Err(rejection) => return Err(attempt.failed(rejection)),
+            };
+            let credentials = Credentials {
+                token: token.as_deref(),
+                api_key: api_key.as_deref(),
+            };
+            let again = shared.identify(key, credentials, client, attempt, awaited);
+            again.wait().await
+        })
+    }
+
+    fn admit(
+        self: &Arc<Self>,
+        key: CacheKey,
+        verified: Verified,
+        revocable: Option<Arc<dyn Revocable>>,
+        keys: Vec<Arc<LiveKey>>,
+    ) -> Answer {
         let Verified { claims, voucher } = verified;
         let weight = cache::weight(&claims);
-        let keys = self.keys_behind(&claims, voucher.api_key.as_ref());
         let resolved = match revocable {
             Some(revocable) => self.resolver.resolve_revocable(claims, revocable),
             None => self.resolver.resolve(claims),
@@ -234,8 +296,8 @@ impl Shared {
         let shared = Arc::clone(self);
         resolved.map(move |resolved| {
             let identity = resolved?;
-            for record in &keys {
-                record.adopt(&identity)?;
+            for api_key in &keys {
+                api_key.adopt(&identity)?;
             }
             shared.cache.insert(key, &identity, voucher, weight);
             Ok(identity)
@@ -248,15 +310,16 @@ impl Shared {
         &self,
         credentials: Credentials<'_>,
         client: Option<IpAddr>,
-        patient: bool,
+        awaited: &mut Awaited,
     ) -> Result<Verified, Failed> {
         let now = self.clock.unix();
+        let patient = !awaited.keys;
         match (credentials.token, credentials.api_key) {
             (Some(token), None) => self.token(token, now, patient),
-            (None, Some(key)) => Ok(self.api_key(key, client, now)?),
+            (None, Some(key)) => self.api_key(key, client, awaited),
             (Some(token), Some(key)) => {
                 let token = self.token(token, now, patient)?;
-                agree(token, self.api_key(key, client, now)?)
+                agree(token, self.api_key(key, client, awaited)?)
             }
             (None, None) => Err(Rejection::credential_missing().into()),
         }
@@ -280,33 +343,45 @@ impl Shared {
         &self,
         key: &[u8],
         client: Option<IpAddr>,
-        now: UnixTime,
-    ) -> Result<Verified, Rejection> {
+        awaited: &mut Awaited,
+    ) -> Result<Verified, Failed> {
         let keys = self.keys.as_ref();
         let keys = keys.ok_or_else(|| Rejection::credential_invalid("scheme_unsupported"))?;
         check_bytes(key).map_err(Malformed::rejection)?;
-        let record = keys
-            .verify(key, now)
-            .and_then(|record| record.allows(|| client).map(|()| record))
+        let found = match awaited.api_key.take() {
+            Some(found) => found,
+            None => match keys.verify(key) {
+                Lookup::Ready(found) => found?,
+                Lookup::Pending(loading) => return Err(Failed::Loading(loading)),
+                _ => return Err(Rejection::store_unavailable().into()),
+            },
+        };
+        found
+            .allows(|| client)
             .map_err(Rejection::credential_invalid)?;
-        let claims = record.claims().clone();
+        let claims = found.claims().clone();
         let voucher = Voucher {
             origin: None,
-            api_key: Some(record),
+            api_key: Some(found),
         };
         Ok(Verified { claims, voucher })
     }
 
     /// The API keys whose end is the identity's: the one that is presented, and those of this store that
-    /// the token was derived from.
-    fn keys_behind(&self, claims: &Claims, presented: Option<&Arc<Record>>) -> Vec<Arc<Record>> {
+    /// the token was derived from, which are asked for if they are not held.
+    fn keys_behind(&self, verified: &Verified) -> Lookup<Result<Vec<Arc<LiveKey>>, Rejection>> {
+        let Verified { claims, voucher } = verified;
+        let presented = voucher.api_key.iter().cloned().collect();
+        let (Some(keys), false) = (&self.keys, claims.parents.is_empty()) else {
+            return Lookup::Ready(Ok(presented));
+        };
         let parents = claims.parents.iter().flat_map(|parent| {
             let own = Some(&parent.credential).filter(|_| parent.issuer.is_none());
             [own, parent.api_key.as_ref()]
         });
-        let known = |id: &CredentialId| self.keys.as_ref()?.record(&claims.tenant, id);
-        let parents = parents.flatten().filter_map(known);
-        presented.cloned().into_iter().chain(parents).collect()
+        let parents: Vec<CredentialId> = parents.flatten().cloned().collect();
+        let behind = keys.behind(&claims.tenant, parents);
+        behind.map(|behind| Ok(presented.into_iter().chain(behind?).collect()))
     }
 }
 

@@ -146,7 +146,12 @@ fn i5_a_key_that_its_store_revokes_ends_the_tokens_that_were_derived_from_it() {
         ] {
             ends_with(root, &path, |world, root| {
                 let key = root.api_key().or_else(|| root.credential()).unwrap();
-                assert!(world.keys.revoke(key));
+                world
+                    .keys
+                    .revoke(&acme(), key)
+                    .now_or_never()
+                    .unwrap()
+                    .unwrap();
             });
         }
     }

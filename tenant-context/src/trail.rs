@@ -47,6 +47,13 @@ impl<R> TrailCell<R> {
             record,
         }
     }
+
+    /// The same, of a request that has an id.
+    #[must_use]
+    pub fn with_request_id(mut self, id: Option<RequestId>) -> Self {
+        self.facts.get_mut().request_id = id;
+        self
+    }
 }
 
 impl<R: ?Sized> TrailCell<R> {

@@ -12,6 +12,7 @@ mod jobs;
 mod layer;
 mod limitador;
 mod limits;
+mod mint;
 mod noop;
 mod raw;
 pub mod simulation;
@@ -424,6 +425,27 @@ pub const ALL: &[Definition] = &[
         layer::limits,
     )
     .over("noop/with-context"),
+    Definition::new(
+        "raw/sign/eddsa",
+        "400 bytes signed: Ed25519",
+        mint::sign_eddsa,
+    ),
+    Definition::new("raw/sign/es256", "the same: ECDSA P-256", mint::sign_es256),
+    Definition::new("raw/sign/rs256", "the same: RSA 2048", mint::sign_rs256),
+    Definition::new(
+        "mint/eddsa",
+        "an access token of two scopes: Ed25519",
+        mint::eddsa,
+    )
+    .over("raw/sign/eddsa"),
+    Definition::new("mint/es256", "the same: ECDSA P-256", mint::es256).over("raw/sign/es256"),
+    Definition::new("mint/rs256", "the same: RSA 2048", mint::rs256).over("raw/sign/rs256"),
+    Definition::new(
+        "delegate",
+        "a token for an agent, derived from a context: one scope, a minute, a purpose; Ed25519",
+        mint::delegate,
+    )
+    .over("raw/sign/eddsa"),
     Definition::new(
         "job/seal",
         "a context and 256 bytes sealed for a queue: Ed25519",

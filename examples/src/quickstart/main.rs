@@ -19,7 +19,7 @@ use std::{
 };
 
 use clap::Parser;
-use tenant_auth::{MemoryApiKeys, TokenMinter};
+use tenant_auth::{ApiKeys, TokenMinter};
 use tenant_context::BoxError;
 use tokio::net::TcpListener;
 use uuid::Uuid;
@@ -95,8 +95,8 @@ async fn run(args: Args) -> Result<usize, BoxError> {
 
     let minter = TokenMinter::eddsa_generate("quickstart")?;
     let secret = [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat();
-    let api_keys = MemoryApiKeys::new("sk", "demo", secret)?;
-    let cast = Cast::mint(&minter, &api_keys)?;
+    let api_keys = ApiKeys::in_memory("sk", "demo", secret)?;
+    let cast = Cast::mint(&minter, &api_keys).await?;
     let key = minter.verifying_key();
     let mut service = stack::start((http, grpc), key, api_keys, audit_dir)?;
 

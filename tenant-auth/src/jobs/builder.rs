@@ -37,6 +37,7 @@ impl Jobs {
                 max_ttl: Duration::from_secs(86_400),
                 max_payload: 256 * 1024,
                 replay_capacity: 100_000,
+                tenant_replay_capacity: 10_000,
             },
             on_dead_letter: None,
         }
@@ -125,6 +126,12 @@ impl JobsBuilder {
         self
     }
 
+    /// How many of them may be one tenant's. Beyond it this tenant's jobs wait, and nobody else's. Default 10,000.
+    pub const fn tenant_replay_capacity(mut self, jobs: usize) -> Self {
+        self.limits.tenant_replay_capacity = jobs;
+        self
+    }
+
     /// Builds them. The time is taken from the registry's clock.
     ///
     /// # Errors
@@ -171,9 +178,9 @@ impl JobsBuilder {
                 Self::LONGEST_PAYLOAD
             ));
         }
-        if limits.replay_capacity == 0 {
+        if limits.replay_capacity == 0 || limits.tenant_replay_capacity == 0 {
             return error(
-                "Jobs: `replay_capacity` is 0, so no job could be opened; leave it at 100,000"
+                "Jobs: `replay_capacity` or `tenant_replay_capacity` is 0, so no job could be opened; leave them at 100,000 and 10,000"
                     .to_owned(),
             );
         }
@@ -186,7 +193,7 @@ impl JobsBuilder {
             clock: self.tenants.clock(),
             resolver: Resolver::new(self.tenants),
             limits,
-            replays: Replays::new(limits.replay_capacity),
+            replays: Replays::new(limits.replay_capacity, limits.tenant_replay_capacity),
             on_dead_letter,
         })))
     }

@@ -107,7 +107,8 @@ impl Jobs {
             }
         };
         let (id, expires_at) = (verified.id, verified.claims.expires_at);
-        match self.0.replays.begin(id, expires_at, self.0.clock.unix()) {
+        let replays = &self.0.replays;
+        match replays.begin(&verified.claims.tenant, id, expires_at, self.0.clock.unix()) {
             Ok(Ok(hold)) => Ok(Job::new(tenant, id, payload, hold)),
             Ok(Err(OpenError::Dead(reason))) => Err(letter(reason, Some(&verified))),
             Ok(Err(error)) => Err(error),

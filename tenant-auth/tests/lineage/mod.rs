@@ -13,9 +13,9 @@ use futures_util::FutureExt;
 use http::{Request, Response};
 use parking_lot::Mutex;
 use tenant_auth::{
-    AccessToken, Authenticated, CachedRegistry, CredentialId, Delegation, Issuer, Issuers,
-    MemoryApiKeys, NewToken, Operators, Principal, PrincipalId, Rejection, Revocation, Revocations,
-    SigningKey, TenantContext, TenantId, TenantRecord, TokenIssuer, TokenMinter,
+    AccessToken, ApiKeys, Authenticated, CachedRegistry, CredentialId, Delegation, Issuer, Issuers,
+    NewToken, Operators, Principal, PrincipalId, Rejection, Revocation, Revocations, SigningKey,
+    TenantContext, TenantId, TenantRecord, TokenIssuer, TokenMinter,
     jobs::{DeadReason, JobEnvelope, Jobs, OpenError},
     propagate::{Propagate, PropagateLayer, ServiceTokens},
 };
@@ -47,7 +47,7 @@ pub struct World {
     pub clock: ManualClock,
     pub tenants: CachedRegistry,
     pub issuers: Issuers,
-    pub keys: MemoryApiKeys,
+    pub keys: ApiKeys,
     pub revocations: Revocations,
     pub auth: Authenticated,
     /// Whose tokens are derived by delegation.
@@ -149,7 +149,10 @@ impl World {
     fn of(clock: ManualClock, tenants: CachedRegistry) -> Self {
         let minters = ["main", "templates"].map(|kid| TokenMinter::eddsa_generate(kid).unwrap());
         let services = TokenMinter::hs256("orders", [8; 32]).unwrap();
-        let keys = MemoryApiKeys::new("sk", "live", [7; 32]).unwrap();
+        let keys = ApiKeys::builder("sk", "live", [7; 32])
+            .clock(clock.clone())
+            .build()
+            .unwrap();
         let staff = TenantId::parse("staff").unwrap();
         let own = TokenIssuer::builder(OWN, "api")
             .key(SigningKey::eddsa_generate("own").unwrap())
@@ -241,7 +244,8 @@ impl World {
         let of_template = || self.ada(&TEMPLATE.replace("{tenant}", "acme"), 1);
         let key = || {
             let key = new_key("acme", ADA).scopes(["invoices:*"]);
-            self.keys.issue(key).unwrap().0.expose().to_owned()
+            let issued = self.keys.issue(key).now_or_never().unwrap();
+            issued.unwrap().0.expose().to_owned()
         };
         match kind {
             0 => Presented::Derived(Derived::Token(self.ada(ISSUER, 0))),
