@@ -56,6 +56,7 @@ async fn serve(
     let tenants = CachedRegistry::builder(db)
         .timer(TokioTimer::new())
         .build()?;
+    tokio::spawn(tenants.worker()?);
     let identity = tenant_auth::layer(tenants)
         .jwt(
             Issuer::new("https://id.example.com")

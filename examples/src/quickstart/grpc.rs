@@ -13,7 +13,7 @@ use self::proto::{
     WhoAmIReply, WhoAmIRequest, health_server::Health, invoices_server::Invoices,
     late_server::Late,
 };
-use crate::store::{self, Store};
+use crate::store::{self, READ, Store};
 
 /// Generated from `proto/invoices.proto`.
 #[allow(
@@ -83,6 +83,7 @@ impl Invoices for InvoiceApi {
         Trail::from_grpc(&request)
             .action("invoice.read")
             .resource("invoice", id);
+        tenant.require(READ)?;
         let invoice = self.0.find(id).for_tenant(tenant)?;
         Ok(Response::new(invoice.into()))
     }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tenant_context::{ForTenant, Rejection, TenantContext, Trail};
 use uuid::Uuid;
 
-use crate::store::{Invoice, Store, Totals};
+use crate::store::{Invoice, READ, Store, Totals};
 
 /// All routes. None says who may call it: that is the stack's, around the finished router.
 pub(crate) fn routes(store: Store) -> Router {
@@ -103,6 +103,7 @@ async fn read(
     Path(id): Path<Uuid>,
 ) -> Result<Json<Invoice>, Rejection> {
     trail.action("invoice.read").resource("invoice", id);
+    tenant.require(READ)?;
     store.find(id).for_tenant(&tenant).map(Json) // 404 for anyone else's, as for a missing one
 }
 

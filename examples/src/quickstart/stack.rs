@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use axum::{
+    Router,
     body::Body,
     http::{Method, Response},
     routing::get,
@@ -18,7 +19,7 @@ use tenant_context::{
 use tenant_ratelimit::Quota;
 use tokio::{net::TcpListener, task::JoinSet};
 use tonic::transport::{Server, server::TcpIncoming};
-use tower::{Layer, make::Shared, util::MapResponse};
+use tower::{Layer, util::MapResponse};
 
 use crate::{
     grpc::{
@@ -40,6 +41,10 @@ const PRO: Quota = Quota::per_minute(6_000);
 pub(crate) const FREE: Quota = Quota::per_minute(40);
 /// An agent's requests, out of its tenant's.
 pub(crate) const AGENT: Quota = Quota::per_minute(20);
+/// What needs no credential, of all clients together.
+const PUBLIC: Quota = Quota::per_second(100);
+/// Anything, of one client address, before anybody looks at a credential.
+const FLOOD: Quota = Quota::per_second(1_000);
 /// A tenant's reports, over each of the two protocols.
 pub(crate) const REPORTS: Quota = Quota::per_minute(5);
 
@@ -80,9 +85,11 @@ pub(crate) fn start(
         .api_keys(api_keys)
         .public(Method::GET, "/health")
         .public(Method::POST, "/invoices.v1.Health/Check")
+        .cut_at_expiry(TokioTimer::new())
         .build()?;
     let limits = tenant_ratelimit::layer()
         .global(Quota::per_minute(100_000))
+        .public(PUBLIC)
         .tenant(|tenant: &TenantState| match &*tenant.plan() {
             "pro" => PRO,
             _ => FREE,
@@ -108,11 +115,16 @@ pub(crate) fn start(
     // axum: the stack goes around the finished router, and what it makes is no router any more: there
     // is no adding a route outside of it.
     let routes = http::routes(store.clone()).route("/late", get(async || "added after the stack"));
-    let app = MapResponse::new(stack.clone().layer(routes), |answer: Response<_>| {
-        answer.map(Body::new)
-    });
+    let flood = tenant_ratelimit::flood(FLOOD).build()?;
+    let app = flood.layer(stack.clone().layer(routes));
+    let app = MapResponse::new(app, |answer: Response<_>| answer.map(Body::new));
+    // The outer router says who the peer is. It has no route of its own: that would stand outside of the stack.
+    let app = Router::new()
+        .fallback_service(app)
+        .into_make_service_with_connect_info::<SocketAddr>();
     // tonic: the same stack, so the same budgets and one log.
     let grpc = Server::builder()
+        .layer(flood)
         .layer(stack)
         .add_service(InvoicesServer::new(InvoiceApi(store.clone())))
         .add_service(HealthServer::new(HealthApi))
@@ -122,7 +134,13 @@ pub(crate) fn start(
     let (http, grpc_address) = (http_listener.local_addr()?, grpc_listener.local_addr()?);
     let mut tasks = JoinSet::new();
     tasks.spawn(async { Ok(worker.await?) });
-    tasks.spawn(async { Ok(axum::serve(http_listener, Shared::new(app)).await?) });
+    // Brings a suspension that was made elsewhere to streams that are open here.
+    let tenants_worker = tenants.worker()?;
+    tasks.spawn(async {
+        tenants_worker.await;
+        Ok(())
+    });
+    tasks.spawn(async { Ok(axum::serve(http_listener, app).await?) });
     tasks.spawn(async {
         Ok(grpc
             .serve_with_incoming(TcpIncoming::from(grpc_listener))

@@ -14,7 +14,7 @@ use std::{
 use futures_util::{Stream, stream};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tenant_context::{ForTenant, Rejection, TenantContext, TenantId, TenantScoped};
+use tenant_context::{ForTenant, Rejection, TenantContext, TenantId, TenantScoped, prefix_covers};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
@@ -49,6 +49,15 @@ struct Row {
     invoice: Invoice,
 }
 
+/// What a credential must allow, whoever asks.
+pub(crate) const READ: &str = "invoices:read";
+pub(crate) const WRITE: &str = "invoices:write";
+
+/// Where an invoice is, for credentials that are limited to a part of them.
+fn path(id: Uuid) -> String {
+    format!("invoices/{id}")
+}
+
 /// Changes that a watcher may lag behind before it loses the oldest.
 const BACKLOG: usize = 64;
 
@@ -61,8 +70,9 @@ impl Store {
         cents: u64,
     ) -> Result<Invoice, Rejection> {
         self.count_call();
-        tenant.check()?;
+        tenant.require(WRITE)?;
         let id = Uuid::new_v4();
+        tenant.require_resource(&path(id))?;
         let invoice = Invoice {
             id,
             customer,
@@ -77,22 +87,26 @@ impl Store {
         Ok(invoice)
     }
 
-    /// The invoice with this id, whoever owns it: only its owner gets it out.
+    /// The invoice with this id, whoever owns it: only its owner gets it out, with a credential that may read.
     pub(crate) fn find(&self, id: Uuid) -> Option<TenantScoped<Invoice>> {
         self.count_call();
         let rows = self.0.rows.lock();
         rows.get(&id)
-            .map(|row| TenantScoped::new(row.owner.clone(), row.invoice.clone()))
+            .map(|row| TenantScoped::new(row.owner.clone(), row.invoice.clone()).at(path(id)))
     }
 
     /// This tenant's invoices, the largest first.
     pub(crate) fn list(&self, tenant: &TenantContext) -> Result<Vec<Invoice>, Rejection> {
         self.count_call();
-        tenant.check()?;
+        tenant.require(READ)?;
+        let within = |id| {
+            let prefix = tenant.resource_prefix();
+            prefix.is_none_or(|prefix| prefix_covers(prefix, &path(id)))
+        };
         let rows = self.0.rows.lock();
         let mut own: Vec<Invoice> = rows
             .values()
-            .filter(|row| row.owner == *tenant.tenant_id())
+            .filter(|row| row.owner == *tenant.tenant_id() && within(row.invoice.id))
             .map(|row| row.invoice.clone())
             .collect();
         own.sort_by_key(|invoice| (std::cmp::Reverse(invoice.cents), invoice.id));
@@ -107,11 +121,12 @@ impl Store {
         cents: u64,
     ) -> Result<Invoice, Rejection> {
         self.count_call();
+        tenant.require(WRITE)?;
         let changed = {
             let mut rows = self.0.rows.lock();
             let row = rows
                 .get_mut(&id)
-                .map(|row| TenantScoped::new(row.owner.clone(), &mut row.invoice));
+                .map(|row| TenantScoped::new(row.owner.clone(), &mut row.invoice).at(path(id)));
             let invoice = row.for_tenant(tenant)?;
             invoice.cents = cents;
             invoice.clone()
@@ -135,7 +150,8 @@ impl Store {
         tenant: &TenantContext,
     ) -> Result<impl Stream<Item = Invoice> + Send + use<>, Rejection> {
         self.count_call();
-        tenant.check()?;
+        tenant.require(READ)?;
+        tenant.require_resource("invoices")?;
         let receiver = self.channel(tenant).subscribe();
         Ok(stream::unfold(receiver, async |mut receiver| {
             loop {

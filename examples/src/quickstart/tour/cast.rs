@@ -5,7 +5,10 @@ use std::time::Duration;
 use tenant_auth::{ApiKeySecret, ApiKeys, NewApiKey, NewToken, TokenMinter};
 use tenant_context::{BoxError, Clock, Principal, PrincipalId, SystemClock, TenantId};
 
-use crate::stack::{AUDIENCE, ISSUER};
+use crate::{
+    stack::{AUDIENCE, ISSUER},
+    store::{READ, WRITE},
+};
 
 /// How long the good tokens live: long enough to play with them after the tour.
 const LIFETIME: Duration = Duration::from_secs(8 * 3600);
@@ -30,12 +33,14 @@ impl Cast {
     pub(crate) async fn mint(minter: &TokenMinter, api_keys: &ApiKeys) -> Result<Self, BoxError> {
         let clock = SystemClock::new();
         let of = |tenant: &str, subject: &str| {
-            NewToken::new(ISSUER, AUDIENCE, tenant, subject).expires_in(LIFETIME)
+            NewToken::new(ISSUER, AUDIENCE, tenant, subject)
+                .scopes([READ, WRITE])
+                .expires_in(LIFETIME)
         };
         let mint = |token: &NewToken| minter.mint(token, &clock);
 
         let robot = Principal::service(PrincipalId::parse("robot")?);
-        let robot = NewApiKey::new(TenantId::parse("acme")?, robot);
+        let robot = NewApiKey::new(TenantId::parse("acme")?, robot).scopes([READ]);
         let (robot, _id) = api_keys.issue(robot).await?;
 
         // Another key under the same name; a good token whose head is exchanged, without a signature.
@@ -51,7 +56,7 @@ impl Cast {
         let elsewhere = NewToken::new(ISSUER, "another-api", "acme", "ada").expires_in(LIFETIME);
         Ok(Self {
             ada: mint(&of("acme", "ada"))?,
-            bot: mint(&of("acme", "ada").agent("ledger-bot"))?,
+            bot: mint(&of("acme", "ada").scopes([READ]).agent("ledger-bot"))?,
             grace: mint(&of("globex", "grace"))?,
             ivan: mint(&of("initech", "ivan"))?,
             robot,
