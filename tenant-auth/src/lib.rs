@@ -53,7 +53,7 @@
 //! ## Tokens, with keys that you have
 //!
 //! ```
-//! use tenant_auth::{Issuer, KeySet, KindRule, VerifyingKey};
+//! use tenant_auth::{Algorithm, Issuer, KeySet, KindRule, VerifyingKey};
 //!
 //! # fn main() -> Result<(), tenant_auth::KeyError> {
 //! # let published = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE"}]}"#;
@@ -62,6 +62,7 @@
 //!     .audience("https://api.example.com")
 //!     .tenant_claim("org_id")
 //!     .typ("at+jwt")
+//!     .algorithms([Algorithm::Es256, Algorithm::EdDsa])               // whatever else the set holds
 //!     .key_set(KeySet::from_json(published)?);
 //!
 //! // One public key, or a secret that two services share:
@@ -77,7 +78,7 @@
 //! issuer's name ([`Issuer::template`]), or is the issuer's one tenant ([`Issuer::fixed_tenant`]).
 //!
 //! `iss`, `aud`, `exp`, `sub` and the tenant claim are required; `nbf`, `iat`, `act` (RFC 8693), `scope`, `scopes`,
-//! `scp`, `roles`, `resource_prefix`, `org_id` and `jti` are read; every one of them must have its JSON type. Of
+//! `scp`, `roles`, `resource_prefix`, `org_id`, `jti` and `sid` are read; every one of them must have its JSON type. Of
 //! all other claims those are kept, for `ctx.claim::<T>("…")`, that [`Issuer::keep_claim`] names. A token with `cnf` is bound to a key or a
 //! certificate and is refused: it is no bearer token.
 //!
@@ -143,7 +144,18 @@
 //! ## Credentials that end before their time
 //!
 //! [`Revocations::revoke`] holds for the next request in this process when it returns: cached, held by a
-//! handler, or being verified at that moment. [`RevocationStore`] tells the other processes.
+//! handler, or being verified at that moment. It reaches what was derived from the credential too: delegated
+//! tokens, service tokens and jobs. [`RevocationStore`] tells the other processes.
+//!
+//! | to end | revoke |
+//! |---|---|
+//! | one token | [`Revocation::token`], by its `jti` or its digest |
+//! | a session: a sign-out, a refresh token presented twice | [`Revocation::session`], by `sid` |
+//! | somebody who left, an agent that runs wild | [`Revocation::subject`] |
+//! | a tenant's tokens | [`Revocation::tenant`]; to stop the tenant, suspend it |
+//! | an API key | [`Revocation::api_key`], or [`MemoryApiKeys::revoke`] in this process |
+//! | a signing key that got out | [`Revocation::signing_key`] |
+//! | an issuer's tokens until now; an issuer | [`Revocation::issuer`]; [`Issuers::remove`] |
 //!
 //! ```
 //! # use tenant_auth::{CachedRegistry, MemoryRegistry};
@@ -158,7 +170,7 @@
 //!     .revocations(revocations.clone())
 //!     .build()?;
 //!
-//! // Ada has left: all her tokens, and those that act for her or through her.
+//! // Ada has left: all her tokens, those that act for her or through her, and all that was derived from them.
 //! let left = Revocation::subject(TenantId::parse("acme")?, PrincipalId::parse("ada")?, now);
 //! let publishing = revocations.revoke(left);                       // in effect; await it for the other processes
 //! # Ok(publishing)
@@ -273,7 +285,7 @@
 //! | actors, scopes, roles | 8, 256, 256 |
 //! | failed authentications of one address | off; [`FailureBudget`]: 65,536 cells, 16,384 spent clients, 16,384 bad tokens |
 //! | remembered credentials | 100,000, 256 MiB ([`AuthLayerBuilder::cache_capacity`], [`cache_bytes`](AuthLayerBuilder::cache_bytes)) |
-//! | revocations | 100,000, 10,000 of one tenant ([`RevocationsBuilder::capacity`]) |
+//! | revocations | 100,000; 10,000 of one tenant's tokens, of one tenant's API keys, of one issuer's keys ([`RevocationsBuilder::capacity`]) |
 //! | an API key's networks, labels; the server's secrets | 64, 16; 4 |
 //! | API keys in use; a rotation's grace | 100,000 ([`ApiKeysBuilder::capacity`]); 14 days |
 //! | a key set, metadata | 512 KiB, 256 keys; 64 KiB |
@@ -289,7 +301,7 @@
 //! | the layer | [`layer()`], [`AuthLayerBuilder`], [`Authenticated`] |
 //! | what a caller may do | [`RequireScope`], [`RequireRole`], [`TenantContext::require`] |
 //! | keys that change | [`KeyRefresher`], [`KeySource`], [`KeyWorker`], [`Fetch`] |
-//! | tokens | [`Issuer`], [`Issuers`], [`VerifyingKey`], [`KeySet`], [`KindRule`] |
+//! | tokens | [`Issuer`], [`Issuers`], [`Algorithm`], [`VerifyingKey`], [`KeySet`], [`KindRule`] |
 //! | API keys | [`ApiKeys`], [`NewApiKey`], [`ApiKeyRecord`], [`ApiKeyStore`] |
 //! | floods of bad credentials | [`FailureBudget`] |
 //! | revocation | [`Revocations`], [`Revocation`], [`RevocationStore`] |

@@ -309,7 +309,7 @@ struct Known {
 fn is_named(revocation: &Revocation, known: &Known) -> bool {
     let context = &known.held;
     let token = context.issuer().is_some();
-    let mut actors = context.actors().iter().map(|actor| actor.id());
+    let mut actors = context.actors().iter().map(tenant_auth::Principal::id);
     let principal = context.principal().id();
     // A job says what its parent says.
     let own = |credential: &CredentialId| context.credential() == Some(credential);

@@ -601,16 +601,16 @@ fn an_algorithm_that_is_not_listed_is_refused_whatever_the_issuer_publishes() {
         service.issuers.add(issuer).unwrap();
         service
     };
-    let (eddsa, ecdsa) = (minter("a"), TokenMinter::es256_generate("b").unwrap());
+    let (listed, other) = (minter("a"), TokenMinter::es256_generate("b").unwrap());
     let mut service = listing(&[Algorithm::EdDsa, Algorithm::Rs256]);
-    service.web.publish(&[&eddsa, &ecdsa]);
+    service.web.publish(&[&listed, &other]);
     service.work();
     let token = |minter: &TokenMinter, service: &Service| {
         minter.mint(&ada(), &service.fixture.clock).unwrap()
     };
-    let (good, other) = (token(&eddsa, &service), token(&ecdsa, &service));
+    let (good, bad) = (token(&listed, &service), token(&other, &service));
     assert_eq!(service.reason(&good), "ok");
-    assert_eq!(service.reason(&other), "algorithm");
+    assert_eq!(service.reason(&bad), "algorithm");
     // It has no keys fetched either, as the name of an unknown key would.
     let asked = service.web.asked();
     service.fixture.clock.advance(Duration::from_secs(60));
@@ -621,11 +621,11 @@ fn an_algorithm_that_is_not_listed_is_refused_whatever_the_issuer_publishes() {
 
     // A set that holds nothing else is none: the last one stays.
     let mut service = listing(&[Algorithm::Es256]);
-    service.web.publish(&[&ecdsa]);
+    service.web.publish(&[&other]);
     service.work();
-    service.web.publish(&[&eddsa]);
+    service.web.publish(&[&listed]);
     service.fixture.clock.advance(Duration::from_secs(3000));
     service.work();
-    let token = token(&ecdsa, &service);
+    let token = token(&other, &service);
     assert_eq!(service.reason(&token), "ok");
 }

@@ -14,7 +14,7 @@ const DIGITS: usize = 18;
 /// Reads one value that makes up all of `text`.
 pub(super) fn read<'a>(text: &'a str, tape: &mut Tape<'a>) -> Option<()> {
     // No way out of the loop: so it becomes one of vectors.
-    let plain = |all: bool, byte: &u8| all & (*byte >= b' ') & (*byte != b'\\');
+    let plain = |all: bool, byte: &u8| all & matches!(*byte, b' '..=b'[' | b']'..=0xff);
     if !text.as_bytes().iter().fold(true, plain) {
         return None;
     }
@@ -166,6 +166,11 @@ impl<'a> Reader<'a> {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::string_slice,
+    reason = "tests"
+)]
 mod tests {
     use super::*;
     use crate::json::with_serde;

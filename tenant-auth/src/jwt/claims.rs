@@ -278,7 +278,7 @@ fn audience(value: Json<'_, '_>, issuer: &Issuer) -> Result<bool, Reason> {
 
 /// A list of scopes separated by spaces (RFC 6749 §3.3).
 fn split_scopes(list: &str, scopes: &mut Vec<String>) -> Result<(), Reason> {
-    let allowed = |all: bool, byte: &u8| all & (is_of_scope(*byte) | (*byte == b' '));
+    let allowed = |all: bool, byte: &u8| all & (*byte == b' ' || is_of_scope(*byte));
     if !list.as_bytes().iter().fold(true, allowed) {
         return Err(Claim::SCOPE.invalid);
     }
@@ -298,7 +298,7 @@ fn one_scope(scope: &str) -> Result<&str, Reason> {
 }
 
 const fn is_of_scope(byte: u8) -> bool {
-    byte.is_ascii_graphic() & (byte != b'"') & (byte != b'\\')
+    matches!(byte, b'!' | b'#'..=b'[' | b']'..=b'~')
 }
 
 /// The chain of actors (RFC 8693 §4.1), the current one first.

@@ -60,11 +60,11 @@ pub(crate) fn verify(
             &mut many
         }
     };
-    let (header, claims, room) = parts.decode(room)?;
+    let decoded = parts.decode(room)?;
     let mut header_tape = Tape::default();
-    let header = Header::read(header, &mut header_tape)?;
+    let header = Header::read(decoded.header, &mut header_tape)?;
     let mut claims_tape = Tape::default();
-    claims_tape.read(claims)?;
+    claims_tape.read(decoded.claims)?;
     let claims = Unread::of(&claims_tape);
     // Read before the table: who is removed in between is seen by the next hit.
     let removals = issuers.removals();
@@ -78,7 +78,7 @@ pub(crate) fn verify(
     }
     issuer.accepts_type(&header)?;
     claims.check_expiry(issuer, now)?;
-    let signature = parts.signature(room)?;
+    let signature = parts.signature(decoded.rest)?;
     let mut ring = keys.ring(patient)?;
     let entry = match ring.select(&header) {
         Err(UNKNOWN) if patient => {

@@ -49,14 +49,15 @@ impl<'t> Parts<'t> {
             .fold(0, usize::saturating_add)
     }
 
-    /// Header and claims, decoded one after the other into `room`, and what is left of it for the signature.
-    pub(crate) fn decode<'b>(
-        &self,
-        room: &'b mut [u8],
-    ) -> Result<(&'b [u8], &'b [u8], &'b mut [u8]), Reason> {
+    /// Header and claims, decoded one after the other into `room`.
+    pub(crate) fn decode<'b>(&self, room: &'b mut [u8]) -> Result<Decoded<'b>, Reason> {
         let (header, rest) = base64url::decode(self.header, room).ok_or("malformed")?;
         let (claims, rest) = base64url::decode(self.claims, rest).ok_or("malformed")?;
-        Ok((header, claims, rest))
+        Ok(Decoded {
+            header,
+            claims,
+            rest,
+        })
     }
 
     /// The signature, decoded into what was left.
@@ -67,6 +68,13 @@ impl<'t> Parts<'t> {
         }
         Ok(signature)
     }
+}
+
+/// A token's header and claims, and the room that is left for the signature.
+pub(crate) struct Decoded<'b> {
+    pub(crate) header: &'b [u8],
+    pub(crate) claims: &'b [u8],
+    pub(crate) rest: &'b mut [u8],
 }
 
 /// The parts between dots.
@@ -178,9 +186,9 @@ mod tests {
         fn no_bytes_panic(token in proptest::collection::vec(any::<u8>(), 0..300)) {
             if let Ok(parts) = Parts::split(&token) {
                 let mut buffer = vec![0; parts.decoded_len()];
-                if let Ok((header, _, rest)) = parts.decode(&mut buffer) {
-                    let _unread = Header::read(header, &mut Tape::default());
-                    let _unread = parts.signature(rest);
+                if let Ok(decoded) = parts.decode(&mut buffer) {
+                    let _unread = Header::read(decoded.header, &mut Tape::default());
+                    let _unread = parts.signature(decoded.rest);
                 }
             }
         }
