@@ -144,6 +144,7 @@ fn routes(service: Service) -> Router {
 
 /// One attempt: who tried what, and what came back.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Step {
     /// Who.
     pub who: &'static str,
@@ -157,6 +158,7 @@ pub struct Step {
 
 /// What happened.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Report {
     /// In the order in which it happened.
     pub steps: Vec<Step>,
@@ -226,7 +228,8 @@ impl Story {
         let hire = serde_json::to_value(hire)?;
         let answer = self.send(step, token, (Method::POST, "/delegate"), hire, &[]);
         let answer: Value = serde_json::from_str(&answer.await?)?;
-        Ok(answer["token"].as_str().unwrap_or_default().to_owned())
+        let token = answer.get("token").and_then(Value::as_str);
+        Ok(token.unwrap_or_default().to_owned())
     }
 
     async fn get(
@@ -257,6 +260,7 @@ impl Story {
 /// # Errors
 ///
 /// What the parts say. A refusal is no error: it is a step.
+#[allow(clippy::too_many_lines, reason = "a story, in its order")]
 pub async fn run() -> Result<Report, BoxError> {
     let registry = MemoryRegistry::new();
     let (acme, globex) = (TenantId::parse("acme")?, TenantId::parse("globex")?);

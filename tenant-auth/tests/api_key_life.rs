@@ -5,6 +5,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
+    clippy::unchecked_time_subtraction,
     clippy::string_slice,
     clippy::panic,
     unreachable_pub,
@@ -282,16 +283,16 @@ fn the_end_of_a_grace_is_told_once_while_the_old_key_is_still_in_use() {
     for id in [&id, &other] {
         now(fixture.keys.rotate(&acme(), id));
     }
-    let uses = |times: usize| {
+    let present = |times: usize| {
         for _ in 0..times {
             assert_eq!(reason(fixture.admit(in_header(used.expose()))), "ok");
         }
     };
     fixture.clock.advance(6 * DAY - Duration::from_secs(1));
-    uses(3);
+    present(3);
     assert!(told.lock().is_empty(), "there is time");
     fixture.clock.advance(Duration::from_secs(1));
-    uses(3);
+    present(3);
     assert_eq!(*told.lock(), [id], "once, and only of the one in use");
 }
 
@@ -325,7 +326,7 @@ fn keys_are_due_after_ninety_days_and_after_thirty_where_that_is_the_rule() {
     fixture.clock.advance(10 * DAY - Duration::from_secs(1));
     assert_eq!(due(RotationPolicy::REGULATED), []);
     fixture.clock.advance(Duration::from_secs(1));
-    assert_eq!(due(RotationPolicy::REGULATED), [first.clone()]);
+    assert_eq!(due(RotationPolicy::REGULATED), std::slice::from_ref(&first));
     assert_eq!(due(RotationPolicy::STANDARD), []);
     fixture.clock.advance(80 * DAY);
     assert_eq!(

@@ -9,6 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use serde_json::Value;
 use tenant_audit::MemorySink;
 use tenant_auth::{
     Issuer, NewToken, TokenMinter,
@@ -64,7 +65,13 @@ async fn order(State(billing): State<Billing>) -> Result<String, Rejection> {
         .await
         .map_err(|status| failed(status.into()))?
         .into_inner();
-    let text = |name: &str| over_http[name].as_str().unwrap_or_default().to_owned();
+    let text = |name: &str| {
+        over_http
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     let line = |way: &str, tenant: &str, whom: &str, actors: &str, id: &str| {
         format!("{way}: billing charges {tenant} for {whom}, asked by {actors}, in request {id}\n")
     };
