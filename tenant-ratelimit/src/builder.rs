@@ -242,7 +242,7 @@ impl RateLimitLayerBuilder {
     }
 
     /// The most agents, principals and other keys, of all tenants, that have a budget of their own. Default
-    /// 1,000,000, at about 50 bytes each. Beyond it tenants' further keys share, as beyond
+    /// 1,000,000, at about 70 bytes each. Beyond it tenants' further keys share, as beyond
     /// [`max_keys_per_tenant`](Self::max_keys_per_tenant).
     pub fn max_keys(mut self, max: usize) -> Self {
         self.max_keys = max;

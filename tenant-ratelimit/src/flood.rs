@@ -55,7 +55,7 @@ pub struct FloodLayerBuilder {
 }
 
 impl FloodLayerBuilder {
-    /// The most addresses that have a budget of their own. Default 100,000, at about 50 bytes each.
+    /// The most addresses that have a budget of their own. Default 100,000, at about 70 bytes each.
     pub fn max_addresses(mut self, max: usize) -> Self {
         self.max_addresses = max;
         self

@@ -43,6 +43,57 @@
 //! router's own matcher. There a route that is more specific than a declared template, and not declared
 //! itself, counts as the template.
 //!
+//! Declare an endpoint in the router's words; an expensive one gets a quota of its own, per tenant or for all together:
+//!
+//! ```
+//! # use tenant_ratelimit::{Dimension, Quota};
+//! # let clock = tenant_testkit::ManualClock::new();
+//! # let tenants = tenant_testkit::tenants(&["acme", "globex"], &clock);
+//! # let [ada, eve] = ["acme", "globex"].map(|tenant| tenant_testkit::context(&tenants, tenant, "ada"));
+//! let layer = tenant_ratelimit::layer()
+//!     .endpoint("POST /reports", Quota::per_minute(10))             // of each tenant
+//!     .endpoint_across("POST /reports", Quota::per_minute(15))      // of all together
+//!     .endpoint("GET /invoices/{id}", Quota::per_second(50))
+//!     .endpoint("gRPC /billing.Invoices/Render", Quota::per_second(5))
+//! #   .clock(clock)
+//!     .build()?;
+//! let limits = layer.limits();
+//!
+//! assert!(limits.check(&ada, "POST /reports", 10).is_ok());
+//! let denied = limits.check(&ada, "POST /reports", 1).unwrap_err();
+//! assert_eq!(denied.dimension(), Some(Dimension::Endpoint));
+//! let denied = limits.check(&eve, "POST /reports", 6).unwrap_err();
+//! assert_eq!(denied.dimension(), Some(Dimension::EndpointAcross));
+//! # Ok::<(), tenant_ratelimit::ConfigError>(())
+//! ```
+//!
+//! An agent spends its own budget, and that of every agent it acts for:
+//!
+//! ```
+//! # use tenant_context::{Principal, PrincipalId};
+//! # use tenant_ratelimit::{Dimension, Quota};
+//! # let clock = tenant_testkit::ManualClock::new();
+//! # let tenants = tenant_testkit::tenants(&["acme"], &clock);
+//! # let chain = |ids: &[&str]| {
+//! #     let agents = ids.iter().map(|id| Principal::agent(PrincipalId::parse(*id).unwrap()));
+//! #     let claims = tenant_testkit::claims("acme", "ada");
+//! #     tenant_testkit::context_with(&tenants, agents.fold(claims, |claims, agent| claims.actor(agent)))
+//! # };
+//! let layer = tenant_ratelimit::layer()
+//!     .agent(Quota::per_minute(10))
+//! #   .clock(clock)
+//!     .build()?;
+//! let limits = layer.limits();
+//!
+//! // Two sub-agents of one planner, the current actor first.
+//! let (crawler, writer) = (chain(&["crawler", "planner"]), chain(&["writer", "planner"]));
+//! assert!(limits.check(&crawler, None, 7).is_ok());
+//! let denied = limits.check(&writer, None, 7).unwrap_err();           // the planner's: 10 - 7
+//! assert_eq!(denied.dimension(), Some(Dimension::Agent));
+//! assert!(limits.check(&writer, None, 3).is_ok());
+//! # Ok::<(), tenant_ratelimit::ConfigError>(())
+//! ```
+//!
 //! Quotas by plan, for instance:
 //!
 //! ```
@@ -61,6 +112,26 @@
 //! model, is reserved before and settled after: by [`Limits::reserve`] in your own code, or by the layer from a
 //! response's header, trailer or body ([`Settle`]).
 //!
+//! ```
+//! # use tenant_ratelimit::Quota;
+//! # let clock = tenant_testkit::ManualClock::new();
+//! # let tenants = tenant_testkit::tenants(&["acme"], &clock);
+//! # let ada = tenant_testkit::context(&tenants, "acme", "ada");
+//! let layer = tenant_ratelimit::layer()
+//!     .operation("tokens", Quota::per_minute(10_000))
+//! #   .clock(clock)
+//!     .build()?;
+//! let limits = layer.limits();
+//!
+//! let reserved = limits.reserve(&ada, "tokens", 2_000)?;               // an estimate; nobody else gets these
+//! reserved.settle(500);                                                // what the model reports
+//! assert_eq!(limits.peek(&ada, "tokens", 0)?.remaining(), Some(9_500));
+//!
+//! drop(limits.reserve(&ada, "tokens", 2_000)?);                        // never settled: it stays charged
+//! assert_eq!(limits.peek(&ada, "tokens", 0)?.remaining(), Some(7_500));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! What is in flight is limited together with the rates
 //! ([`tenant_in_flight`](RateLimitLayerBuilder::tenant_in_flight) and others), until the response's body has ended.
 //!
@@ -68,6 +139,25 @@
 //!
 //! When the global budget binds, first come first served lets the loudest win. [`Floors`] guarantee each tenant
 //! a part, and divide the rest evenly among all who ask for more.
+//!
+//! ```
+//! # use tenant_ratelimit::{Floors, Quota};
+//! # let clock = tenant_testkit::ManualClock::new();
+//! # let tenants = tenant_testkit::tenants(&["loud", "quiet"], &clock);
+//! # let [loud, quiet] = ["loud", "quiet"].map(|tenant| tenant_testkit::context(&tenants, tenant, "ada"));
+//! let layer = tenant_ratelimit::layer()
+//!     .global(Quota::per_second(100).burst(200))
+//!     .floors(Floors::each(Quota::per_second(10), 5))                  // five tenants with at least 10 a second
+//! #   .clock(clock)
+//!     .build()?;
+//! let limits = layer.limits();
+//!
+//! while limits.check(&loud, None, 1).is_ok() {}                        // takes all it may
+//! for _ in 0..10 {
+//!     assert!(limits.check(&quiet, None, 1).is_ok());                  // within its floor: never refused
+//! }
+//! # Ok::<(), tenant_ratelimit::ConfigError>(())
+//! ```
 //!
 //! # Before identity
 //!

@@ -28,7 +28,8 @@ impl Reservation {
     /// What was estimated too much is given back, but only as far as it has not come back by itself
     /// meanwhile: a late settlement opens no second burst. Under a quota that was changed meanwhile
     /// nothing is given back. What was estimated too little is owed: up to one burst of each budget, which
-    /// then refuses until the debt is paid.
+    /// then refuses until the debt is paid. Of the global budget it takes nothing that other tenants'
+    /// [`Floors`](crate::Floors) keep back.
     pub fn settle(mut self, actual: u64) {
         self.hold.settle(actual);
     }

@@ -21,7 +21,7 @@ use std::{
 };
 
 use common::{SECOND, agent, binding, record, spend, tenants};
-use tenant_context::{Claims, Principal, PrincipalId, UnixTime};
+use tenant_context::{CachedRegistry, Claims, Principal, PrincipalId, UnixTime};
 use tenant_ratelimit::{Decision, DeniedKind, Dimension, Limits, Quota, TenantState, layer};
 use tenant_testkit::{ManualClock, claims, context, context_with};
 
@@ -372,6 +372,48 @@ fn i6_eviction_is_no_amnesty() {
         3,
         "whole cells give way"
     );
+}
+
+#[test]
+fn i6_a_flood_of_made_up_agents_changes_nobody_elses_decisions() {
+    // A million in a release build; where every step is checked, enough to use up the share a hundred times.
+    let flood = if cfg!(debug_assertions) {
+        20_000
+    } else {
+        1_000_000
+    };
+    let world = || {
+        let clock = ManualClock::new();
+        let tenants = tenants(&clock);
+        let builder = layer().tenant(Quota::per_second(1_000_000_000));
+        let builder = builder.agent(Quota::per_minute(3)).max_keys(1_000);
+        let layer = builder
+            .max_keys_per_tenant(200)
+            .clock(clock.clone())
+            .build();
+        (clock, tenants, layer.unwrap().limits().clone())
+    };
+    let (flooded, calm) = (world(), world());
+    let said = |(_, tenants, limits): &(ManualClock, CachedRegistry, Limits), n: usize| {
+        let agent = agent(tenants, "globex", &format!("agent-{}", n % 150));
+        let decided = limits.check(&agent, None, 1);
+        decided.map_err(|denied| (denied.dimension(), denied.wait()))
+    };
+    for n in 0..flood {
+        let made_up = agent(&flooded.1, "acme", &format!("made-up-{n}"));
+        let admitted = flooded.2.check(&made_up, None, 1).is_ok();
+        assert!(
+            n > 300 || admitted == (n < 203),
+            "{n}: 200 cells and one for all others"
+        );
+        if n % 16 == 0 {
+            for (clock, ..) in [&flooded, &calm] {
+                clock.advance(Duration::from_micros(1));
+            }
+            assert_eq!(said(&flooded, n / 16), said(&calm, n / 16));
+        }
+    }
+    assert_eq!(flooded.2.keys(), 200 + calm.2.keys());
 }
 
 #[test]

@@ -20,7 +20,7 @@ use axum::{
     routing::{get, post},
 };
 use common::{SECOND, tenants};
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use tenant_context::{IdentityLayer, PublicRoute, TenantStack, Trail};
@@ -28,6 +28,13 @@ use tenant_ratelimit::{Headers, Quota, RateLimitLayer, RateLimitLayerBuilder, la
 use tenant_testkit::{ManualClock, TestAuth, claims};
 use tonic_types::StatusExt;
 use tower::{Layer, ServiceExt, service_fn};
+
+/// The policies, without the names of their partitions.
+fn policy(headers: &HeaderMap) -> String {
+    let list = headers["ratelimit-policy"].to_str().unwrap().split(", ");
+    let short = |policy: &str| policy.split(";pk=:").next().unwrap().to_owned();
+    list.map(short).collect::<Vec<_>>().join(", ")
+}
 
 struct Api {
     clock: ManualClock,
@@ -124,7 +131,7 @@ async fn a_spent_budget_is_429_with_the_binding_policy() {
     let (parts, body) = api.get("acme", "/invoices/2").await;
     assert_eq!(parts.status, StatusCode::TOO_MANY_REQUESTS);
     let headers = &parts.headers;
-    assert_eq!(headers["ratelimit-policy"], r#""tenant";q=2;w=60"#);
+    assert_eq!(policy(headers), r#""tenant";q=2;w=60"#);
     assert_eq!(headers["ratelimit"], r#""tenant";r=0;t=30"#);
     assert_eq!(headers["retry-after"], "30");
     assert_eq!(headers["cache-control"], "no-store");
@@ -135,6 +142,45 @@ async fn a_spent_budget_is_429_with_the_binding_policy() {
         api.get("globex", "/invoices/1").await.0.status,
         StatusCode::OK
     );
+}
+
+#[tokio::test]
+async fn a_policy_names_its_partition_and_never_the_tenant() {
+    let api = Api::new(|limits| {
+        let limits = limits.tenant(Quota::per_minute(1));
+        limits.headers(Headers::Always)
+    });
+    let mut partitions = Vec::new();
+    for tenant in ["acme", "globex"] {
+        let [admitted, refused] = [
+            api.get(tenant, "/invoices/1").await,
+            api.get(tenant, "/invoices/1").await,
+        ];
+        assert_eq!(refused.0.status, StatusCode::TOO_MANY_REQUESTS);
+        let policy = |answer: &Answer| {
+            let policy = answer.0.headers["ratelimit-policy"].to_str().unwrap();
+            assert!(!policy.contains(tenant), "{policy}");
+            let pk = policy.strip_prefix(r#""tenant";q=1;w=60;pk=:"#);
+            pk.unwrap_or_else(|| panic!("{policy}")).to_owned()
+        };
+        assert_eq!(policy(&admitted), policy(&refused), "one cell, one name");
+        partitions.push(policy(&refused));
+    }
+    assert_ne!(partitions[0], partitions[1]);
+}
+
+#[tokio::test]
+async fn i6_unverified_issuers_tenants_and_agents_mint_no_bucket() {
+    let api = Api::new(|limits| {
+        let limits = limits.tenant(Quota::per_minute(1));
+        limits.agent(Quota::per_minute(1))
+    });
+    for made_up in 0..100 {
+        let (head, _) = api.get(&format!("made-up-{made_up}"), "/invoices/1").await;
+        assert_eq!(head.status, StatusCode::UNAUTHORIZED);
+    }
+    let limits = api.limits.limits();
+    assert_eq!((limits.tenants(), limits.keys()), (0, 0));
 }
 
 #[tokio::test]
@@ -219,7 +265,7 @@ async fn endpoints_are_templates_and_never_raw_paths() {
         StatusCode::OK
     );
     let (parts, _) = api.get("acme", "/invoices/3").await;
-    assert_eq!(parts.headers["ratelimit-policy"], r#""endpoint";q=2;w=60"#);
+    assert_eq!(policy(&parts.headers), r#""endpoint";q=2;w=60"#);
     let head = request(Method::HEAD, "acme", "/invoices/4");
     assert_eq!(api.send(head).await.0.status, StatusCode::TOO_MANY_REQUESTS);
     for status in [StatusCode::OK, StatusCode::TOO_MANY_REQUESTS] {
@@ -301,7 +347,7 @@ async fn headers_on_every_response_name_the_binding_budget() {
             .headers(Headers::Always)
     });
     let (parts, _) = api.get("acme", "/invoices/1").await;
-    assert_eq!(parts.headers["ratelimit-policy"], r#""tenant";q=3;w=60"#);
+    assert_eq!(policy(&parts.headers), r#""tenant";q=3;w=60"#);
     assert_eq!(parts.headers["ratelimit"], r#""tenant";r=2;t=20"#);
     assert_eq!(api.call("acme").await.code(), tonic::Code::Unimplemented);
     for state in [r#""tenant";r=2;t=20"#, r#""tenant";r=1;t=40"#] {

@@ -121,6 +121,19 @@ pub(super) fn warm(definition: &'static Definition, _: &Arc<Shared>) -> Result<R
     Ok(definition.row(Operation::new(move || decides(&limits, &context, endpoint))))
 }
 
+/// A million made-up agents of one tenant, whose cells nobody may forget for ten seconds each; measured is another tenant.
+pub(super) fn after_flood(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+    const SPENT: u64 = 10_000_000_000;
+    let world = World::with(2, ENOUGH.burst(100_000_000_000_000_000))?;
+    let limits = world.limits();
+    let endpoint = limits.endpoint(ROUTE)?;
+    for agent in 0..MILLION {
+        limits.check(&world.context(1, agent)?, None, SPENT)?;
+    }
+    let context = world.context(0, 0)?;
+    Ok(definition.row(Operation::new(move || decides(&limits, &context, endpoint))))
+}
+
 /// Identities that the limiter has not seen yet, of a tenant and an agent that it knows: they are made before
 /// the time is taken.
 struct Cold {

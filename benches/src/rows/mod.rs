@@ -395,6 +395,11 @@ pub const ALL: &[Definition] = &[
         limits::cold,
     ),
     Definition::new(
+        "limits/warm/after-flood",
+        "the same as warm, after a million made-up agents of another tenant",
+        limits::after_flood,
+    ),
+    Definition::new(
         "limits/warm/1m-tenants",
         "the same as warm, each time for another one of a million tenants",
         limits::warm_1m,
