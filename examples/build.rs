@@ -3,8 +3,8 @@
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let files = protox::compile(["proto/invoices.proto"], ["proto"])?;
+    let files = protox::compile(["proto/invoices.proto", "proto/billing.proto"], ["proto"])?;
     tonic_prost_build::configure().compile_fds(files)?;
-    println!("cargo::rerun-if-changed=proto/invoices.proto");
+    println!("cargo::rerun-if-changed=proto");
     Ok(())
 }

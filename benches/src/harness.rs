@@ -29,6 +29,15 @@ impl Plan {
         Self { time, rounds: 30 }
     }
 
+    /// This share of its time.
+    #[must_use]
+    pub fn share(self, share: f64) -> Self {
+        Self {
+            time: self.time.mul_f64(share),
+            ..self
+        }
+    }
+
     /// A plan that only shows that all rows run.
     pub const fn quick() -> Self {
         Self {

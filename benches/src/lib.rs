@@ -20,6 +20,7 @@ pub mod drive;
 pub mod harness;
 pub mod machine;
 pub mod plot;
+pub mod plots;
 pub mod report;
 pub mod request;
 pub mod row;

@@ -265,6 +265,13 @@ pub fn ratios(measured: &[Measured]) -> String {
         ["raw/token-hash", "raw/map-hit"],
         " (bound: 60 ns)",
     );
+    all.ratio("cache/hit", "peer/moka-hit", " (bound: 1.5)");
+    all.ratio("cache/hit", "raw/cache-engine-hit", "");
+    all.ratio(
+        "cache/sockets/with",
+        "cache/sockets/without",
+        " (requests a second)",
+    );
     all.ratio("auth/hit/100k", "auth/hit", "");
     all.ratio("auth/hit/2-threads", "auth/hit", "");
     markdown_ratios(&all.lines)
@@ -287,8 +294,8 @@ pub fn results(measured: &[Measured], machine: &str) -> String {
          {machine}\n\
          Each figure is for one operation: for a service, one request from `poll_ready` to the end of the response's \
          body, the request's memory freed. A request is a `GET` with a bearer token (EdDSA: 800 bytes), six ordinary headers and no \
-         extension map. One thread, no runtime; {batches} batches of every row, in turn; minimum and median of the batches. Allocations are \
-         those of the request's thread. Every request was answered 200, or there would be no table. {AUDIT}\n\n\
+         extension map. One thread, no runtime; at least {batches} batches of every row, in turn; minimum and median of the batches. Rows that touch more \
+         memory than the caches hold, or keep a thread busy, are made and measured after the others. Allocations are those of the request's thread. Every request was answered 200, or there would be no table. {AUDIT}\n\n\
          ## Rows\n\n{}\n\
          ## Ratios\n\n{}",
         table(measured),

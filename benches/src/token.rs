@@ -217,7 +217,7 @@ fn claims(padding: usize) -> Result<Value> {
         "scope": "invoices:read invoices:write reports:create",
         "roles": ["accountant"],
         "act": { "sub": "invoice-agent-7" },
-        "sid": "s".repeat(padding),
+        "nonce": "n".repeat(padding),
     }))
 }
 

@@ -4,7 +4,7 @@
 
 use tenant_benches::rows::{self, Shared};
 
-const STABLE: [&str; 29] = [
+const STABLE: &[&str] = &[
     "noop",
     "layer/identity",
     "layer/limits",
@@ -25,6 +25,7 @@ const STABLE: [&str; 29] = [
     "peer/expert/hs256",
     "peer/expert/eddsa",
     "peer/governor-4",
+    "peer/limitador-4",
     "limits/warm",
     "limits/cold",
     "limits/warm/1m-tenants",
@@ -32,8 +33,24 @@ const STABLE: [&str; 29] = [
     "limits/2-threads/other",
     "limits/layer",
     "limits/bytes-per-key",
+    "cache/hit",
+    "cache/hit/10-tenants",
+    "cache/hit/100-tenants",
+    "cache/hit/1k-tenants",
+    "cache/hit/10k-tenants",
+    "cache/layer-hit",
+    "cache/bytes-per-idle-partition",
+    "cache/bytes-per-active-partition",
+    "cache/sockets/without",
+    "cache/sockets/with",
+    "peer/moka-hit",
+    "peer/response-cache-hit",
     "job/seal",
     "job/open",
+    "mint/eddsa",
+    "mint/es256",
+    "mint/rs256",
+    "delegate",
 ];
 
 #[test]

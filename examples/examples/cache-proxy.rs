@@ -38,8 +38,11 @@ struct Arguments {
     port: u16,
 }
 
-/// Admits everybody as the same caller.
-struct Everybody(Arc<Identity>);
+/// Admits everybody as the same caller. The registry stays with it: whom nobody can look up any more is refused.
+struct Everybody(
+    Arc<Identity>,
+    #[allow(dead_code, reason = "it is there to live as long")] CachedRegistry,
+);
 
 impl Authenticate for Everybody {
     fn authenticate(&self, _: &RequestHead<'_>) -> Lookup<Result<Arc<Identity>, Rejection>> {
@@ -51,12 +54,13 @@ async fn everybody() -> Result<Everybody, BoxError> {
     let id = TenantId::parse("everybody")?;
     let registry = MemoryRegistry::new();
     registry.insert(TenantRecord::new(id.clone()));
-    let resolver = Resolver::new(CachedRegistry::builder(registry).build()?);
+    let tenants = CachedRegistry::builder(registry).build()?;
+    let resolver = Resolver::new(tenants.clone());
     let year = Duration::from_secs(365 * 86_400);
     let expires_at = SystemClock::new().unix().saturating_add(year);
     let principal = Principal::service(PrincipalId::parse("cache-proxy")?);
     let claims = Claims::new(id, principal, expires_at);
-    Ok(Everybody(resolver.resolve(claims).wait().await?))
+    Ok(Everybody(resolver.resolve(claims).wait().await?, tenants))
 }
 
 type Origin = Client<HttpConnector, Body>;

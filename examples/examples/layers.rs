@@ -6,19 +6,45 @@
 )]
 
 use axum::{
-    Router,
+    Json, Router,
     body::Body,
+    extract::Path,
     http::{Method, Response},
+    routing::get,
 };
 use tenant_audit::FileSink;
 use tenant_auth::{Issuer, KeySet};
 use tenant_cache::TenantCache;
 use tenant_context::{
-    BoxError, CachedRegistry, TenantRegistry, TenantStack, TenantState, TokioTimer,
+    BoxError, CachedRegistry, ForTenant, Rejection, TenantContext, TenantId, TenantRegistry,
+    TenantScoped, TenantStack, TenantState, TokioTimer, Trail,
 };
 use tenant_ratelimit::Quota;
 use tonic::{service::Routes, transport::Server};
 use tower::{Layer, make::Shared, util::MapResponse};
+use uuid::Uuid;
+
+/// A handler takes the proof; data leaves its owner's scope only with it.
+async fn read(
+    tenant: TenantContext,
+    trail: Trail,
+    Path(id): Path<Uuid>,
+) -> Result<Json<Invoice>, Rejection> {
+    trail.action("invoice.read").resource("invoice", id);
+    Ok(Json(load(id).await.for_tenant(&tenant)?))
+}
+
+#[derive(serde::Serialize)]
+struct Invoice {
+    id: Uuid,
+    cents: u64,
+}
+
+/// Your store: what it finds, with its owner.
+async fn load(id: Uuid) -> Option<TenantScoped<Invoice>> {
+    let owner = TenantId::parse("acme").ok()?;
+    (id == Uuid::nil()).then(|| TenantScoped::new(owner, Invoice { id, cents: 4200 }))
+}
 
 /// Your app, your gRPC services, your tenants table, your identity provider's keys.
 async fn serve(
@@ -77,8 +103,13 @@ async fn serve(
     Ok(())
 }
 
+/// The public key of RFC 8037, appendix A.2: its private half is known to everybody, so nothing is served with it
+/// but this example.
+const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"example","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let tenants = tenant_context::MemoryRegistry::new();
-    serve(Router::new(), Routes::default(), tenants, r#"{"keys":[]}"#).await
+    let app = Router::new().route("/invoices/{id}", get(read));
+    serve(app, Routes::default(), tenants, JWKS).await
 }

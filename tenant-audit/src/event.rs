@@ -100,7 +100,7 @@ impl Event {
 
     /// Says what it was done to.
     pub fn resource(mut self, kind: impl Into<Cow<'static, str>>, id: impl fmt::Display) -> Self {
-        self.0.facts.set_resource(kind, &id);
+        self.0.facts.set_resource(kind, id.to_string());
         self
     }
 

@@ -40,7 +40,10 @@ impl Open {
             grpc,
             trace: door.trace,
         };
-        let cell = Arc::new(TrailCell::new(Request::of(request, arrival, taken)));
+        let mut record = Request::of(request, arrival, taken);
+        // What a handler calls is told the same id.
+        let id = record.id.take();
+        let cell = Arc::new(TrailCell::new(record).with_request_id(id));
         request.extensions_mut().insert(Trail::on(&cell));
         Self(Some(Slot { cell, place }))
     }

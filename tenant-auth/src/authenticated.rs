@@ -2,20 +2,21 @@
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
+use futures_util::future::BoxFuture;
 use tenant_context::{
-    Authenticate, Claims, ClientAddress, Clock, Identity, Lookup, Rejection, RequestHead, Resolver,
-    UnixTime,
+    Authenticate, Claims, ClientAddress, Clock, CredentialId, Identity, Lookup, Rejection,
+    RequestHead, Resolver, Revocable, UnixTime,
 };
 
 use crate::{
-    Issuers, MemoryApiKeys, Revocations,
+    ApiKeys, Issuers, Revocations,
+    api_key::{LiveKey, Vouched},
     cache::{self, CacheKey, CredentialCache, Found, Voucher},
     credential::{Credential, Presented, check_bytes},
     failures::{Attempt, Failures},
     jwks::Arrival,
     jwt::{self, Unverified},
-    reason::Malformed,
-    revocation::Standing,
+    reason::{Malformed, Reason},
     signals::Signals,
 };
 
@@ -35,7 +36,7 @@ pub struct Authenticated(Arc<Shared>);
 
 pub(crate) struct Shared {
     pub(crate) issuers: Issuers,
-    pub(crate) keys: Option<MemoryApiKeys>,
+    pub(crate) keys: Option<ApiKeys>,
     pub(crate) revocations: Option<Revocations>,
     pub(crate) cache: CredentialCache,
     pub(crate) resolver: Resolver,
@@ -58,11 +59,23 @@ struct Verified {
     voucher: Voucher,
 }
 
+type Loading = BoxFuture<'static, Result<Arc<LiveKey>, Rejection>>;
+
+/// What an earlier attempt has waited for.
+#[derive(Default)]
+struct Awaited {
+    /// The issuer's keys: nobody waits for them twice.
+    keys: bool,
+    api_key: Option<Arc<LiveKey>>,
+}
+
 /// Why a credential does not verify.
 enum Failed {
     Rejected(Rejection),
     /// The keys are being fetched.
     Early(Arrival),
+    /// The API key is being looked up.
+    Loading(Loading),
     /// The second credential is another tenant's than these claims, of the first.
     Foreign(Box<Claims>),
 }
@@ -73,10 +86,16 @@ impl From<Rejection> for Failed {
     }
 }
 
+impl From<Reason> for Failed {
+    fn from(reason: Reason) -> Self {
+        Rejection::credential_invalid(reason).into()
+    }
+}
+
 impl From<Unverified> for Failed {
     fn from(why: Unverified) -> Self {
         match why {
-            Unverified::Refused(reason) => Rejection::credential_invalid(reason).into(),
+            Unverified::Refused(reason) => reason.into(),
             Unverified::Unavailable => Rejection::store_unavailable()
                 .with_reason("keys_unavailable")
                 .into(),
@@ -139,7 +158,8 @@ impl Authenticated {
                     None => Attempt::uncounted(),
                 };
                 let client = credentials.api_key.and_then(|_| client(head));
-                self.0.identify(key, credentials, client, attempt, true)
+                let awaited = Awaited::default();
+                self.0.identify(key, credentials, client, attempt, awaited)
             }
         }
     }
@@ -165,33 +185,37 @@ impl Shared {
     /// Whether a cached credential is vouched for still: `None` if it is to be verified anew.
     fn vouched(&self, voucher: &Voucher, head: &RequestHead<'_>) -> Option<Result<(), Rejection>> {
         if let Some(origin) = &voucher.origin
-            && !origin.holds(&*self.clock)
+            && !origin.holds(&*self.clock, &self.issuers)
         {
             return None;
         }
-        match &voucher.api_key {
-            Some(record) if record.is_outdated() => None,
-            Some(record) => {
-                let allowed = record.allows(|| client(head));
-                Some(allowed.map_err(Rejection::credential_invalid))
-            }
-            None => Some(Ok(())),
+        match (&voucher.api_key, &self.keys) {
+            (Some(key), Some(keys)) => match keys.vouch(key) {
+                Vouched::Again => None,
+                Vouched::Stands => {
+                    let allowed = key.allows(|| client(head));
+                    Some(allowed.map_err(Rejection::credential_invalid))
+                }
+            },
+            (Some(_), None) => None,
+            (None, _) => Some(Ok(())),
         }
     }
 
-    /// Verifies what is not cached. Who is `patient` waits once for keys that are being fetched.
+    /// Verifies what is not cached. Each thing that is being fetched is waited for once.
     fn identify(
         self: &Arc<Self>,
         key: CacheKey,
         credentials: Credentials<'_>,
         client: Option<IpAddr>,
         attempt: Attempt,
-        patient: bool,
+        mut awaited: Awaited,
     ) -> Answer {
-        let verified = self.verify(credentials, client, patient);
-        let (verified, standing) = match verified.and_then(|verified| {
-            let standing = self.standing(&verified)?;
-            Ok((verified, standing))
+        let verified = self.verify(credentials, client, &mut awaited);
+        let (verified, revocable) = match verified.and_then(|verified| {
+            let revocations = self.revocations.as_ref();
+            let revocable = revocations.map(|revocations| revocations.admit(&verified.claims));
+            Ok((verified, revocable.transpose()?))
         }) {
             Ok(verified) => verified,
             Err(Failed::Rejected(rejection)) => return refuse(attempt.failed(rejection)),
@@ -203,31 +227,77 @@ impl Shared {
                 });
             }
             Err(Failed::Early(arrival)) => {
-                let shared = Arc::clone(self);
-                let token = credentials.token.map(<[u8]>::to_vec);
-                let api_key = credentials.api_key.map(<[u8]>::to_vec);
-                return Lookup::pending(async move {
+                return self.after(key, credentials, client, attempt, async move {
                     arrival.wait().await;
-                    let credentials = Credentials {
-                        token: token.as_deref(),
-                        api_key: api_key.as_deref(),
-                    };
-                    let again = shared.identify(key, credentials, client, attempt, false);
-                    again.wait().await
+                    awaited.keys = true;
+                    Ok(awaited)
+                });
+            }
+            Err(Failed::Loading(loading)) => {
+                return self.after(key, credentials, client, attempt, async move {
+                    awaited.api_key = Some(loading.await?);
+                    Ok(awaited)
                 });
             }
         };
+        match self.keys_behind(&verified) {
+            Lookup::Ready(Ok(keys)) => self.admit(key, verified, revocable, keys),
+            Lookup::Ready(Err(rejection)) => refuse(rejection),
+            waiting => {
+                let shared = Arc::clone(self);
+                Lookup::pending(async move {
+                    let keys = waiting.wait().await?;
+                    let admitted = shared.admit(key, verified, revocable, keys);
+                    admitted.wait().await
+                })
+            }
+        }
+    }
+
+    /// Verifies again what has been waited for.
+    fn after(
+        self: &Arc<Self>,
+        key: CacheKey,
+        credentials: Credentials<'_>,
+        client: Option<IpAddr>,
+        attempt: Attempt,
+        waiting: impl Future<Output = Result<Awaited, Rejection>> + Send + 'static,
+    ) -> Answer {
+        let shared = Arc::clone(self);
+        let token = credentials.token.map(<[u8]>::to_vec);
+        let api_key = credentials.api_key.map(<[u8]>::to_vec);
+        Lookup::pending(async move {
+            let awaited = match waiting.await {
+                Ok(awaited) => awaited,
+                Err(rejection) => return Err(attempt.failed(rejection)),
+            };
+            let credentials = Credentials {
+                token: token.as_deref(),
+                api_key: api_key.as_deref(),
+            };
+            let again = shared.identify(key, credentials, client, attempt, awaited);
+            again.wait().await
+        })
+    }
+
+    fn admit(
+        self: &Arc<Self>,
+        key: CacheKey,
+        verified: Verified,
+        revocable: Option<Arc<dyn Revocable>>,
+        keys: Vec<Arc<LiveKey>>,
+    ) -> Answer {
         let Verified { claims, voucher } = verified;
         let weight = cache::weight(&claims);
-        let resolved = match standing {
-            Some(standing) => self.resolver.resolve_revocable(claims, Arc::new(standing)),
+        let resolved = match revocable {
+            Some(revocable) => self.resolver.resolve_revocable(claims, revocable),
             None => self.resolver.resolve(claims),
         };
         let shared = Arc::clone(self);
         resolved.map(move |resolved| {
             let identity = resolved?;
-            if let Some(record) = &voucher.api_key {
-                record.adopt(&identity)?;
+            for api_key in &keys {
+                api_key.adopt(&identity)?;
             }
             shared.cache.insert(key, &identity, voucher, weight);
             Ok(identity)
@@ -240,23 +310,28 @@ impl Shared {
         &self,
         credentials: Credentials<'_>,
         client: Option<IpAddr>,
-        patient: bool,
+        awaited: &mut Awaited,
     ) -> Result<Verified, Failed> {
         let now = self.clock.unix();
+        let patient = !awaited.keys;
         match (credentials.token, credentials.api_key) {
             (Some(token), None) => self.token(token, now, patient),
-            (None, Some(key)) => Ok(self.api_key(key, client, now)?),
+            (None, Some(key)) => self.api_key(key, client, awaited),
             (Some(token), Some(key)) => {
                 let token = self.token(token, now, patient)?;
-                agree(token, self.api_key(key, client, now)?)
+                agree(token, self.api_key(key, client, awaited)?)
             }
             (None, None) => Err(Rejection::credential_missing().into()),
         }
     }
 
     fn token(&self, token: &[u8], now: UnixTime, patient: bool) -> Result<Verified, Failed> {
-        check_bytes(token).map_err(Malformed::rejection)?;
-        let jwt::Verified { claims, origin } = jwt::verify(&self.issuers, token, now, patient)?;
+        let verified = jwt::verify(&self.issuers, token, now, &self.resolver, patient);
+        let jwt::Verified { claims, origin } = verified.or_else(|why| {
+            // What verifies has no other bytes than those of its alphabet; what does not may be no token at all.
+            check_bytes(token).map_err(Malformed::rejection)?;
+            Err(Failed::from(why))
+        })?;
         let voucher = Voucher {
             origin: Some(origin),
             api_key: None,
@@ -268,38 +343,45 @@ impl Shared {
         &self,
         key: &[u8],
         client: Option<IpAddr>,
-        now: UnixTime,
-    ) -> Result<Verified, Rejection> {
+        awaited: &mut Awaited,
+    ) -> Result<Verified, Failed> {
         let keys = self.keys.as_ref();
         let keys = keys.ok_or_else(|| Rejection::credential_invalid("scheme_unsupported"))?;
         check_bytes(key).map_err(Malformed::rejection)?;
-        let record = keys
-            .verify(key, now)
-            .and_then(|record| record.allows(|| client).map(|()| record))
+        let found = match awaited.api_key.take() {
+            Some(found) => found,
+            None => match keys.verify(key) {
+                Lookup::Ready(found) => found?,
+                Lookup::Pending(loading) => return Err(Failed::Loading(loading)),
+                _ => return Err(Rejection::store_unavailable().into()),
+            },
+        };
+        found
+            .allows(|| client)
             .map_err(Rejection::credential_invalid)?;
-        let claims = record.claims().clone();
+        let claims = found.claims().clone();
         let voucher = Voucher {
             origin: None,
-            api_key: Some(record),
+            api_key: Some(found),
         };
         Ok(Verified { claims, voucher })
     }
 
-    /// What can revoke it, where credentials are revoked.
-    fn standing(&self, verified: &Verified) -> Result<Option<Standing>, Rejection> {
-        let Some(revocations) = &self.revocations else {
-            return Ok(None);
+    /// The API keys whose end is the identity's: the one that is presented, and those of this store that
+    /// the token was derived from, which are asked for if they are not held.
+    fn keys_behind(&self, verified: &Verified) -> Lookup<Result<Vec<Arc<LiveKey>>, Rejection>> {
+        let Verified { claims, voucher } = verified;
+        let presented = voucher.api_key.iter().cloned().collect();
+        let (Some(keys), false) = (&self.keys, claims.parents.is_empty()) else {
+            return Lookup::Ready(Ok(presented));
         };
-        let mut standing = revocations.standing();
-        if let Some(origin) = &verified.voucher.origin {
-            standing = standing
-                .token(&verified.claims, origin.kid.clone())
-                .map_err(Rejection::credential_invalid)?;
-        }
-        if let Some(record) = &verified.voucher.api_key {
-            standing = standing.api_key(record.claims());
-        }
-        Ok(Some(standing))
+        let parents = claims.parents.iter().flat_map(|parent| {
+            let own = Some(&parent.credential).filter(|_| parent.issuer.is_none());
+            [own, parent.api_key.as_ref()]
+        });
+        let parents: Vec<CredentialId> = parents.flatten().cloned().collect();
+        let behind = keys.behind(&claims.tenant, parents);
+        behind.map(|behind| Ok(presented.into_iter().chain(behind?).collect()))
     }
 }
 
@@ -312,6 +394,7 @@ fn agree(token: Verified, api_key: Verified) -> Result<Verified, Failed> {
     }
     let mut claims = token.claims;
     claims.expires_at = claims.expires_at.min(api_key.claims.expires_at);
+    claims.api_key = api_key.claims.credential;
     let voucher = Voucher {
         origin: token.voucher.origin,
         api_key: api_key.voucher.api_key,

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 use tenant_context::RequestHead;
 
-use crate::{MemoryApiKeys, reason::Malformed};
+use crate::{ApiKeys, reason::Malformed};
 
 pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -30,10 +30,7 @@ pub(crate) enum Presented<'a> {
 
 impl<'a> Presented<'a> {
     /// Reads a head. `keys` are there if API keys are a way in.
-    pub(crate) fn read(
-        head: &RequestHead<'a>,
-        keys: Option<&MemoryApiKeys>,
-    ) -> Result<Self, Malformed> {
+    pub(crate) fn read(head: &RequestHead<'a>, keys: Option<&ApiKeys>) -> Result<Self, Malformed> {
         if head.uri().query().is_some_and(has_token) {
             return Err(Malformed::Query);
         }

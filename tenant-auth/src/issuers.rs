@@ -1,13 +1,20 @@
 //! The issuers that are trusted: added and removed while requests are served.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tenant_context::ConfigError;
+use tenant_context::{ConfigError, Parent};
 
 use crate::{
-    Issuer,
+    Issuer, issuer,
     jwks::{Arrival, LiveKeys, State},
     jwt::Unverified,
     origin::Seal,
@@ -41,12 +48,24 @@ struct Inner {
     table: ArcSwap<Table>,
     /// One change at a time; readers never wait.
     changing: Mutex<()>,
+    /// How many issuers have been removed.
+    removals: AtomicU64,
 }
 
 #[derive(Clone, Default)]
 pub(crate) struct Table {
     by_name: HashMap<Box<str>, Arc<Trusted>>,
     templates: Vec<Arc<Trusted>>,
+    removed: Removed,
+}
+
+/// Issuers that were trusted once: what was derived from their tokens is signed by others.
+#[derive(Clone, Default)]
+struct Removed {
+    names: HashSet<Arc<str>>,
+    templates: HashSet<Arc<str>>,
+    /// There were more than are kept: whoever is not trusted now counts as removed.
+    more: bool,
 }
 
 /// The issuer that a token names.
@@ -139,14 +158,20 @@ impl Issuers {
         self.change(issuer, |_, _| Ok(()))
     }
 
-    /// Trusts this issuer no longer, nor what it has admitted. False if there was none of this name.
+    /// Trusts this issuer no longer, nor what it has admitted, nor what others derived from that: a delegated
+    /// or a service token whose chain names it is refused until it is trusted again. False if there was none of
+    /// this name. Jobs ask where they were given the issuers
+    /// ([`JobsBuilder::issuers`](crate::jobs::JobsBuilder::issuers)).
     pub fn remove(&self, name: &str) -> bool {
         let changing = self.0.changing.lock();
         let mut table = Table::clone(&self.0.table.load());
         let removed = table.take(name);
         if let Some(removed) = &removed {
+            table.removed.add(removed);
             self.0.table.store(Arc::new(table));
             removed.seal.break_for_good();
+            // After the table: whoever has seen this number has seen that table.
+            self.0.removals.fetch_add(1, Ordering::SeqCst);
         }
         drop(changing);
         removed.is_some()
@@ -194,6 +219,42 @@ impl Issuers {
     pub(crate) fn table(&self) -> arc_swap::Guard<Arc<Table>> {
         self.0.table.load()
     }
+
+    pub(crate) fn removals(&self) -> u64 {
+        self.0.removals.load(Ordering::SeqCst)
+    }
+
+    /// Whether an issuer was trusted here once and is no longer.
+    pub(crate) fn has_removed(&self, name: &str) -> bool {
+        self.0.table.load().has_removed(name)
+    }
+}
+
+impl Removed {
+    /// About 100 bytes each.
+    const MAX: usize = 10_000;
+
+    fn add(&mut self, trusted: &Trusted) {
+        let names = if trusted.issuer.template.is_some() {
+            &mut self.templates
+        } else {
+            &mut self.names
+        };
+        names.insert(Arc::clone(&trusted.name));
+        if self.names.len().saturating_add(self.templates.len()) > Self::MAX {
+            *self = Self {
+                more: true,
+                ..Self::default()
+            };
+        }
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        let mut templates = self.templates.iter();
+        self.more
+            || self.names.contains(name)
+            || templates.any(|template| issuer::is_of_template(template, name))
+    }
 }
 
 impl Table {
@@ -221,6 +282,19 @@ impl Table {
         }
     }
 
+    /// Whether nobody was removed who issued one of these.
+    pub(crate) fn stand_behind(&self, parents: &[Parent]) -> Result<(), Reason> {
+        let mut issuers = parents.iter().filter_map(|parent| parent.issuer.as_deref());
+        if issuers.any(|name| self.has_removed(name)) {
+            return Err("issuer");
+        }
+        Ok(())
+    }
+
+    fn has_removed(&self, name: &str) -> bool {
+        self.removed.contains(name) && self.select(name).is_err()
+    }
+
     fn get(&self, name: &str) -> Option<&Arc<Trusted>> {
         let template = || self.templates.iter().find(|known| *known.name == *name);
         self.by_name.get(name).or_else(template)
@@ -237,6 +311,8 @@ impl Table {
     }
 
     fn put(&mut self, trusted: &Arc<Trusted>) {
+        self.removed.names.remove(&trusted.name);
+        self.removed.templates.remove(&trusted.name);
         if trusted.issuer.template.is_some() {
             self.templates.push(Arc::clone(trusted));
         } else {
@@ -254,7 +330,7 @@ impl Trusted {
     fn new(mut issuer: Issuer) -> Self {
         let name: Arc<str> = issuer.name.clone().into();
         let keys = match issuer.take_keys() {
-            (_, Some(source)) => Keys::Live(source.begin(Arc::clone(&name))),
+            (_, Some(source)) => Keys::Live(source.begin(Arc::clone(&name), issuer.algorithms)),
             (keys, None) => Keys::Given(Arc::new(Ring::lasting(keys))),
         };
         Self {

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     KeyError, KeyErrorKind, VerifyingKey,
-    algorithm::Algorithm,
+    algorithm::{Algorithm, Algorithms},
     crypto::KeyMaterial,
     json::{Json, Tape},
 };
@@ -37,6 +37,8 @@ use crate::{
 pub struct KeySet {
     keys: Vec<VerifyingKey>,
     skipped: Vec<SkippedKey>,
+    /// Where the keys stand.
+    places: Vec<usize>,
 }
 
 /// A key of a set that was left out.
@@ -107,11 +109,12 @@ impl KeySet {
         let mut set = Self {
             keys: Vec::new(),
             skipped: Vec::new(),
+            places: Vec::new(),
         };
         for (index, raw) in document.keys.into_iter().enumerate() {
             let (kid, key) = read(raw.get());
             match key.and_then(|key| set.admit(key)) {
-                Ok(()) => {}
+                Ok(()) => set.places.push(index),
                 Err(error) => set.skipped.push(SkippedKey { index, kid, error }),
             }
         }
@@ -131,6 +134,23 @@ impl KeySet {
     /// The keys that were left out, and why.
     pub fn skipped(&self) -> &[SkippedKey] {
         &self.skipped
+    }
+
+    /// Leaves out the keys of other algorithms.
+    pub(crate) fn only(&mut self, algorithms: Algorithms) {
+        let keys = std::mem::take(&mut self.keys);
+        let places = std::mem::take(&mut self.places);
+        for (key, index) in keys.into_iter().zip(places) {
+            if algorithms.contains(key.algorithm()) {
+                self.keys.push(key);
+                self.places.push(index);
+                continue;
+            }
+            let (kid, algorithm) = (key.name().map(|kid| (**kid).into()), key.algorithm());
+            let error =
+                KeyError::unsupported(format!("the issuer's `algorithms` do not list {algorithm}"));
+            self.skipped.push(SkippedKey { index, kid, error });
+        }
     }
 
     pub(crate) fn into_keys(self) -> Vec<VerifyingKey> {

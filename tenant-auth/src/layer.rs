@@ -8,7 +8,7 @@ use tenant_context::{
 };
 
 use crate::{
-    Authenticated, FailureBudget, Ingress, Issuer, Issuers, MemoryApiKeys, Revocations, Subdomain,
+    ApiKeys, Authenticated, FailureBudget, Ingress, Issuer, Issuers, Revocations, Subdomain,
     authenticated::Shared,
     cache::{self, CredentialCache},
     credential::X_API_KEY,
@@ -43,7 +43,7 @@ pub struct AuthLayerBuilder {
     tenants: CachedRegistry,
     jwt: Vec<Issuer>,
     issuers: Option<Issuers>,
-    keys: Option<MemoryApiKeys>,
+    keys: Option<ApiKeys>,
     ingress: Option<Ingress>,
     subdomain: Option<Subdomain>,
     failures: Option<FailureBudget>,
@@ -73,7 +73,7 @@ impl AuthLayerBuilder {
 
     /// Accepts these API keys, as `X-API-Key: <key>`, `Authorization: ApiKey <key>` or
     /// `Authorization: Bearer <key>`: keys begin like no token does. A second call replaces the first.
-    pub fn api_keys(mut self, keys: MemoryApiKeys) -> Self {
+    pub fn api_keys(mut self, keys: ApiKeys) -> Self {
         self.keys = Some(keys);
         self
     }

@@ -9,7 +9,7 @@
 //! ```
 //! use axum::{Router, routing::get};
 //! use tenant_auth::{
-//!     CachedRegistry, Issuer, MemoryApiKeys, MemoryRegistry, TenantContext, TenantId, TenantRecord, TenantStack,
+//!     CachedRegistry, Issuer, ApiKeys, MemoryRegistry, TenantContext, TenantId, TenantRecord, TenantStack,
 //!     TokenMinter,
 //! };
 //! use tower::Layer;
@@ -23,7 +23,7 @@
 //!
 //! let identity = tenant_auth::layer(tenants)
 //!     .jwt(Issuer::new("https://id.example.com").audience("api").key(public_key))
-//!     .api_keys(MemoryApiKeys::new("sk", "live", server_secret)?)
+//!     .api_keys(ApiKeys::in_memory("sk", "live", server_secret)?)
 //!     .public(http::Method::GET, "/health")
 //!     .build()?;                                     // says what is missing, and what to do
 //!
@@ -40,7 +40,7 @@
 //! | presented | way in |
 //! |---|---|
 //! | `Authorization: Bearer <token>` | a token of an [`Issuer`] |
-//! | `X-API-Key: <key>`, `Authorization: ApiKey <key>`, `Authorization: Bearer <key>` | a key of [`MemoryApiKeys`] |
+//! | `X-API-Key: <key>`, `Authorization: ApiKey <key>`, `Authorization: Bearer <key>` | a key of [`ApiKeys`] |
 //! | `X-Tenant-ID: <tenant>` from a trusted peer | a gateway's word: [`Ingress`] |
 //! | `Host` or `:authority` below your domain | no way in, a second signal: [`Subdomain`] |
 //!
@@ -118,21 +118,27 @@
 //! ## API keys
 //!
 //! ```
-//! use tenant_auth::{MemoryApiKeys, NewApiKey, Principal, PrincipalId, TenantId, UnixTime};
+//! use tenant_auth::{ApiKeys, NewApiKey, Principal, PrincipalId, RotationPolicy, TenantId, UnixTime};
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let keys = MemoryApiKeys::new("sk", "live", [7; 32])?;
-//! let owner = Principal::service(PrincipalId::parse("ci")?);
-//! let new = NewApiKey::new(TenantId::parse("acme")?, owner)
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let keys = ApiKeys::in_memory("sk", "live", [7; 32])?;           // or `ApiKeys::builder(..).store(your_database)`
+//! let acme = TenantId::parse("acme")?;
+//! let new = NewApiKey::new(acme.clone(), Principal::service(PrincipalId::parse("ci")?))
 //!     .scopes(["reports:write"])
-//!     .networks(["192.0.2.0/24".parse()?])                        // of the client, behind trusted proxies
+//!     .allowed_ips(["192.0.2.0/24".parse()?])                     // of the client, behind trusted proxies
 //!     .expires_at(UnixTime::from_secs(1_800_000_000));
-//! let (secret, id) = keys.issue(new)?;
+//! let (secret, id) = keys.issue(new).await?;                      // where a request asks for one: `issue_by(&ctx, ..)`
 //! println!("Authorization: ApiKey {}", secret.expose());          // once
-//! keys.revoke(&id);
+//!
+//! for old in keys.due_for_rotation(&acme, RotationPolicy::STANDARD).await? {   // 90 days
+//!     keys.rotate(&acme, old.key_id()).await?;                    // both are valid for 7 days
+//! }
+//! keys.revoke(&acme, &id).await?;                                 // in effect for the next request
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! A key's holder rotates it itself at [`ApiKeys::rotation_service`]; [`ApiKeys::pattern`] is what secret scanners look for.
 //!
 //! ## Credentials that end before their time
 //!
@@ -247,6 +253,8 @@
 //! | `scope`, `role` | a verified caller that may not do this (403) |
 //! | `resource_prefix`, `owner` | beyond the credential's prefix, or another user's (the one 404) |
 //! | `api_key_format`, `api_key_checksum`, `api_key_unknown`, `api_key_network` | the API key, or where it comes from |
+//! | `api_key_wider`, `api_key_rotation` | a key that its creator may not give; a rotation by somebody else than the key's holder (403) |
+//! | `api_keys_full` | more keys in use than are held (503) |
 //! | `revoked` | it was revoked |
 //! | `life_too_long` | it lives longer than a revocation would ([`RevocationsBuilder::longest_life`]) |
 //! | `revocations_stale`, `revocations_full` | nobody can say what is revoked (503) |
@@ -267,6 +275,7 @@
 //! | remembered credentials | 100,000, 256 MiB ([`AuthLayerBuilder::cache_capacity`], [`cache_bytes`](AuthLayerBuilder::cache_bytes)) |
 //! | revocations | 100,000, 10,000 of one tenant ([`RevocationsBuilder::capacity`]) |
 //! | an API key's networks, labels; the server's secrets | 64, 16; 4 |
+//! | API keys in use; a rotation's grace | 100,000 ([`ApiKeysBuilder::capacity`]); 14 days |
 //! | a key set, metadata | 512 KiB, 256 keys; 64 KiB |
 //! | a fetch of keys | 5 s ([`KeyRefresherBuilder::timeout`]); for unknown keys one in 10 s an issuer, 1,024 requests wait for it |
 //! | issuers, templates among them | 10,000, 64 |
@@ -281,7 +290,7 @@
 //! | what a caller may do | [`RequireScope`], [`RequireRole`], [`TenantContext::require`] |
 //! | keys that change | [`KeyRefresher`], [`KeySource`], [`KeyWorker`], [`Fetch`] |
 //! | tokens | [`Issuer`], [`Issuers`], [`VerifyingKey`], [`KeySet`], [`KindRule`] |
-//! | API keys | [`MemoryApiKeys`], [`NewApiKey`], [`ApiKeySecret`] |
+//! | API keys | [`ApiKeys`], [`NewApiKey`], [`ApiKeyRecord`], [`ApiKeyStore`] |
 //! | floods of bad credentials | [`FailureBudget`] |
 //! | revocation | [`Revocations`], [`Revocation`], [`RevocationStore`] |
 //! | other signals | [`Ingress`], [`PeerIdentity`], [`Subdomain`], [`OutsideHosts`] |
@@ -337,7 +346,12 @@ mod token_issuer;
 #[cfg_attr(docsrs, doc(cfg(feature = "jwks")))]
 pub use self::jwks::HttpFetcher;
 pub use self::{
-    api_key::{ApiKeySecret, MemoryApiKeys, NewApiKey},
+    algorithm::Algorithm,
+    api_key::{
+        ApiKeyDigest, ApiKeyError, ApiKeyRecord, ApiKeySecret, ApiKeyState, ApiKeyStore, ApiKeys,
+        ApiKeysBuilder, MemoryApiKeyStore, NewApiKey, RotateApiKeyService, RotatedApiKey,
+        RotationPolicy, SecretTag,
+    },
     authenticated::Authenticated,
     authority::{Require, RequireFuture, RequireRole, RequireScope},
     delegation::{Budget, Delegation, Operation, Operators},

@@ -10,6 +10,8 @@ use std::{
 
 use tenant_context::{Clock, Monotonic};
 
+use crate::Issuers;
+
 /// Until when something is trusted: an issuer, or one of its keys. It is broken when that is removed.
 ///
 /// One atomic, read at every hit of the credential cache.
@@ -66,14 +68,18 @@ impl fmt::Debug for Seal {
 pub(crate) struct Origin {
     pub(crate) issuer: Arc<Seal>,
     pub(crate) key: Arc<Seal>,
-    /// The key's name, if it has one. The issuer's name stands in the claims.
-    pub(crate) kid: Option<Arc<str>>,
+    /// Of a token that was derived from others: how many issuers had been removed when their issuers were
+    /// looked at.
+    pub(crate) removals: Option<u64>,
 }
 
 impl Origin {
-    /// Whether the issuer and the key are trusted still. Two atomic loads.
-    pub(crate) fn holds(&self, clock: &dyn Clock) -> bool {
-        self.issuer.holds(clock) && self.key.holds(clock)
+    /// Whether the issuer and the key are trusted still, and those of all that the token was derived from. Two
+    /// atomic loads, three for a derived token.
+    pub(crate) fn holds(&self, clock: &dyn Clock, issuers: &Issuers) -> bool {
+        self.issuer.holds(clock)
+            && self.key.holds(clock)
+            && self.removals.is_none_or(|seen| seen == issuers.removals())
     }
 }
 

@@ -36,6 +36,7 @@ impl Claim {
         IAT = "iat",
         SUB = "sub",
         JTI = "jti",
+        SID = "sid",
         TENANT = "tenant",
         KIND = "principal_kind",
         ACT = "act",

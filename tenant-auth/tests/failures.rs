@@ -179,11 +179,7 @@ fn bad_api_keys_spend_the_same_budget_and_unreadable_requests_none() {
     }
     let stranger = common::Fixture::new();
     for n in 0..4 {
-        let key = stranger
-            .keys
-            .issue(common::new_key("acme", "ci"))
-            .unwrap()
-            .0;
+        let key = stranger.api_key("acme", "ci").0;
         let answer = door.send(from(&peer, &format!("ApiKey {}", key.expose())));
         let unknown = Answer::refused(401, "api_key_unknown");
         assert_eq!(answer, if n < 3 { unknown } else { spent() });

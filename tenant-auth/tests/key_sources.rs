@@ -22,8 +22,8 @@ use common::{Fixture, ISSUER, ada, bearer, reason};
 use futures_util::{FutureExt, future::BoxFuture};
 use parking_lot::Mutex;
 use tenant_auth::{
-    Fetch, FetchError, Fetched, Issuer, Issuers, KeyRefresher, KeyRefresherBuilder, KeySource,
-    KeyWorker, Rejection, TenantContext, TokenMinter,
+    Algorithm, Fetch, FetchError, Fetched, Issuer, Issuers, KeyRefresher, KeyRefresherBuilder,
+    KeySource, KeyWorker, Rejection, TenantContext, TokenMinter,
 };
 use tenant_context::{Lookup, RequestHead};
 use tenant_testkit::ManualClock;
@@ -588,4 +588,44 @@ fn what_cannot_be_fetched_safely_is_not_built() {
         let error = Issuers::new().add(issuer).unwrap_err().to_string();
         assert!(error.contains(sentence), "{error}");
     }
+}
+
+#[test]
+fn an_algorithm_that_is_not_listed_is_refused_whatever_the_issuer_publishes() {
+    let listing = |algorithms: &[Algorithm]| {
+        let service = Service::new();
+        let issuer = Issuer::new(ISSUER)
+            .audience("api")
+            .algorithms(algorithms.iter().copied())
+            .keys(service.refresher.url(KEYS));
+        service.issuers.add(issuer).unwrap();
+        service
+    };
+    let (eddsa, ecdsa) = (minter("a"), TokenMinter::es256_generate("b").unwrap());
+    let mut service = listing(&[Algorithm::EdDsa, Algorithm::Rs256]);
+    service.web.publish(&[&eddsa, &ecdsa]);
+    service.work();
+    let token = |minter: &TokenMinter, service: &Service| {
+        minter.mint(&ada(), &service.fixture.clock).unwrap()
+    };
+    let (good, other) = (token(&eddsa, &service), token(&ecdsa, &service));
+    assert_eq!(service.reason(&good), "ok");
+    assert_eq!(service.reason(&other), "algorithm");
+    // It has no keys fetched either, as the name of an unknown key would.
+    let asked = service.web.asked();
+    service.fixture.clock.advance(Duration::from_secs(60));
+    let unknown = TokenMinter::es256_generate("unknown").unwrap();
+    let unknown = token(&unknown, &service);
+    assert_eq!(service.reason(&unknown), "algorithm");
+    assert_eq!(service.web.asked(), asked);
+
+    // A set that holds nothing else is none: the last one stays.
+    let mut service = listing(&[Algorithm::Es256]);
+    service.web.publish(&[&ecdsa]);
+    service.work();
+    service.web.publish(&[&eddsa]);
+    service.fixture.clock.advance(Duration::from_secs(3000));
+    service.work();
+    let token = token(&ecdsa, &service);
+    assert_eq!(service.reason(&token), "ok");
 }

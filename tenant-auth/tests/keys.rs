@@ -21,8 +21,8 @@ use std::time::Duration;
 use common::{Fixture, ISSUER, NOW, ada, claims};
 use serde_json::{Value, json};
 use tenant_auth::{
-    AuthLayerBuilder, Issuer, KeyErrorKind, KeySet, MemoryApiKeys, PrincipalKind, TenantId,
-    TokenMinter, UnixTime, VerifyingKey,
+    ApiKeys, AuthLayerBuilder, Issuer, KeyErrorKind, KeySet, PrincipalKind, TenantId, TokenMinter,
+    UnixTime, VerifyingKey,
 };
 
 const RSA: &str = include_str!("fixtures/rsa.public.pem");
@@ -442,7 +442,7 @@ fn a_layer_that_would_be_unsafe_is_not_built() {
             "expected {sentence:?}, got {error:?}"
         );
     }
-    let error = MemoryApiKeys::new("sk", "live", [1; 31])
+    let error = ApiKeys::in_memory("sk", "live", [1; 31])
         .unwrap_err()
         .to_string();
     assert!(error.contains("31 bytes; use at least 32"), "{error}");

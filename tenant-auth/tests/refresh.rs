@@ -461,6 +461,16 @@ impl RefreshStore for Slow {
         OncePending::default().await;
         answer
     }
+
+    async fn revoke_all(
+        &self,
+        tenant: &TenantId,
+        principal: Option<&PrincipalId>,
+    ) -> Result<Vec<SessionId>, BoxError> {
+        let answer = self.0.revoke_all(tenant, principal).await;
+        OncePending::default().await;
+        answer
+    }
 }
 
 type Running = Pin<Box<dyn Future<Output = Result<Issued, RefreshError>>>>;

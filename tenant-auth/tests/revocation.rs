@@ -223,7 +223,7 @@ fn i6_at_the_bound_revocations_widen_and_at_last_everything_is_refused_with_503(
     for n in 0..20 {
         revoke(
             &revocations,
-            Revocation::signing_key("elsewhere", &format!("key-{n}")),
+            Revocation::signing_key(&format!("elsewhere-{n}"), "key"),
         );
     }
     let rejection = fixture.bearer(&globex).unwrap_err();

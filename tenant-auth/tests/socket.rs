@@ -479,8 +479,8 @@ async fn i8_tokens_in_clear_in_a_log() {
         tenant_auth::TokenMinter::hs256("a", &secret).unwrap()
     );
     shown += &format!("{:?}", tenant_auth::TokenMinter::hs256("a", CANARY));
-    let keys = tenant_auth::MemoryApiKeys::new("sk", "live", &secret).unwrap();
-    let (issued, id) = keys.issue(common::new_key("acme", "ci")).unwrap();
+    let keys = tenant_auth::ApiKeys::in_memory("sk", "live", &secret).unwrap();
+    let (issued, id) = common::now(keys.issue(common::new_key("acme", "ci")));
     shown += &format!("{keys:?} {issued:?} {id:?}");
     let builder = tenant_auth::layer(fixture.tenants.clone())
         .jwt(Issuer::new("a").audience("b").key(verifying))

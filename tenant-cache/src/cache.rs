@@ -24,7 +24,7 @@ use crate::{
     entry::{Entry, Life},
     key::KeyWriter,
     marks::Tag,
-    partition::{Partition, Place, Seat},
+    partition::{Gone, Partition, Place, Seat},
     pool::Pool,
     stats::{CacheStats, StoredKey},
 };
@@ -347,7 +347,10 @@ impl TenantCache {
             generation,
         };
         let entry = Arc::new(Entry::new(Life::default(), number));
-        self.0.pool.insert(partition, place, entry, 8, now);
+        let mut gone = Gone::new();
+        self.0
+            .pool
+            .insert(partition, place, (entry, 8), now, &mut gone);
         number
     }
 }
@@ -360,7 +363,7 @@ impl Inner {
         for _ in 0..self.directory.len() {
             self.directory.visit(&self.pool, usize::MAX, now);
         }
-        while self.pool.unload(usize::MAX) {}
+        while self.pool.unload(usize::MAX, &mut Gone::new()) {}
     }
 }
 

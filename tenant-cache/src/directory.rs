@@ -72,8 +72,8 @@ impl Directory {
         }
     }
 
-    /// The caller's seat; `None` if there is no room for another tenant. A warm identity costs no
-    /// look-up.
+    /// The caller's seat; `None` if there is no room for another tenant, or if its id is another's by now. A warm identity
+    /// costs no look-up.
     pub(crate) fn seat<'c>(
         &self,
         tenant: &'c TenantContext,
@@ -83,14 +83,12 @@ impl Directory {
         let (state, attachments) = (tenant.tenant(), tenant.attachments());
         let revision = self.revision(state);
         if let Some(seat) = attachments.get::<Seat>(self.instance, 0) {
-            if !seat.partition.is_current(state, revision) {
-                self.take_over(&seat.partition, state, revision, pool);
-            }
-            return Some(Found::Attached(seat));
+            let owns = self.owns(&seat.partition, state, revision, pool);
+            return owns.then_some(Found::Attached(seat));
         }
         let partition = self.partition(tenant.tenant_id(), pool, now)?;
-        if !partition.is_current(state, revision) {
-            self.take_over(&partition, state, revision, pool);
+        if !self.owns(&partition, state, revision, pool) {
+            return None;
         }
         let seat = Arc::new(Seat::new(partition));
         attachments.attach(self.instance, 0, Arc::clone(&seat));
@@ -147,6 +145,22 @@ impl Directory {
         self.plans
             .load(Ordering::Acquire)
             .wrapping_add(state.revision())
+    }
+
+    /// Whether the partition is this tenant's, taken over if need be. One that may not act takes nothing over, and has nothing
+    /// to do with what is another's meanwhile.
+    fn owns(
+        &self,
+        partition: &Partition,
+        state: &Arc<TenantState>,
+        revision: u64,
+        pool: &Pool,
+    ) -> bool {
+        if partition.is_current(state, revision) {
+            return true;
+        }
+        self.take_over(partition, state, revision, pool);
+        partition.belongs_to(state)
     }
 
     fn take_over(

@@ -7,12 +7,12 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use parking_lot::Mutex;
 
-use crate::partition::Epoch;
+use crate::{partition::Epoch, wakers::Wakers};
 
 /// A load under way.
 pub(crate) struct Flight<T> {
@@ -23,7 +23,9 @@ pub(crate) struct Flight<T> {
 
 struct State<T> {
     phase: Phase<T>,
-    wakers: Vec<Waker>,
+    /// Counts the phases that ended: a place among the wakers is of one phase.
+    turn: u64,
+    wakers: Wakers,
 }
 
 enum Phase<T> {
@@ -37,8 +39,13 @@ pub(crate) struct Lead<T: Clone> {
     flight: Option<Arc<Flight<T>>>,
 }
 
-/// Waits for what the leader finds.
-pub(crate) struct Follow<T: Clone>(Arc<Flight<T>>);
+/// Waits for what the leader finds. Dropped, it leaves nothing behind.
+pub(crate) struct Follow<T: Clone> {
+    flight: Arc<Flight<T>>,
+    /// Its place among the wakers, and whose turn that was of.
+    place: Option<usize>,
+    turn: u64,
+}
 
 /// What a follower gets.
 pub(crate) enum Followed<T: Clone> {
@@ -54,7 +61,8 @@ impl<T: Clone> Flight<T> {
             epoch,
             state: Mutex::new(State {
                 phase: Phase::Led,
-                wakers: Vec::new(),
+                turn: 0,
+                wakers: Wakers::default(),
             }),
         });
         let lead = Lead {
@@ -64,18 +72,21 @@ impl<T: Clone> Flight<T> {
     }
 
     pub(crate) const fn follow(self: Arc<Self>) -> Follow<T> {
-        Follow(self)
+        Follow {
+            flight: self,
+            place: None,
+            turn: 0,
+        }
     }
 
     fn end(&self, phase: Phase<T>) {
         let wakers = {
             let mut state = self.state.lock();
             state.phase = phase;
-            std::mem::take(&mut state.wakers)
+            state.turn = state.turn.wrapping_add(1);
+            state.wakers.take()
         };
-        for waker in wakers {
-            waker.wake();
-        }
+        wakers.wake();
     }
 }
 
@@ -105,23 +116,76 @@ impl<T: Clone> Future for Follow<T> {
     type Output = Followed<T>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Followed<T>> {
-        let mut state = self.0.state.lock();
+        let this = self.get_mut();
+        let mut state = this.flight.state.lock();
+        if this.turn != state.turn {
+            (this.place, this.turn) = (None, state.turn);
+        }
         match &state.phase {
             Phase::Done(outcome) => Poll::Ready(Followed::Landed(outcome.clone())),
             Phase::Abandoned => {
                 state.phase = Phase::Led;
                 drop(state);
                 Poll::Ready(Followed::Lead(Lead {
-                    flight: Some(Arc::clone(&self.0)),
+                    flight: Some(Arc::clone(&this.flight)),
                 }))
             }
             Phase::Led => {
-                // A waker of a follower that is gone wakes nobody; the list goes with the flight.
-                if !state.wakers.iter().any(|known| known.will_wake(cx.waker())) {
-                    state.wakers.push(cx.waker().clone());
-                }
+                state.wakers.register(&mut this.place, cx.waker());
                 Poll::Pending
             }
         }
+    }
+}
+
+impl<T: Clone> Drop for Follow<T> {
+    fn drop(&mut self) {
+        let mut state = self.flight.state.lock();
+        if self.turn == state.turn {
+            let left = state.wakers.leave(self.place);
+            drop(state);
+            drop(left);
+        }
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn i6_a_follower_that_leaves_leaves_no_waker_behind() {
+        let epoch = Epoch {
+            generation: 0,
+            marks: 0,
+        };
+        let (flight, lead) = Flight::<u8>::begin(epoch);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut stays = Arc::clone(&flight).follow();
+        assert!(Pin::new(&mut stays).poll(&mut cx).is_pending());
+        for _ in 0..100 {
+            let mut leaves = Arc::clone(&flight).follow();
+            assert!(Pin::new(&mut leaves).poll(&mut cx).is_pending());
+            assert!(Pin::new(&mut leaves).poll(&mut cx).is_pending());
+            assert_eq!(flight.state.lock().wakers.len(), 2);
+        }
+        // A place of an earlier turn is nobody's any more.
+        drop(lead);
+        let mut next = Arc::clone(&flight).follow();
+        let Poll::Ready(Followed::Lead(lead)) = Pin::new(&mut next).poll(&mut cx) else {
+            panic!("nobody leads");
+        };
+        let mut late = Arc::clone(&flight).follow();
+        assert!(Pin::new(&mut late).poll(&mut cx).is_pending());
+        drop(stays);
+        assert_eq!(flight.state.lock().wakers.len(), 1);
+        lead.land(7);
+        assert!(matches!(
+            Pin::new(&mut late).poll(&mut cx),
+            Poll::Ready(Followed::Landed(7))
+        ));
     }
 }

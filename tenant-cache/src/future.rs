@@ -17,10 +17,10 @@ use tower_service::Service;
 use crate::{
     CacheBody,
     body::Stored,
-    collapse::Follower,
+    collapse::{End, Follower},
     layer::Shared,
     plan::Plan,
-    service::{Next, next},
+    service::{Next, next_after_waiting},
 };
 
 /// The response future of [`ResponseCache`](crate::ResponseCache): no box, unless it waits for another request's answer. Dropped
@@ -45,6 +45,8 @@ enum State<S: Service<Request<B>>, B> {
 /// A request that waits, with the service that was ready for it.
 pub(crate) struct Waiting<S, B> {
     pub(crate) follower: Follower,
+    /// How often it may yet wait for another, if the one it waits for is given up.
+    pub(crate) turns: u8,
     pub(crate) shared: Arc<Shared>,
     pub(crate) inner: S,
     pub(crate) request: Request<B>,
@@ -95,32 +97,38 @@ where
                     let answer = ready!(inner.poll(cx));
                     let plan = plan.take().unwrap_or(Plan::Nothing);
                     return Poll::Ready(match answer {
-                        Ok(response) => Ok(plan.finish(response)),
+                        Ok(response) => Ok(plan.finish(response, cx)),
                         Err(error) => plan.stand_in().ok_or(error),
                     });
                 }
                 StateProj::Waiting(waiting) => {
-                    if let Some(waiting) = waiting {
-                        ready!(waiting.follower.poll_over(cx));
-                    }
-                    let Some(waiting) = waiting.take() else {
+                    let Some(waits) = waiting else {
                         return Poll::Pending;
                     };
-                    let Waiting {
-                        follower,
-                        shared,
-                        mut inner,
-                        mut request,
-                    } = *waiting;
-                    drop(follower);
-                    match next(&shared, &mut request, false) {
+                    let end = ready!(waits.follower.poll_end(cx));
+                    let turns = match end {
+                        End::Answered => 0,
+                        End::Abandoned => waits.turns,
+                    };
+                    match next_after_waiting(&waits.shared, &mut waits.request, turns > 0) {
                         Next::Answer(response) => State::Ready(Some(response)),
-                        Next::Call(plan) => State::Calling {
-                            inner: inner.call(request),
-                            plan: Some(plan),
-                        },
-                        // It is not asked to wait twice.
-                        Next::Wait(_) => return Poll::Pending,
+                        Next::Wait(follower) => {
+                            waits.follower = follower;
+                            waits.turns = turns.saturating_sub(1);
+                            continue;
+                        }
+                        Next::Call(plan) => {
+                            let Some(waiting) = waiting.take() else {
+                                return Poll::Pending;
+                            };
+                            let Waiting {
+                                mut inner, request, ..
+                            } = *waiting;
+                            State::Calling {
+                                inner: inner.call(request),
+                                plan: Some(plan),
+                            }
+                        }
                     }
                 }
             };

@@ -52,6 +52,8 @@ mod tag {
     pub(super) const TUPLE: u8 = 0x05;
     pub(super) const BOOL: u8 = 0x06;
     pub(super) const CHAR: u8 = 0x07;
+    /// Nothing that a key can write begins with it.
+    pub(super) const AUTHORITY: u8 = 0x08;
     pub(super) const UNSIGNED: u8 = 0x10;
     pub(super) const SIGNED: u8 = 0x20;
 }
@@ -59,10 +61,13 @@ mod tag {
 impl KeyWriter {
     /// Begins a key: two numbers at fixed width.
     pub(crate) fn begin(namespace: u32, version: u32) -> Self {
-        let mut bytes = SmallVec::new();
-        bytes.extend_from_slice(&namespace.to_be_bytes());
-        bytes.extend_from_slice(&version.to_be_bytes());
-        Self(bytes)
+        let both = (u64::from(namespace) << 32) | u64::from(version);
+        Self(SmallVec::from_slice(&both.to_be_bytes()))
+    }
+
+    /// Whose authority the key is of: before the key itself.
+    pub(crate) fn authority(&mut self, number: u64) {
+        self.fixed(tag::AUTHORITY, number.to_be_bytes());
     }
 
     /// The namespace that a key of [`begin`](Self::begin) was begun with.
@@ -124,9 +129,9 @@ impl KeyWriter {
         self
     }
 
-    fn fixed(&mut self, tag: u8, bytes: &[u8]) {
+    fn fixed<const N: usize>(&mut self, tag: u8, bytes: [u8; N]) {
         self.0.push(tag);
-        self.0.extend_from_slice(bytes);
+        self.0.extend(bytes);
     }
 
     fn length(&mut self, length: usize) {
@@ -196,13 +201,13 @@ impl<const N: usize> CacheKey for [u8; N] {
 
 impl CacheKey for bool {
     fn encode(&self, key: &mut KeyWriter) {
-        key.fixed(tag::BOOL, &[u8::from(*self)]);
+        key.fixed(tag::BOOL, [u8::from(*self)]);
     }
 }
 
 impl CacheKey for char {
     fn encode(&self, key: &mut KeyWriter) {
-        key.fixed(tag::CHAR, &u32::from(*self).to_be_bytes());
+        key.fixed(tag::CHAR, u32::from(*self).to_be_bytes());
     }
 }
 
@@ -222,7 +227,7 @@ macro_rules! numbers {
     ($($kind:ident: $($number:ty = $code:literal),*;)*) => {$($(
         impl CacheKey for $number {
             fn encode(&self, key: &mut KeyWriter) {
-                key.fixed(tag::$kind | $code, &self.to_be_bytes());
+                key.fixed(tag::$kind | $code, self.to_be_bytes());
             }
         }
     )*)*};

@@ -57,6 +57,7 @@ use crate::{
 /// | `User-Agent`, `Sec-CH-*`, `Save-Data`, a feature flag's header | `Vary` with that name |
 /// | a cookie, `Authorization` itself | nothing: such a response is not stored, whatever `Vary` says |
 /// | the client's address, the time, a random number | `no-store` |
+/// | `X-HTTP-Method-Override`, `X-Original-URL`, `X-Rewrite-URL` | nothing: put what reads them outside of the layer, or refuse them |
 ///
 /// Paths are compared byte for byte. On shared routes a path with an encoded character, a `;`, a doubled slash or a dot segment is not
 /// shared: `/static/..%2Faccount` may be another resource to the handler than to the template.
@@ -82,9 +83,10 @@ use crate::{
 /// # Cost
 ///
 /// While nothing is stored for the tenant there is no look-up. A request whose answer may be stored is remembered in
-/// a box, its fields included; after 256 of a tenant's answers in a row that could not be stored nothing is, until one states its
-/// freshness: from the next one on answers are stored again. A body that is being stored is copied, at most
-/// [`max_body`](ResponseCacheLayerBuilder::max_body) bytes for each request in flight, beside the cache's bounds.
+/// a box, its fields included; after 256 of a tenant's answers in a row that could not be stored nothing is: one answer in eight is
+/// then looked at, and after the first of these that states its freshness answers are stored again. A body that is being stored is copied, at most
+/// [`max_body`](ResponseCacheLayerBuilder::max_body) bytes for each request in flight, at most its ceiling for all of a tenant's, and at most
+/// [`max_bytes`](crate::TenantCacheBuilder::max_bytes) for all together, beside what is stored; beyond that answers pass through unstored.
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct ResponseCacheLayer {
@@ -196,9 +198,10 @@ impl ResponseCacheLayerBuilder {
     /// Lets up to so many requests wait for the answer to an equal one that went to the handler before them (same tenant, authority and target),
     /// instead of asking it the same; further ones go themselves. Default: none waits.
     ///
-    /// Who waits looks again as soon as the first answer is stored, will not be, or was given up, and when its body is longer than 64 KiB
-    /// or of unknown length, and goes to the handler if there is nothing for it. It waits as long as the
-    /// handler takes: bound that by a time-out inside of this layer.
+    /// Who waits looks again as soon as the first answer is stored or will not be, and goes to the handler if there is nothing for
+    /// it. It waits for the handler alone: an answer of up to 64 KiB is stored before its client reads it, and nobody waits for
+    /// a body that is longer, of unknown length, or not there yet. If the first request is given up, another of those who wait goes in its
+    /// place; who has waited three times goes itself. Bound a slow handler by a time-out inside of this layer.
     pub fn collapse(mut self, followers: usize) -> Self {
         self.followers = Some(followers);
         self

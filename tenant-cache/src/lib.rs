@@ -35,21 +35,37 @@
 //! [`layer`] makes a tower layer that stands inside of the identity layer; it says what it stores and what the
 //! key is. Handlers opt in with `Cache-Control: max-age=…`.
 //!
-//! ```no_run
-//! # fn example(identity: tenant_context::IdentityLayer<tenant_testkit::TestAuth>) -> Result<(), tenant_cache::ConfigError> {
-//! use axum::{Router, routing::get};
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use axum::{Router, body::Body, http::Request, routing::get};
+//! use http_body_util::BodyExt;
 //! use tenant_cache::TenantCache;
-//! use tenant_context::TenantStack;
+//! use tenant_testkit::{ManualClock, context, tenants};
+//! use tower::ServiceExt;
 //! use tower_layer::Layer;
 //!
+//! let prices = || async { ([("cache-control", "max-age=60")], "12.00") };
 //! let cache = tenant_cache::layer(TenantCache::builder().build()?).build()?;
-//! let stack = TenantStack::new().identity(identity).cache(cache);
-//! let app = stack.layer(
-//!     Router::<()>::new().route("/prices", get(|| async { ([("cache-control", "max-age=60")], "12.00") })),
-//! );
+//! let app = cache.layer(Router::<()>::new().route("/prices", get(prices)));
+//!
+//! // In a service the identity layer puts the context into the request.
+//! let tenants = tenants(&["acme", "globex"], &ManualClock::new());
+//! let ask = |tenant| {
+//!     let caller = context(&tenants, tenant, "ada");
+//!     Request::get("/prices").extension(caller).body(Body::empty())
+//! };
+//! let first = app.clone().oneshot(ask("acme")?).await?;
+//! assert_eq!(first.into_body().collect().await?.to_bytes(), "12.00");    // stored once it is complete
+//! let second = app.clone().oneshot(ask("acme")?).await?;
+//! assert_eq!(second.headers()["cache-status"], "tenant-cache; hit");
+//! let another = app.oneshot(ask("globex")?).await?;
+//! assert_eq!(another.headers()["cache-status"], "tenant-cache; fwd=uri-miss; stored");
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! In a stack: `TenantStack::new().identity(identity).cache(cache).layer(router)`.
 //!
 //! # Map
 //!
@@ -95,7 +111,9 @@ mod service;
 mod stats;
 mod status;
 mod stored;
+mod storing;
 mod target;
+mod wakers;
 
 pub use tenant_context::{
     ConfigError, Rejection, SystemContext, TenantContext, TenantId, TenantState,

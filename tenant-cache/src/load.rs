@@ -8,7 +8,7 @@ use crate::{
     CacheKey, Namespace, Scope,
     flight::{Flight, Follow, Followed, Lead},
     namespace::{At, value_of},
-    partition::Partition,
+    partition::{Epoch, Gone, Partition},
 };
 
 /// What is stored for a key.
@@ -85,10 +85,9 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
         K: CacheKey + ?Sized,
         E: From<Rejection> + Clone + Send + Sync + 'static,
     {
-        let at = self.at(key);
         self.find(
             scope,
-            at,
+            key,
             load,
             |value| Slot::Value(value.clone()),
             |slot| slot.value().cloned(),
@@ -113,31 +112,34 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
         E: From<Rejection> + Clone + Send + Sync + 'static,
     {
         let into = |found: &Option<V>| found.clone().map_or(Slot::Absent, Slot::Value);
-        let at = self.at(key);
-        self.find(scope, at, load, into, |slot| Some(slot.value().cloned()))
+        self.find(scope, key, load, into, |slot| Some(slot.value().cloned()))
             .await
     }
 
     /// `from` says what a caller makes of a stored slot: `None` if it has no use for it.
-    async fn find<T, E>(
+    async fn find<K, T, E>(
         &self,
         scope: &impl Scope,
-        at: At,
+        key: &K,
         load: impl Future<Output = Result<T, E>>,
         into: impl Fn(&T) -> Slot<V>,
         from: impl Fn(&Slot<V>) -> Option<T>,
     ) -> Result<T, E>
     where
+        K: CacheKey + ?Sized,
         E: From<Rejection> + Clone + Send + Sync + 'static,
     {
         scope.holds().map_err(E::from)?;
-        let Some(partition) = scope
-            .partition(&self.cache)
-            .map(|room| Arc::clone(room.partition()))
-        else {
+        let place = || {
+            let room = scope.partition(&self.cache)?;
+            // Before the look: what is invalidated from here on is not found by who asks later.
+            let epoch = room.begin()?;
+            Some((Arc::clone(room.partition()), self.at(&room, key), epoch))
+        };
+        let Some((partition, at, epoch)) = place() else {
             return load.await;
         };
-        let mut way = self.way::<T, E>(&partition, &at, &from);
+        let mut way = self.way::<T, E>(&partition, &at, epoch, &from);
         loop {
             way = match way {
                 Way::Have(value) => return Ok(value),
@@ -161,13 +163,12 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
         &self,
         partition: &Arc<Partition>,
         at: &At,
+        epoch: Epoch,
         from: &impl Fn(&Slot<V>) -> Option<T>,
     ) -> Way<T, Outcome<V, E>>
     where
         E: Clone + Send + Sync + 'static,
     {
-        // Before the look: what is invalidated from here on is not found by who asks later.
-        let epoch = partition.epoch();
         let look = || {
             let now = self.cache.now();
             let entry = partition.find(at.hash, at.key(), now)?;
@@ -226,15 +227,17 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
             }
             _ => None,
         };
+        let mut gone = Gone::new();
         let mut flights = place.partition.flights.lock();
         // A purge, an insertion or a removal of the key has taken the flight out: what it found is old.
         if place.is_mine(flights.get(at.key())) {
             flights.remove(at.key());
             if let Some((prepared, epoch)) = prepared {
-                self.commit(&place.partition, at, epoch, prepared);
+                self.commit(&place.partition, at, epoch, prepared, &mut gone);
             }
         }
         drop(flights);
+        drop(gone);
         lead.land(outcome);
         self.cache.tidy();
     }

@@ -2,14 +2,11 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tenant_context::{Monotonic, Rejection};
+use tenant_context::Rejection;
 
 use crate::{
-    CacheKey, Keep, Scope, TenantCache,
-    entry::{AnyEntry, Entry, Life},
-    key::KeyWriter,
-    load::Slot,
-    partition::{Epoch, Partition, Place},
+    CacheKey, Keep, Scope, TenantCache, entry::AnyEntry, key::KeyWriter, load::Slot,
+    partition::Gone, scope::sealed::Room,
 };
 
 type Weigh<V> = Arc<dyn Fn(&V) -> usize + Send + Sync>;
@@ -43,10 +40,11 @@ pub struct Namespace<V> {
     version: u32,
     pub(crate) ttl: Duration,
     pub(crate) negative_ttl: Option<Duration>,
-    idle: Option<Duration>,
-    stale: Duration,
-    weigh: Weigh<V>,
-    keep: Option<KeepBy<V>>,
+    pub(crate) idle: Option<Duration>,
+    pub(crate) stale: Duration,
+    by_authority: bool,
+    pub(crate) weigh: Weigh<V>,
+    pub(crate) keep: Option<KeepBy<V>>,
 }
 
 /// Where a key is: its bytes and their hash.
@@ -71,6 +69,7 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
             negative_ttl: None,
             idle: None,
             stale: Duration::ZERO,
+            by_authority: false,
             weigh: Arc::new(|_| size_of::<V>()),
             keep: None,
         }
@@ -111,6 +110,25 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
     #[must_use]
     pub const fn version(mut self, version: u32) -> Self {
         self.version = version;
+        self
+    }
+
+    /// Keeps apart what each *authority* of a tenant stores: principal, actors, scopes, roles and whatever else decides what a
+    /// caller may see ([`Identity::authority`](tenant_context::Identity::authority)). Default: a tenant's values are for all of its
+    /// callers.
+    ///
+    /// For values that depend on who asks: what was computed under a wide token is not found under a narrow one.
+    /// [`remove`](Self::remove) then removes the caller's own; [`TenantCache::invalidate_tag`] and [`TenantCache::purge`] reach
+    /// all. With a [`SystemContext`](crate::SystemContext) it changes nothing.
+    ///
+    /// ```
+    /// # let cache = tenant_cache::TenantCache::builder().build()?;
+    /// let visible = cache.namespace::<Vec<u64>>("visible invoices")?.per_authority();
+    /// # Ok::<(), tenant_cache::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub const fn per_authority(mut self) -> Self {
+        self.by_authority = true;
         self
     }
 
@@ -168,7 +186,7 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
         let Some(room) = scope.partition(&self.cache) else {
             return Ok(None);
         };
-        Ok(self.look(room.partition(), key))
+        Ok(self.look(&room, key))
     }
 
     /// The values for these keys, in their order: the context is looked at once.
@@ -183,10 +201,7 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
     ) -> Result<Vec<Option<V>>, Rejection> {
         scope.holds()?;
         let room = scope.partition(&self.cache);
-        let look = |key| {
-            let partition = room.as_ref()?.partition();
-            self.look(partition, key)
-        };
+        let look = |key| self.look(room.as_ref()?, key);
         Ok(keys.into_iter().map(look).collect())
     }
 
@@ -228,14 +243,17 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
         };
         let partition = room.partition();
         // Before anything else: a purge from here on keeps the value out.
-        let epoch = partition.epoch();
-        let at = self.at(key);
+        let Some(epoch) = room.begin() else {
+            return Ok(());
+        };
+        let at = self.at(&room, key);
         let prepared = self.prepare(epoch, Slot::Value(value), keep);
+        let mut gone = Gone::new();
         let mut flights = partition.flights.lock();
         let overtaken = flights.remove(at.key());
-        self.commit(partition, &at, epoch, prepared);
+        self.commit(partition, &at, epoch, prepared, &mut gone);
         drop(flights);
-        drop(overtaken);
+        drop((overtaken, gone));
         self.cache.tidy();
         Ok(())
     }
@@ -252,27 +270,37 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
         key: &K,
     ) -> Result<(), Rejection> {
         if let Some(room) = scope.partition(&self.cache) {
-            let (partition, at) = (room.partition(), self.at(key));
+            let (partition, at) = (room.partition(), self.at(&room, key));
+            let mut gone = Gone::new();
             let mut flights = partition.flights.lock();
             let overtaken = flights.remove(at.key());
-            self.cache.pool().remove(partition, at.hash, at.key());
+            let pool = self.cache.pool();
+            pool.remove(partition, at.hash, at.key(), &mut gone);
             drop(flights);
-            drop(overtaken);
+            drop((overtaken, gone));
         }
         scope.holds()
     }
 
-    pub(crate) fn at<K: CacheKey + ?Sized>(&self, key: &K) -> At {
-        let mut writer = KeyWriter::begin(self.number, self.version);
-        key.encode(&mut writer);
-        let hash = self.cache.hash(writer.as_bytes());
-        At { key: writer, hash }
+    pub(crate) fn at<K: CacheKey + ?Sized>(&self, room: &Room<'_>, key: &K) -> At {
+        let mut at = At {
+            key: KeyWriter::begin(self.number, self.version),
+            hash: 0,
+        };
+        if self.by_authority
+            && let Some(number) = room.authority(&self.cache)
+        {
+            at.key.authority(number);
+        }
+        key.encode(&mut at.key);
+        at.hash = self.cache.hash(at.key());
+        at
     }
 
-    fn look<K: CacheKey + ?Sized>(&self, partition: &Partition, key: &K) -> Option<V> {
-        let mut value = None;
+    fn look<K: CacheKey + ?Sized>(&self, room: &Room<'_>, key: &K) -> Option<V> {
+        let (partition, mut value) = (room.partition(), None);
         if !partition.is_empty() {
-            let (at, now) = (self.at(key), self.cache.now());
+            let (at, now) = (self.at(room, key), self.cache.now());
             let found = partition.find(at.hash, at.key(), now);
             if let Some(entry) = found
                 && entry.life().is_fresh(now)
@@ -283,82 +311,6 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
         partition.count(value.is_some());
         value
     }
-
-    pub(crate) fn keep_of(&self, value: &V) -> Keep {
-        self.keep
-            .as_ref()
-            .map_or_else(Keep::default, |keep| keep(value))
-    }
-
-    /// What is stored of a value that was begun in `epoch`; `None` if it is not to be stored.
-    pub(crate) fn prepare(&self, epoch: Epoch, slot: Slot<V>, keep: &Keep) -> Option<Prepared> {
-        if keep.tags.len() > Keep::MAX_TAGS {
-            tracing::warn!(
-                tags = keep.tags.len(),
-                most = Keep::MAX_TAGS,
-                "a value with too many tags is not cached: give it fewer"
-            );
-            return None;
-        }
-        let now = self.cache.now();
-        let (ttl, stale) = match &slot {
-            Slot::Value(_) => (
-                keep.ttl.unwrap_or(self.ttl),
-                keep.stale.unwrap_or(self.stale),
-            ),
-            Slot::Absent => (self.negative_ttl.unwrap_or(Duration::ZERO), Duration::ZERO),
-        };
-        if ttl.is_zero() {
-            return None;
-        }
-        let fresh_until = now.saturating_add(ttl);
-        let mut life = Life {
-            fresh_until,
-            begun: epoch.marks,
-            tags: keep.tags.iter().map(|tag| self.cache.tag(tag)).collect(),
-            ..Life::until(fresh_until.saturating_add(stale))
-        };
-        if let Some(idle) = keep.idle.or(self.idle) {
-            life.idle_after(idle, now);
-        }
-        let weight = match &slot {
-            Slot::Value(value) => (self.weigh)(value),
-            Slot::Absent => 0,
-        };
-        let weight = weight.saturating_add(size_of_val(&*life.tags));
-        Some(Prepared {
-            entry: Arc::new(Entry::new(life, slot)),
-            weight,
-            now,
-        })
-    }
-
-    /// Puts it in place of what the key had.
-    pub(crate) fn commit(
-        &self,
-        partition: &Arc<Partition>,
-        at: &At,
-        epoch: Epoch,
-        prepared: Option<Prepared>,
-    ) {
-        let pool = self.cache.pool();
-        let Some(Prepared { entry, weight, now }) = prepared else {
-            return pool.remove(partition, at.hash, at.key());
-        };
-        let place = Place {
-            hash: at.hash,
-            key: at.key(),
-            generation: epoch.generation,
-        };
-        pool.insert(partition, place, entry, weight, now);
-    }
-}
-
-/// A value on its way into the cache.
-pub(crate) struct Prepared {
-    entry: Arc<AnyEntry>,
-    weight: usize,
-    now: Monotonic,
 }
 
 pub(crate) fn value_of<V: Send + Sync + 'static>(entry: &AnyEntry) -> Option<&Slot<V>> {
@@ -375,6 +327,7 @@ impl<V> Clone for Namespace<V> {
             negative_ttl: self.negative_ttl,
             idle: self.idle,
             stale: self.stale,
+            by_authority: self.by_authority,
             weigh: Arc::clone(&self.weigh),
             keep: self.keep.clone(),
         }

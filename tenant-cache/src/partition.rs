@@ -39,7 +39,9 @@ pub(crate) struct Partition {
     pub(crate) hits: AtomicU64,
     pub(crate) misses: AtomicU64,
     evictions: AtomicU64,
-    /// Responses in a row that could not be stored, up to [`IDLE`].
+    /// Bytes of answers that are copied while they pass.
+    pub(crate) passing: AtomicU64,
+    /// Responses in a row that could not be stored, up to [`IDLE`]; beyond it, requests since the last that was watched.
     unstorable: AtomicU32,
     /// Whose it is: the address of the state, and its count of ends.
     owner: Mutex<Weak<TenantState>>,
@@ -52,6 +54,12 @@ pub(crate) struct Partition {
 
 /// Loads under way; their types are their namespaces'.
 pub(crate) type Flights = HashMap<Box<[u8]>, Arc<dyn Any + Send + Sync>>;
+
+/// One in so many requests is then watched: whether its answer could have been stored.
+const WATCHED: u32 = 8;
+
+/// What has left, to be dropped after all locks: a value's `Drop` is anybody's code, and may use the cache.
+pub(crate) type Gone = Vec<Held>;
 
 /// After so many responses in a row that could not be stored, requests are not remembered until one can.
 const IDLE: u32 = 256;
@@ -87,6 +95,7 @@ impl Partition {
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
+            passing: AtomicU64::new(0),
             unstorable: AtomicU32::new(0),
             owner: Mutex::new(Weak::new()),
             owner_at: AtomicUsize::new(0),
@@ -104,6 +113,13 @@ impl Partition {
         }
     }
 
+    /// What begins now for this tenant; `None` if the partition is not its own any more. Whoever takes it over
+    /// later begins another generation.
+    pub(crate) fn begin(&self, tenant: &Arc<TenantState>) -> Option<Epoch> {
+        let epoch = self.epoch();
+        self.belongs_to(tenant).then_some(epoch)
+    }
+
     /// The key's entry, if it may be found. One shared lock, no allocation.
     pub(crate) fn find(&self, hash: u64, key: &[u8], now: Monotonic) -> Option<Arc<AnyEntry>> {
         let found = self.room.read().get(hash, key).map(Arc::clone)?;
@@ -115,16 +131,15 @@ impl Partition {
     }
 
     /// Stores an entry of `bytes` in place of what its key had, unless a purge came in between; evicts its own
-    /// beyond the ceiling. The second value is how many bytes left.
+    /// beyond the ceiling. The second value is how many bytes left. What leaves is put into `gone`.
     pub(crate) fn put(
         &self,
         place: Place<'_>,
         entry: Arc<AnyEntry>,
         bytes: u64,
         now: Monotonic,
+        gone: &mut Gone,
     ) -> (bool, u64) {
-        // Dropped after the lock.
-        let mut gone = Vec::new();
         let mut room = self.room.write();
         if self.generation.load(Ordering::Relaxed) != place.generation {
             return (false, 0);
@@ -132,7 +147,7 @@ impl Partition {
         let before = room.bytes();
         gone.extend(room.remove(place.hash, place.key));
         let ceiling = self.ceiling.load(Ordering::Relaxed);
-        self.make_way(&mut room, ceiling.saturating_sub(bytes), now, &mut gone);
+        self.make_way(&mut room, ceiling.saturating_sub(bytes), now, gone);
         room.insert(place.hash, place.key, entry, bytes);
         let left = before.saturating_add(bytes).saturating_sub(room.bytes());
         self.report(&room);
@@ -140,17 +155,16 @@ impl Partition {
     }
 
     /// Evicts until at most `most` bytes are left, and says how many left.
-    pub(crate) fn evict_down_to(&self, most: u64, now: Monotonic) -> u64 {
-        let mut gone = Vec::new();
+    pub(crate) fn evict_down_to(&self, most: u64, now: Monotonic, gone: &mut Gone) -> u64 {
         let mut room = self.room.write();
         let before = room.bytes();
-        self.make_way(&mut room, most, now, &mut gone);
+        self.make_way(&mut room, most, now, gone);
         let left = before.saturating_sub(room.bytes());
         self.report(&room);
         left
     }
 
-    fn make_way(&self, room: &mut Room, most: u64, now: Monotonic, gone: &mut Vec<Held>) {
+    fn make_way(&self, room: &mut Room, most: u64, now: Monotonic, gone: &mut Gone) {
         let mut evicted = 0_u64;
         while room.bytes() > most
             && let Some(held) = room.evict(|entry| entry.life().is_over(now, &self.marks))
@@ -163,29 +177,21 @@ impl Partition {
         }
     }
 
-    pub(crate) fn remove(&self, hash: u64, key: &[u8]) -> u64 {
+    pub(crate) fn remove(&self, hash: u64, key: &[u8]) -> Option<Held> {
         let mut room = self.room.write();
         let gone = room.remove(hash, key);
         self.report(&room);
-        drop(room);
-        gone.map_or(0, |held| held.bytes())
+        gone
     }
 
-    /// Gives back what is dead among the next `most` slots.
-    pub(crate) fn sweep(&self, most: usize, now: Monotonic) -> u64 {
+    /// Takes out what is dead among the next `most` slots.
+    pub(crate) fn sweep(&self, most: usize, now: Monotonic, gone: &mut Gone) {
         if self.is_empty() {
-            return 0;
+            return;
         }
-        let mut gone = Vec::new();
         let mut room = self.room.write();
-        room.sweep(
-            most,
-            |entry| entry.life().is_over(now, &self.marks),
-            &mut gone,
-        );
+        room.sweep(most, |entry| entry.life().is_over(now, &self.marks), gone);
         self.report(&room);
-        drop(room);
-        gone.iter().map(Held::bytes).fold(0, u64::saturating_add)
     }
 
     /// Takes everything out in one step, whatever there is; what is being made is not stored any more.
@@ -258,9 +264,14 @@ impl Partition {
 
     /// Whether it belongs to this tenant, under this record, and the tenant has been active ever since.
     pub(crate) fn is_current(&self, tenant: &Arc<TenantState>, revision: u64) -> bool {
-        self.owner_at.load(Ordering::Acquire) == Arc::as_ptr(tenant).addr()
+        self.belongs_to(tenant)
             && self.ends.load(Ordering::Acquire) == tenant.ends()
             && self.revision.load(Ordering::Acquire) == revision
+    }
+
+    /// Whether this tenant took it over last.
+    pub(crate) fn belongs_to(&self, tenant: &Arc<TenantState>) -> bool {
+        self.owner_at.load(Ordering::Acquire) == Arc::as_ptr(tenant).addr()
     }
 
     /// Makes it this tenant's. `emptied` is called if it was another's, or the tenant's before it left: then nothing of
@@ -276,6 +287,8 @@ impl Partition {
         let ends = tenant.ends();
         let same = std::ptr::eq(owner.as_ptr(), Arc::as_ptr(tenant));
         if !same || self.ends.load(Ordering::Acquire) != ends {
+            // Nobody's, before the next generation begins: who reads that one finds no owner but the next.
+            self.owner_at.store(0, Ordering::Release);
             emptied(self.purge());
             // The address stays taken as long as this is held: no other state gets it.
             *owner = Arc::downgrade(tenant);
@@ -305,6 +318,15 @@ impl Partition {
     /// Whether to remember a request for the sake of its answer.
     pub(crate) fn remembers(&self) -> bool {
         self.unstorable.load(Ordering::Relaxed) < IDLE
+    }
+
+    /// Whether this request's answer is looked at, where none is remembered. A lost update watches one more or one less.
+    pub(crate) fn watches(&self) -> bool {
+        let next = self.unstorable.load(Ordering::Relaxed).saturating_add(1);
+        let watched = next >= IDLE.saturating_add(WATCHED);
+        let next = if watched { IDLE } else { next };
+        self.unstorable.store(next, Ordering::Relaxed);
+        watched
     }
 
     /// Takes note of an answer.

@@ -1,6 +1,6 @@
 //! What is done with the response of a request that went to the handler.
 
-use std::sync::Arc;
+use std::{sync::Arc, task::Context};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, Uri, header};
@@ -98,6 +98,7 @@ impl Plan {
     pub(crate) fn finish<B: Body<Data = Bytes>>(
         self,
         mut response: Response<B>,
+        cx: &mut Context<'_>,
     ) -> Response<CacheBody<B>> {
         match self {
             Self::Nothing => {}
@@ -111,16 +112,16 @@ impl Plan {
                     partition.learn(true);
                 }
             }
-            Self::Record(recording) => return recording.finish(response),
+            Self::Record(recording) => return recording.finish(response, cx),
         }
         response.map(|body| CacheBody::inner(body, None))
     }
 
     /// The handler failed: a stored response may stand in.
-    pub(crate) fn stand_in<B>(self) -> Option<Response<CacheBody<B>>> {
+    pub(crate) fn stand_in<B: Body<Data = Bytes>>(self) -> Option<Response<CacheBody<B>>> {
         match self {
-            Self::Record(recording) => recording
-                .stand_in()
+            Self::Record(mut recording) => recording
+                .failed()
                 .map(|response| response.map(CacheBody::stored)),
             _ => None,
         }

@@ -14,7 +14,7 @@ use tenant_context::Monotonic;
 use crate::{
     bounds::Bounds,
     entry::AnyEntry,
-    partition::{Partition, Place},
+    partition::{Gone, Partition, Place},
     room::{Held, Room},
 };
 
@@ -24,6 +24,8 @@ pub(crate) struct Pool {
     max_bytes: u64,
     /// Bytes that are held, those of purged rooms and of insertions under way included.
     total: AtomicU64,
+    /// Bytes of answers that are copied while they pass, all tenants together.
+    passing: AtomicU64,
     /// The sum of all floors, at most `max_bytes`.
     floors: AtomicU64,
     /// Partitions above their floor, in rotation.
@@ -62,6 +64,7 @@ impl Pool {
         Self {
             max_bytes,
             total: AtomicU64::new(0),
+            passing: AtomicU64::new(0),
             floors: AtomicU64::new(0),
             above: Mutex::default(),
             purged: Mutex::default(),
@@ -90,6 +93,24 @@ impl Pool {
         granted == asked
     }
 
+    /// Makes room for so many more bytes of an answer that is copied while it passes; false if its tenant's would be above its
+    /// ceiling, or all together above the whole. To be given back with [`passed`](Self::passed).
+    pub(crate) fn pass(&self, partition: &Partition, bytes: u64) -> bool {
+        let most = partition.bounds().ceiling_bytes();
+        let all = self.passing.fetch_add(bytes, Ordering::AcqRel);
+        let own = partition.passing.fetch_add(bytes, Ordering::AcqRel);
+        let fits = own.saturating_add(bytes) <= most && all.saturating_add(bytes) <= self.max_bytes;
+        if !fits {
+            self.passed(partition, bytes);
+        }
+        fits
+    }
+
+    pub(crate) fn passed(&self, partition: &Partition, bytes: u64) {
+        self.passing.fetch_sub(bytes, Ordering::AcqRel);
+        partition.passing.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
     /// A partition's floor is nobody's any more.
     pub(crate) fn release_floor(&self, partition: &Partition) {
         let bounds = partition.bounds();
@@ -99,39 +120,42 @@ impl Pool {
     }
 
     /// Stores an entry of `weight` bytes, its key not counted. A value that alone is above the ceiling, and one
-    /// that nobody has to make room for, is not stored; its key has none then.
+    /// that nobody has to make room for, is not stored; its key has none then. What leaves is put into `gone`.
     pub(crate) fn insert(
         &self,
         partition: &Arc<Partition>,
         place: Place<'_>,
-        entry: Arc<AnyEntry>,
-        weight: usize,
+        (entry, weight): (Arc<AnyEntry>, usize),
         now: Monotonic,
+        gone: &mut Gone,
     ) -> bool {
-        self.unload(PORTION);
+        self.unload(PORTION, gone);
         let bytes = u64::try_from(weight.saturating_add(place.key.len()))
             .unwrap_or(u64::MAX)
             .saturating_add(OVERHEAD);
         if bytes > partition.bounds().ceiling_bytes() || now >= entry.life().expires_at {
-            self.remove(partition, place.hash, place.key);
+            self.remove(partition, place.hash, place.key, gone);
             return false;
         }
         self.total.fetch_add(bytes, Ordering::AcqRel);
         while self.total() > self.max_bytes {
-            if !self.make_room(partition, now) {
+            if !self.make_room(partition, now, gone) {
                 self.give_back(bytes);
-                self.remove(partition, place.hash, place.key);
+                self.remove(partition, place.hash, place.key, gone);
                 return false;
             }
         }
-        let (stored, left) = partition.put(place, entry, bytes, now);
+        let (stored, left) = partition.put(place, entry, bytes, now, gone);
         self.give_back(if stored { left } else { bytes });
         self.list(partition);
         stored
     }
 
-    pub(crate) fn remove(&self, partition: &Partition, hash: u64, key: &[u8]) {
-        self.give_back(partition.remove(hash, key));
+    pub(crate) fn remove(&self, partition: &Partition, hash: u64, key: &[u8], gone: &mut Gone) {
+        if let Some(held) = partition.remove(hash, key) {
+            self.give_back(held.bytes());
+            gone.push(held);
+        }
     }
 
     /// Looks through `most` slots for dead entries, some at a time: readers wait for one portion only.
@@ -139,7 +163,9 @@ impl Pool {
         // A room has no more slots than four for each entry, and some.
         let mut left = most.min(partition.len().saturating_mul(4).saturating_add(STEP));
         while left != 0 && !partition.is_empty() {
-            self.give_back(partition.sweep(left.min(STEP), now));
+            let mut gone = Gone::new();
+            partition.sweep(left.min(STEP), now, &mut gone);
+            self.give_back(gone.iter().map(Held::bytes).fold(0, u64::saturating_add));
             left = left.saturating_sub(STEP);
         }
     }
@@ -154,28 +180,29 @@ impl Pool {
         self.purged_len.store(purged.len(), Ordering::Release);
     }
 
-    /// Drops some entries of purged rooms; false if there are none.
-    pub(crate) fn unload(&self, most: usize) -> bool {
+    /// Takes some entries out of purged rooms; false if there are none.
+    pub(crate) fn unload(&self, most: usize, gone: &mut Gone) -> bool {
         if self.purged_len.load(Ordering::Acquire) == 0 {
             return false;
         }
-        // Dropped after the lock.
-        let (gone, empty) = {
+        // Its tables are dropped after the lock.
+        let empty;
+        {
             let mut purged = self.purged.lock();
             let Some(room) = purged.front_mut() else {
                 return false;
             };
-            let gone = room.unload(most);
-            let empty = if room.is_unloaded() {
+            let before = room.bytes();
+            gone.extend(room.unload(most));
+            self.give_back(before.saturating_sub(room.bytes()));
+            empty = if room.is_unloaded() {
                 purged.pop_front()
             } else {
                 None
             };
             self.purged_len.store(purged.len(), Ordering::Release);
-            (gone, empty)
-        };
-        self.give_back(gone.iter().map(Held::bytes).fold(0, u64::saturating_add));
-        drop((gone, empty));
+        }
+        drop(empty);
         true
     }
 
@@ -199,21 +226,21 @@ impl Pool {
 
     /// Takes bytes from purged rooms, from whoever is furthest above its floor, or else from `own`; false if there are
     /// none to take.
-    fn make_room(&self, own: &Arc<Partition>, now: Monotonic) -> bool {
-        if self.unload(PORTION) {
+    fn make_room(&self, own: &Arc<Partition>, now: Monotonic, gone: &mut Gone) -> bool {
+        if self.unload(PORTION, gone) {
             return true;
         }
         let needed = self.total().saturating_sub(self.max_bytes).max(LEAST);
         loop {
             let Some(victim) = self.furthest_above() else {
                 let most = own.bytes().saturating_sub(needed);
-                let left = own.evict_down_to(most, now);
+                let left = own.evict_down_to(most, now, gone);
                 self.give_back(left);
                 return left != 0;
             };
             let floor = victim.bounds().floor_bytes();
             let most = victim.bytes().saturating_sub(needed).max(floor);
-            let left = victim.evict_down_to(most, now);
+            let left = victim.evict_down_to(most, now, gone);
             self.give_back(left);
             victim.unlist();
             self.list(&victim);

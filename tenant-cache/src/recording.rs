@@ -1,6 +1,6 @@
 //! A GET that went to the handler: its answer is stored, refreshes what is stored, or is stood in for.
 
-use std::sync::Arc;
+use std::{sync::Arc, task::Context};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -15,11 +15,11 @@ use crate::{
     key::KeyWriter,
     layer::Shared,
     marks::Tag,
-    partition::{Epoch, Partition, Place},
+    partition::{Epoch, Gone, Partition, Place},
     plan::Forward,
-    policy::{self, Circumstances, Storable},
+    policy::{self, Circumstances},
     status,
-    stored::{Deed, Head, StoredResponse, Variants, kept_fields},
+    stored::{Deed, Head, StoredResponse, Variants, kept_fields, shown_fields},
 };
 
 /// A GET or HEAD whose answer concerns the cache, as it was when it began.
@@ -54,11 +54,15 @@ impl Recording {
     pub(crate) fn finish<B: Body<Data = Bytes>>(
         mut self: Box<Self>,
         mut response: Response<B>,
+        cx: &mut Context<'_>,
     ) -> Response<CacheBody<B>> {
+        if let Some(leader) = &mut self.leader {
+            leader.answered();
+        }
         let tagged = self.take_tags(response.headers_mut());
         if self.is_head {
             self.compare(&response);
-            return self.pass(response, None);
+            return self.pass(response);
         }
         let refused = response.extensions().get::<Rejection>().is_some();
         if response.status() == StatusCode::NOT_MODIFIED
@@ -85,16 +89,23 @@ impl Recording {
                 if length.is_none_or(|length| length > SOON) {
                     self.leader = None;
                 }
-                let forward = self.forward;
+                let (forward, waited_for) = (self.forward, self.leader.is_some());
                 let tee = Box::new(Tee::new(*self, head, length));
-                mark(response, forward, true, Some(tee))
+                let response = mark(response, forward, true);
+                response.map(|body| {
+                    if waited_for {
+                        CacheBody::read_ahead(body, tee, cx)
+                    } else {
+                        CacheBody::inner(body, Some(tee))
+                    }
+                })
             }
-            None => self.pass(response, None),
+            None => self.pass(response),
         }
     }
 
     /// A stored response in place of an error (RFC 5861 §4), if it may be, and if whoever asked still may.
-    pub(crate) fn stand_in(&self) -> Option<Response<Stored>> {
+    fn stand_in(&self) -> Option<Response<Stored>> {
         let (stored, context) = self.stored.as_ref()?;
         let age = stored.head.age(self.shared.cache.now());
         if self.is_head || !stored.head.freshness.covers_error(age) || context.check().is_err() {
@@ -106,6 +117,14 @@ impl Recording {
         Some(answer)
     }
 
+    /// The handler failed without an answer.
+    pub(crate) fn failed(&mut self) -> Option<Response<Stored>> {
+        if let Some(leader) = &mut self.leader {
+            leader.answered();
+        }
+        self.stand_in()
+    }
+
     /// What the handler is asked about.
     pub(crate) fn to_validate(&self) -> Option<&StoredResponse> {
         let (stored, _) = self.stored.as_ref().filter(|_| !self.is_head)?;
@@ -115,13 +134,13 @@ impl Recording {
     fn pass<B: Body<Data = Bytes>>(
         self: Box<Self>,
         response: Response<B>,
-        tee: Option<Box<Tee>>,
     ) -> Response<CacheBody<B>> {
-        if self.shared.explains {
-            mark(response, self.forward, false, tee)
+        let response = if self.shared.explains {
+            mark(response, self.forward, false)
         } else {
-            response.map(|body| CacheBody::inner(body, tee))
-        }
+            response
+        };
+        response.map(|body| CacheBody::inner(body, None))
     }
 
     /// Takes the surrogate tags off the response; false if there are too many to remember.
@@ -159,7 +178,8 @@ impl Recording {
 
     fn forget(&self) {
         let pool = self.shared.cache.pool();
-        pool.remove(&self.partition, self.hash, self.key.as_bytes());
+        let mut gone = Gone::new();
+        pool.remove(&self.partition, self.hash, self.key.as_bytes(), &mut gone);
     }
 
     fn circumstances(&self) -> (Circumstances, Monotonic) {
@@ -208,27 +228,34 @@ impl Recording {
     fn refresh(&self, stored: &Arc<StoredResponse>, news: &HeaderMap) -> Response<Stored> {
         let (around, received) = self.circumstances();
         let fields = policy::refreshed(&stored.head.fields(), news);
-        let decided = policy::response(stored.head.status, &fields, &around);
-        let renewed = decided.ok().zip(kept_fields(&fields, around.now)).map(
-            |(storable, kept): (Storable, HeaderMap)| StoredResponse {
-                head: stored.head.refreshed(kept, &storable, received),
-                body: stored.body.clone(),
-            },
-        );
-        let answer = |response: &StoredResponse| {
-            let same = policy::is_not_modified(&self.asked, &response.head.headers);
-            response.answer(response.head.age(received).as_secs(), same)
-        };
-        let value = match self.forward {
-            Forward::Request => status::VALIDATED_ON_REQUEST,
-            _ => status::VALIDATED,
-        };
-        let mut response = answer(renewed.as_ref().unwrap_or(stored));
-        match renewed {
-            Some(renewed) => self.put(renewed),
+        let decided = policy::response(stored.head.status, &fields, &around).ok();
+        let kept = decided.zip(kept_fields(&fields, around.now));
+        let stays = kept.is_some();
+        let head = match kept {
+            Some((storable, kept)) => stored.head.refreshed(kept, &storable, received),
             // It may no longer be stored; this once it is what the handler said.
-            None => self.forget(),
+            None => stored
+                .head
+                .answered(shown_fields(&fields, around.now), received),
+        };
+        let renewed = StoredResponse {
+            head,
+            body: stored.body.clone(),
+        };
+        let same = policy::is_not_modified(&self.asked, &renewed.head.headers);
+        let age = renewed.head.age(received).as_secs();
+        let mut response = renewed.answer(age, same);
+        if stays {
+            self.put(renewed);
+        } else {
+            self.forget();
         }
+        let value = match (self.forward, stays) {
+            (Forward::Request, true) => status::VALIDATED_ON_REQUEST,
+            (_, true) => status::VALIDATED,
+            (Forward::Request, false) => status::HELD_ON_REQUEST,
+            (_, false) => status::HELD,
+        };
         status::replace(response.headers_mut(), value);
         response
     }
@@ -280,10 +307,9 @@ impl Recording {
         };
         let weight = variants.weight().saturating_add(size_of_val(&*life.tags));
         let entry = Arc::new(Entry::new(life, variants));
-        if cache
-            .pool()
-            .insert(&self.partition, place, entry, weight, now)
-        {
+        let mut gone = Gone::new();
+        let pool = cache.pool();
+        if pool.insert(&self.partition, place, (entry, weight), now, &mut gone) {
             self.partition.note_response();
         }
         cache.tidy();
@@ -294,15 +320,10 @@ impl Recording {
     }
 }
 
-fn mark<B: Body<Data = Bytes>>(
-    mut response: Response<B>,
-    forward: Forward,
-    stored: bool,
-    tee: Option<Box<Tee>>,
-) -> Response<CacheBody<B>> {
+fn mark<B>(mut response: Response<B>, forward: Forward, stored: bool) -> Response<B> {
     let value = status::forwarded(forward, stored);
     response.headers_mut().append(status::NAME, value);
-    response.map(|body| CacheBody::inner(body, tee))
+    response
 }
 
 /// What is known of a body's length before it comes.

@@ -19,7 +19,11 @@ pub(crate) mod sealed {
 
     use tenant_context::{Rejection, SystemContext, TenantContext};
 
-    use crate::{cache::TenantCache, directory::Found, partition::Partition};
+    use crate::{
+        cache::TenantCache,
+        directory::Found,
+        partition::{Epoch, Partition},
+    };
 
     /// What the crate itself asks of a scope.
     #[allow(
@@ -40,7 +44,7 @@ pub(crate) mod sealed {
     pub struct Room<'a>(Held<'a>);
 
     enum Held<'a> {
-        Seat(Found<'a>),
+        Seat(Found<'a>, &'a TenantContext),
         System(&'a Arc<Partition>),
     }
 
@@ -53,8 +57,24 @@ pub(crate) mod sealed {
     impl Room<'_> {
         pub(crate) fn partition(&self) -> &Arc<Partition> {
             match &self.0 {
-                Held::Seat(seat) => &seat.partition,
+                Held::Seat(seat, _) => &seat.partition,
                 Held::System(partition) => partition,
+            }
+        }
+
+        /// What begins now; `None` if the partition has gone to another meanwhile.
+        pub(crate) fn begin(&self) -> Option<Epoch> {
+            match &self.0 {
+                Held::Seat(seat, tenant) => seat.partition.begin(tenant.tenant()),
+                Held::System(partition) => Some(partition.epoch()),
+            }
+        }
+
+        /// The number of the caller's authority; the system has none.
+        pub(crate) fn authority(&self, cache: &TenantCache) -> Option<u64> {
+            match &self.0 {
+                Held::Seat(seat, tenant) => Some(cache.authority(seat, tenant)),
+                Held::System(_) => None,
             }
         }
     }
@@ -65,7 +85,8 @@ pub(crate) mod sealed {
         }
 
         fn partition<'a>(&'a self, cache: &'a TenantCache) -> Option<Room<'a>> {
-            cache.seat(self).map(|seat| Room(Held::Seat(seat)))
+            let seat = cache.seat(self)?;
+            Some(Room(Held::Seat(seat, self)))
         }
     }
 

@@ -17,6 +17,7 @@ use crate::{
     collapse::{self, Follower, Join},
     future::{ResponseFuture, Waiting},
     layer::Shared,
+    partition::Partition,
     plan::{Forward, Invalidation, Plan},
     policy::{self, Use},
     recording::Recording,
@@ -38,6 +39,9 @@ impl<S> ResponseCache<S> {
         Self { inner, shared }
     }
 }
+
+/// How often a request waits again because the one it waited for was given up: who gives up over and over keeps nobody.
+const TURNS: u8 = 2;
 
 /// What is done with a request.
 enum Decision {
@@ -81,6 +85,7 @@ where
                 let unready = self.inner.clone();
                 ResponseFuture::waiting(Waiting {
                     follower,
+                    turns: TURNS,
                     shared: Arc::clone(&self.shared),
                     inner: std::mem::replace(&mut self.inner, unready),
                     request,
@@ -88,6 +93,24 @@ where
             }
         }
     }
+}
+
+/// How a request goes on that has waited, perhaps for long: not if its context has ended meanwhile.
+pub(crate) fn next_after_waiting<B: Body>(
+    shared: &Arc<Shared>,
+    request: &mut Request<B>,
+    may_wait: bool,
+) -> Next {
+    match TenantContext::of(request.extensions()).map(TenantContext::check) {
+        Some(Err(rejection)) => Next::Answer(refused(&rejection, request)),
+        _ => next(shared, request, may_wait),
+    }
+}
+
+fn refused<B>(rejection: &Rejection, request: &Request<B>) -> Response<Stored> {
+    rejection
+        .to_response(Protocol::of(request.headers()))
+        .map(|()| Stored::default())
 }
 
 /// `may_wait` says whether it may wait for another request's answer.
@@ -106,11 +129,7 @@ pub(crate) fn next<B: Body>(
             Next::Call(plan)
         }
         Decision::Answer(response) => Next::Answer(response),
-        Decision::Refuse(rejection) => Next::Answer(
-            rejection
-                .to_response(Protocol::of(request.headers()))
-                .map(|()| Stored::default()),
-        ),
+        Decision::Refuse(rejection) => Next::Answer(refused(&rejection, request)),
         Decision::Wait(follower) => Next::Wait(follower),
     }
 }
@@ -174,22 +193,26 @@ fn read<B: Body>(
         Decision::Pass(shared.mark(Forward::Bypass))
     };
     let headers = request.headers();
-    let Use::LookUp(asked) = policy::request(headers) else {
-        return pass();
-    };
     let Some(seat) = shared.cache.seat(tenant) else {
         return pass();
     };
     let partition = &seat.partition;
     let remembers = partition.remembers() || shared.explains;
-    if !remembers && !partition.has_responses() && !asked.only_if_cached {
-        return Decision::Pass(Plan::Watch(Arc::clone(partition)));
+    // The way of most requests where nothing is worth storing: there is nothing to find, and nothing that a request may ask
+    // of a cache but `only-if-cached`.
+    if !remembers && !partition.has_responses() && !headers.contains_key(header::CACHE_CONTROL) {
+        return Decision::Pass(watch(partition));
     }
+    let Use::LookUp(asked) = policy::request(headers) else {
+        return pass();
+    };
     let Some(target) = Target::of(request.uri(), headers) else {
         return pass();
     };
     // Before the look-up and the handler: whatever is purged from here on takes the answer with it.
-    let epoch = partition.epoch();
+    let Some(epoch) = partition.begin(tenant.tenant()) else {
+        return pass();
+    };
     let now = shared.cache.now();
     let is_shared = shared.is_shared(request.uri().path());
     let authority = (!is_shared).then(|| shared.cache.authority(&seat, tenant));
@@ -242,7 +265,7 @@ fn read<B: Body>(
         return Decision::Answer(not_stored());
     }
     if !remembers && stored.is_none() {
-        return Decision::Pass(Plan::Watch(Arc::clone(partition)));
+        return Decision::Pass(watch(partition));
     }
     Decision::Pass(Plan::Record(Box::new(Recording {
         shared: Arc::clone(shared),
@@ -261,6 +284,15 @@ fn read<B: Body>(
         tags: Vec::new(),
         leader,
     })))
+}
+
+/// Whether answers are worth remembering again is seen by a sample of them.
+fn watch(partition: &Arc<Partition>) -> Plan {
+    if partition.watches() {
+        Plan::Watch(Arc::clone(partition))
+    } else {
+        Plan::Nothing
+    }
 }
 
 /// RFC 9111 §5.2.1.7.

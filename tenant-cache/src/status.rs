@@ -29,6 +29,11 @@ pub(crate) const VALIDATED: HeaderValue =
     HeaderValue::from_static("tenant-cache; fwd=stale; fwd-status=304; stored");
 pub(crate) const VALIDATED_ON_REQUEST: HeaderValue =
     HeaderValue::from_static("tenant-cache; fwd=request; fwd-status=304; stored");
+/// The same, of what may not be stored any more.
+pub(crate) const HELD: HeaderValue =
+    HeaderValue::from_static("tenant-cache; fwd=stale; fwd-status=304");
+pub(crate) const HELD_ON_REQUEST: HeaderValue =
+    HeaderValue::from_static("tenant-cache; fwd=request; fwd-status=304");
 pub(crate) const IN_PLACE_OF_ERROR: HeaderValue =
     HeaderValue::from_static("tenant-cache; hit; fwd=stale; detail=stale-if-error");
 pub(crate) const NOT_STORED: HeaderValue =

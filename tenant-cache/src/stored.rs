@@ -182,6 +182,20 @@ impl Head {
         }
     }
 
+    /// The same response after a 304 that lets it be used this once.
+    pub(crate) fn answered(&self, headers: HeaderMap, received: Monotonic) -> Self {
+        Self {
+            status: self.status,
+            headers,
+            vary: Vec::new(),
+            received,
+            initial_age: Duration::ZERO,
+            freshness: self.freshness,
+            authorized_only: true,
+            deed: Deed::default(),
+        }
+    }
+
     /// The fields as they came, without those that each answer writes anew.
     pub(crate) fn fields(&self) -> HeaderMap {
         let mut fields = self.headers.clone();
@@ -250,23 +264,36 @@ impl Head {
     }
 }
 
-/// What is kept of a response's fields. The places of those that each answer writes anew are taken, so that a copy does not grow.
+/// What is kept of a response's fields, in memory of their own; `None` if one is marked as a secret.
 pub(crate) fn kept_fields(headers: &HeaderMap, now: UnixTime) -> Option<HeaderMap> {
-    let mut kept = HeaderMap::with_capacity(headers.len().saturating_add(3));
-    for (name, value) in headers {
-        if !of_the_connection(name, headers) {
-            kept.append(name.clone(), own(value)?);
-        }
-    }
-    kept.insert(header::AGE, HeaderValue::from_static("0"));
-    kept.append(status::NAME, status::HIT);
-    // RFC 9110 §6.6.1: a stored response is dated.
-    if !kept.contains_key(header::DATE) {
-        let since = Duration::from_nanos(now.as_nanos());
-        let text = httpdate::fmt_http_date(UNIX_EPOCH.checked_add(since)?);
-        kept.insert(header::DATE, HeaderValue::try_from(text).ok()?);
+    let mut kept = shown_fields(headers, now);
+    for value in kept.values_mut() {
+        *value = own(value)?;
     }
     Some(kept)
+}
+
+/// The fields that an answer from the cache has. The places of those that each answer writes anew are taken, so that a copy does
+/// not grow.
+pub(crate) fn shown_fields(headers: &HeaderMap, now: UnixTime) -> HeaderMap {
+    let mut shown = HeaderMap::with_capacity(headers.len().saturating_add(3));
+    for (name, value) in headers {
+        if !of_the_connection(name, headers) {
+            shown.append(name.clone(), value.clone());
+        }
+    }
+    shown.insert(header::AGE, HeaderValue::from_static("0"));
+    shown.append(status::NAME, status::HIT);
+    // RFC 9110 §6.6.1: a stored response is dated.
+    if !shown.contains_key(header::DATE) {
+        let since = Duration::from_nanos(now.as_nanos());
+        let date = UNIX_EPOCH
+            .checked_add(since)
+            .map(httpdate::fmt_http_date)
+            .and_then(|text| HeaderValue::try_from(text).ok());
+        shown.extend(date.map(|date| (header::DATE, date)));
+    }
+    shown
 }
 
 /// A copy with memory of its own: a slice of a connection's buffer would keep all of it. `None` for a

@@ -48,25 +48,47 @@ impl<'a> Target<'a> {
         resource(self.host(), path_of(self.uri))
     }
 
-    /// The resource that `reference` names, if it is of the same origin (RFC 9111 §4.4). `Err`: that cannot be told.
+    /// The resource that `reference` names, resolved against this target (RFC 3986 §5.2), if it is of the same origin (RFC 9111
+    /// §4.4). `Err`: that cannot be told.
     pub(crate) fn related(self, reference: &HeaderValue) -> Result<Option<Vec<u8>>, Unclear> {
         let text = reference.to_str().map_err(|_| Unclear)?;
-        // A path relative to another would have to be resolved: not worth a mistake.
-        if text.contains("/.") || text.starts_with('.') {
+        let text = without_fragment(text);
+        // Some take a backslash for a slash and an encoded dot for a dot: then it names two things.
+        if text.contains(['\\', ' ', '\t']) || text.to_ascii_lowercase().contains("%2e") {
             return Err(Unclear);
         }
-        if text.starts_with('/') && !text.starts_with("//") {
-            return Ok(Some(resource(self.host(), without_fragment(text))));
-        }
-        let Some((_scheme, rest)) = text.split_once("://") else {
-            return Err(Unclear);
+        let (authority, rest) = match text.split_once("//") {
+            Some((scheme, rest)) if is_scheme(scheme) => {
+                let end = rest.find(['/', '?']).unwrap_or(rest.len());
+                let (authority, rest) = rest.split_at_checked(end).ok_or(Unclear)?;
+                if authority.is_empty() {
+                    return Err(Unclear);
+                }
+                (Some(authority), rest)
+            }
+            _ => (None, text),
         };
-        let uri: Uri = format!("http://{}", without_fragment(rest))
-            .parse()
-            .map_err(|_| Unclear)?;
-        let host = uri.authority().map(|it| it.as_str().as_bytes());
-        let same = host.is_some_and(|host| plain_host(host) == plain_host(self.host()));
-        Ok(same.then(|| resource(self.host(), path_of(&uri))))
+        if authority.is_some_and(|it| plain_host(it.as_bytes()) != plain_host(self.host())) {
+            return Ok(None);
+        }
+        let (path, query) = match rest.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (rest, None),
+        };
+        let base = self.uri.path();
+        let (path, query) = match path {
+            "" if authority.is_some() => ("/".to_owned(), query),
+            "" => (base.to_owned(), query.or_else(|| self.uri.query())),
+            _ if path.starts_with('/') => (without_dots(path), query),
+            // `mailto:a`, or a relative path whose first segment has a colon.
+            _ if path.split('/').next().is_some_and(|it| it.contains(':')) => return Err(Unclear),
+            _ => {
+                let directory = base.rsplit_once('/').map_or("", |(directory, _)| directory);
+                (without_dots(&format!("{directory}/{path}")), query)
+            }
+        };
+        let whole = query.map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
+        Ok(Some(resource(self.host(), &whole)))
     }
 
     fn host(self) -> &'a [u8] {
@@ -84,6 +106,33 @@ pub(crate) struct Unclear;
 
 fn without_fragment(text: &str) -> &str {
     text.split('#').next().unwrap_or(text)
+}
+
+/// What may stand before the `//` of an authority: nothing, or `http` or `https`.
+fn is_scheme(text: &str) -> bool {
+    ["", "http:", "https:"]
+        .iter()
+        .any(|scheme| text.eq_ignore_ascii_case(scheme))
+}
+
+/// RFC 3986 §5.2.4, for a path that begins with a slash.
+fn without_dots(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut ends_in_dots = false;
+    for segment in path.split('/').skip(1) {
+        ends_in_dots = matches!(segment, "." | "..");
+        match segment {
+            "." => {}
+            ".." => {
+                kept.pop();
+            }
+            segment => kept.push(segment),
+        }
+    }
+    if ends_in_dots {
+        kept.push("");
+    }
+    format!("/{}", kept.join("/"))
 }
 
 fn path_of(uri: &Uri) -> &str {
@@ -195,27 +244,91 @@ mod tests {
         }
     }
 
+    fn related(base: &str, reference: &'static str) -> Result<Option<Vec<u8>>, Unclear> {
+        with(base, Some("h.test"), |target| {
+            target.related(&HeaderValue::from_static(reference))
+        })
+    }
+
     #[test]
     fn locations_of_the_same_origin_are_related() {
-        let related = |reference: &'static str| {
-            with("/a", Some("h.test"), |target| {
-                target.related(&HeaderValue::from_static(reference))
-            })
-        };
+        let related = |reference| related("/a", reference);
         let b = with("/b?c", Some("h.test"), |it| it.resource().clone());
         for same in [
             "/b?c",
             "/b?c#d",
+            "b?c",
+            "./b?c",
+            "../b?c",
+            "/x/../b?c",
+            "//h.test/b?c",
             "http://h.test/b?c",
-            "https://H.TEST:443/b?c",
+            "HTTPS://H.TEST:443/b?c",
         ] {
             assert_eq!(related(same), Ok(Some(b.clone())), "{same}");
         }
-        for other in ["http://other.test/b?c", "https://h.test.other/b?c"] {
+        for other in [
+            "http://other.test/b?c",
+            "https://h.test.other/b?c",
+            "//other/b",
+            "http://h.test:8080/b",
+            "http://h.test@other/b?c",
+        ] {
             assert_eq!(related(other), Ok(None), "{other}");
         }
-        for unclear in ["b?c", "../b", "/x/../b", "//h.test/b", "http://", "./b"] {
+        for unclear in [
+            "http://",
+            "//",
+            "http:b",
+            "mailto:b",
+            "\\b",
+            "/\\h/b",
+            "/x/%2e%2E/b",
+            "/b c",
+        ] {
             assert_eq!(related(unclear), Err(Unclear), "{unclear}");
+        }
+    }
+
+    /// RFC 3986 §5.4.
+    #[test]
+    fn references_are_resolved_as_rfc_3986_says() {
+        for (reference, expected) in [
+            ("g", "/b/c/g"),
+            ("./g", "/b/c/g"),
+            ("g/", "/b/c/g/"),
+            ("/g", "/g"),
+            ("?y", "/b/c/d;p?y"),
+            ("g?y", "/b/c/g?y"),
+            ("#s", "/b/c/d;p?q"),
+            ("g#s", "/b/c/g"),
+            (";x", "/b/c/;x"),
+            ("", "/b/c/d;p?q"),
+            (".", "/b/c/"),
+            ("./", "/b/c/"),
+            ("..", "/b/"),
+            ("../g", "/b/g"),
+            ("../..", "/"),
+            ("../../g", "/g"),
+            ("../../../g", "/g"),
+            ("/./g", "/g"),
+            ("g.", "/b/c/g."),
+            (".g", "/b/c/.g"),
+            ("..g", "/b/c/..g"),
+            ("./g/.", "/b/c/g/"),
+            ("g/./h", "/b/c/g/h"),
+            ("g/../h", "/b/c/h"),
+            ("g;x=1/../y", "/b/c/y"),
+            ("g?y/../x", "/b/c/g?y/../x"),
+            ("http://h.test", "/"),
+            ("//h.test?y", "/?y"),
+        ] {
+            let whole = resource(b"h.test", expected);
+            assert_eq!(
+                related("/b/c/d;p?q", reference),
+                Ok(Some(whole)),
+                "{reference}"
+            );
         }
     }
 
@@ -252,6 +365,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_reference_is_to_this_host_or_to_none_and_has_no_dots(
+            text in "(https?:)?(//)?[ah.:/?#;%2eE@\\\\]{0,12}",
+        ) {
+            let Ok(value) = HeaderValue::from_str(&text) else { return Ok(()) };
+            let found = with("/a/b", Some("h"), |target| target.related(&value));
+            if let Ok(Some(resource)) = found {
+                let whole = String::from_utf8(resource).unwrap();
+                let path = whole.strip_prefix("h\0/").expect("of this host");
+                let path = path.split('?').next().unwrap();
+                prop_assert!(!path.split('/').any(|it| matches!(it, "." | "..")), "{text}: {path}");
+            }
+        }
+
         #[test]
         fn i11_targets_are_encoded_injectively(
             a in ("/[ab/]{0,4}(\\?[ab?]{0,2})?", prop::option::of("[ab]{0,2}")),

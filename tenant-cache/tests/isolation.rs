@@ -16,7 +16,7 @@ mod support;
 use http::Method;
 use proptest::prelude::*;
 use support::{House, Origin, counted, get, request, response, send};
-use tenant_cache::{SystemContext, TenantCache, TenantId};
+use tenant_cache::{Keep, SystemContext, TenantCache, TenantId};
 use tenant_context::{Claims, Principal, PrincipalId};
 use tenant_testkit::{ManualClock, claims, context, context_with, tenants};
 use tower_layer::Layer;
@@ -225,6 +225,70 @@ async fn isolation_an_ended_context_is_answered_nothing_from_the_cache() {
     assert!(values.remove(&ada, "a").is_err());
     assert!(house.cache.purge(&ada).is_err());
     house.tenants.resume(ada.tenant_id());
+}
+
+/// Two registries that know the same id: each caller meets its own tenant's values or none.
+#[test]
+fn isolation_a_context_of_a_tenant_whose_id_is_anothers_by_now_touches_nothing() {
+    let house = House::new();
+    let values = house.cache.namespace::<u32>("n").unwrap();
+    let former = house.of("acme", "ada");
+    values.insert(&former, "key", 1).unwrap();
+    house.tenants.suspend(former.tenant_id());
+    let others = tenants(&["acme"], &house.clock);
+    let ada = context(&others, "acme", "ada");
+    assert_eq!(values.get(&ada, "key").unwrap(), None);
+    values.insert(&ada, "key", 2).unwrap();
+    // What removes is done whatever became of the caller, in its own tenant's part.
+    assert!(house.cache.purge(&former).is_err());
+    assert!(house.cache.invalidate_tag(&former, "t").is_err());
+    assert!(values.remove(&former, "key").is_err());
+    assert!(values.insert(&former, "key", 3).is_err());
+    assert_eq!(values.get(&ada, "key").unwrap(), Some(2));
+}
+
+#[test]
+fn isolation_values_per_authority_are_found_by_an_equal_one_alone() {
+    let house = House::new();
+    let shared = house.cache.namespace::<u32>("n").unwrap();
+    let own = shared.clone().per_authority();
+    let scoped = |scope: &str| {
+        context_with(
+            &house.tenants,
+            claims("acme", "ada").scopes([scope.to_owned()]),
+        )
+    };
+    let (wide, narrow) = (scoped("all"), scoped("some"));
+    own.insert(&wide, "key", 1).unwrap();
+    assert_eq!(own.get(&scoped("all"), "key").unwrap(), Some(1));
+    assert_eq!(own.get(&narrow, "key").unwrap(), None);
+    assert_eq!(own.get(&house.of("acme", "bob"), "key").unwrap(), None);
+    assert_eq!(own.get_many(&narrow, ["key"]).unwrap(), [None]);
+    assert_eq!(shared.get(&wide, "key").unwrap(), None);
+    // No key of the shared namespace is one of an authority's.
+    shared.insert(&wide, "key", 2).unwrap();
+    assert_eq!(own.get(&wide, "key").unwrap(), Some(1));
+    own.remove(&narrow, "key").unwrap();
+    assert_eq!(own.get(&wide, "key").unwrap(), Some(1));
+    house.cache.purge(&narrow).unwrap();
+    assert_eq!(own.get(&wide, "key").unwrap(), None);
+}
+
+#[test]
+fn isolation_a_flood_of_tags_forgets_no_neighbours_values() {
+    let house = House::new();
+    let tagged = house
+        .cache
+        .namespace::<u32>("n")
+        .unwrap()
+        .keep(|_| Keep::new().tag("mine"));
+    let (ada, eve) = (house.of("acme", "ada"), house.of("globex", "eve"));
+    tagged.insert(&ada, "k", 1).unwrap();
+    for n in 0..10_000 {
+        house.cache.invalidate_tag(&eve, &format!("t{n}")).unwrap();
+        house.cache.invalidate_tag(&eve, "mine").unwrap();
+    }
+    assert_eq!(tagged.get(&ada, "k").unwrap(), Some(1));
 }
 
 #[test]

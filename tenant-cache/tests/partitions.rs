@@ -171,6 +171,30 @@ fn bounds_follow_the_plan_and_change_at_run_time() {
 }
 
 #[test]
+fn bounds_follow_the_region() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&["here", "there"], &clock);
+    let (here, there) = (
+        context(&tenants, "here", "ada"),
+        context(&tenants, "there", "ada"),
+    );
+    let record = |of: &TenantContext| TenantRecord::new(of.tenant_id().clone()).version(8);
+    tenants.apply(record(&here).region("eu"));
+    tenants.apply(record(&there).region("us"));
+    let cache = TenantCache::builder()
+        .clock(clock)
+        .bounds(|tenant| match tenant.region().as_deref() {
+            Some("eu") => Bounds::ceiling(1 << 20).floor(64 << 10),
+            _ => Bounds::ceiling(16 << 10),
+        })
+        .build()
+        .unwrap();
+    let of = |tenant| cache.stats(tenant).unwrap();
+    assert_eq!((of(&here).floor, of(&here).ceiling), (64 << 10, 1 << 20));
+    assert_eq!((of(&there).floor, of(&there).ceiling), (0, 16 << 10));
+}
+
+#[test]
 fn i6_a_tenant_that_goes_idle_gives_its_memory_and_its_place_back() {
     let house = house(&["a", "b"], 1 << 20, 0, 1 << 20);
     house.fill(&house.of("a"), 100, 1000);

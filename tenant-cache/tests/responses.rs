@@ -330,11 +330,14 @@ async fn responses_are_stored_again_after_a_time_without_any_to_store() {
         send(&service, get(&eve, "/varies")).await.is_stored(),
         "one tenant's answers tell nothing of another's"
     );
+    let mut unstored = 0;
+    while !send(&service, get(&ada, "/varies")).await.is_stored() {
+        unstored += 1;
+    }
     assert!(
-        !send(&service, get(&ada, "/varies")).await.is_stored(),
-        "the request was not remembered"
+        (1..=8).contains(&unstored),
+        "requests were not remembered, one in eight was watched: {unstored}"
     );
-    assert!(send(&service, get(&ada, "/varies")).await.is_stored());
     assert!(send(&service, get(&ada, "/varies")).await.is_hit());
 }
 

@@ -164,6 +164,38 @@ async fn a_304_that_forbids_to_store_ends_it() {
 }
 
 #[tokio::test]
+async fn a_cookie_that_a_304_sets_reaches_its_client_alone() {
+    let house = House::new();
+    let origin = Origin::new(|request| {
+        let fields = [("cache-control", "max-age=10"), ("etag", "\"a\"")];
+        let mut response = response(&fields, "x");
+        if request.headers().contains_key("if-none-match") {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            let cookie = "session=ada".parse().unwrap();
+            response.headers_mut().insert("set-cookie", cookie);
+        }
+        response
+    });
+    let service = house.around(&origin);
+    let ada = house.of("acme", "ada");
+    send(&service, get(&ada, "/a")).await;
+    house.pass(10);
+    let validated = send(&service, get(&ada, "/a")).await;
+    assert_eq!(validated.header("set-cookie"), Some("session=ada"));
+    assert_eq!(
+        (validated.status.as_u16(), validated.body.as_str()),
+        (200, "x")
+    );
+    assert_eq!(
+        validated.cache_status(),
+        "tenant-cache; fwd=stale; fwd-status=304"
+    );
+    let next = send(&service, get(&ada, "/a")).await;
+    assert!(!next.is_hit());
+    assert_eq!(next.header("set-cookie"), None);
+}
+
+#[tokio::test]
 async fn a_purge_during_validation_keeps_the_old_answer_out() {
     let house = House::new();
     let ada = house.of("acme", "ada");

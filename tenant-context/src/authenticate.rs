@@ -1,6 +1,6 @@
 //! The one door: from a request's head to an identity.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri, request};
 
@@ -56,13 +56,25 @@ impl<T: Authenticate + ?Sized> Authenticate for Arc<T> {
 /// What an [`Authenticate`] sees: a request's head, its internal headers set apart.
 ///
 /// A job or a message is presented as a head too: its metadata as headers.
-#[derive(Debug)]
 pub struct RequestHead<'a> {
     method: &'a Method,
     uri: &'a Uri,
     headers: &'a HeaderMap,
     extensions: &'a Extensions,
     internal: &'a [(HeaderName, HeaderValue)],
+}
+
+/// The names of the headers only: a value may be a credential.
+impl fmt::Debug for RequestHead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let internal = self.internal.iter().map(|(name, _)| name);
+        f.debug_struct("RequestHead")
+            .field("method", self.method)
+            .field("path", &self.uri.path())
+            .field("headers", &self.headers.keys().collect::<Vec<_>>())
+            .field("internal", &internal.collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> RequestHead<'a> {

@@ -9,7 +9,7 @@ use axum_core::{
 };
 use http::request::Parts;
 
-use crate::{Protocol, Rejection, TenantContext, TenantId, Trail};
+use crate::{Protocol, PublicRoute, Rejection, TenantContext, TenantId, Trail};
 
 /// The verified context. Without an identity layer around the handler the answer is 500, and the log
 /// says what to add.
@@ -32,12 +32,17 @@ impl<S: Send + Sync> FromRequestParts<S> for TenantContext {
     }
 }
 
-/// The context if there is one: for routes that are declared public.
+/// The context, or `None` for a request without a credential that the identity layer let pass because its route is
+/// declared public. Without an identity layer the answer is 500: nobody is taken for anonymous by mistake.
 impl<S: Send + Sync> OptionalFromRequestParts<S> for TenantContext {
-    type Rejection = Infallible;
+    type Rejection = Rejection;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
-        Ok(Self::of(&parts.extensions).cloned())
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Rejection> {
+        match Self::of(&parts.extensions) {
+            Some(tenant) => Ok(Some(tenant.clone())),
+            None if PublicRoute::of(&parts.extensions) => Ok(None),
+            None => Self::required(&parts.extensions).cloned().map(Some),
+        }
     }
 }
 

@@ -10,15 +10,20 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-use crate::{BoxError, EndReason, Protocol, context::Watch, render::grpc, upload::Upload};
+use crate::{
+    BoxError, EndReason, Protocol,
+    context::{Watch, enter},
+    render::grpc,
+    upload::Upload,
+};
 
 /// A request's or response's body that ends when its context does, in a way that a client cannot take
 /// for success: with an error, which the server turns into a reset; over gRPC with a status, unless the
 /// client is still sending, which only a reset ends.
 ///
 /// The answer of a handler that was allowed to finish is never torn: a response whose length is known is
-/// let through, and so is over gRPC a message that is ready at once together with the status that is
-/// ready at once behind it. That is all of a unary answer. Of a stream it is at most one more message,
+/// let through if it is ready at once and whole, and so is over gRPC a message that is ready at once together with the
+/// status that is ready at once behind it. That is all of a unary answer. Of a stream it is at most one more message,
 /// and none once it has waited for its next.
 #[pin_project]
 #[derive(Debug)]
@@ -89,7 +94,7 @@ impl Side {
             Self::Response(Protocol::Http, Progress::Nothing)
                 if inner.size_hint().exact().is_some() =>
             {
-                Rest::All
+                Rest::Ready { data: true }
             }
             Self::Response(Protocol::Grpc, progress) if *progress != Progress::Stream => {
                 Rest::Ready {
@@ -165,8 +170,11 @@ where
             *this.done = true;
             return Poll::Ready(Some(this.side.cut(reason, this.watch.as_ref())));
         }
-        let scoped = matches!(this.side, Side::Response(..));
-        let entered = this.watch.as_mut().filter(|_| scoped).map(Watch::enter);
+        let mut nobody = None;
+        let entered = match this.side {
+            Side::Request(_) => None,
+            Side::Response(..) => Some(enter(this.watch.as_mut(), &mut nobody)),
+        };
         let polled = this.inner.as_mut().poll_frame(cx);
         drop(entered);
         let data = matches!(&polled, Poll::Ready(Some(Ok(frame))) if frame.is_data());

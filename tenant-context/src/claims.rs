@@ -6,12 +6,20 @@ use serde_json::{Map, Value};
 
 use crate::{CredentialId, Principal, TenantId, UnixTime};
 
-/// A credential that another one was derived from, and what bounded it.
+/// A credential that another one was derived from: what bounded it, and what it is revoked by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Parent {
     /// Which credential it was.
     pub credential: CredentialId,
+    /// Who issued it, if it was a token. An API key has no issuer.
+    pub issuer: Option<Arc<str>>,
+    /// The name of the issuer's key that verified it, if that has one.
+    pub key_id: Option<Arc<str>>,
+    /// When it was issued.
+    pub issued_at: Option<UnixTime>,
+    /// The API key that was presented beside it.
+    pub api_key: Option<CredentialId>,
     /// When it ends.
     pub expires_at: UnixTime,
     /// The scopes that it had at most.
@@ -29,6 +37,10 @@ impl Parent {
     ) -> Self {
         Self {
             credential,
+            issuer: None,
+            key_id: None,
+            issued_at: None,
+            api_key: None,
             expires_at,
             scopes,
             resource_prefix: None,
@@ -74,6 +86,12 @@ pub struct Claims {
     pub roles: Vec<String>,
     /// Which credential it was.
     pub credential: Option<CredentialId>,
+    /// The name of the issuer's key that verified it, if that has one.
+    pub key_id: Option<Arc<str>>,
+    /// The API key that was presented beside a token.
+    pub api_key: Option<CredentialId>,
+    /// The session that the credential belongs to (`sid`): when that ends, so do all its credentials.
+    pub session: Option<CredentialId>,
     /// The credentials that this one was derived from by delegation, its parent first. When one of them is
     /// revoked, so is this. At most [`Claims::MAX_ACTORS`].
     pub parents: Vec<Parent>,
@@ -111,6 +129,9 @@ impl Claims {
             limited: false,
             roles: Vec::new(),
             credential: None,
+            key_id: None,
+            api_key: None,
+            session: None,
             parents: Vec::new(),
             purpose: None,
             operator_of: None,

@@ -167,6 +167,15 @@ impl fmt::Debug for TenantContext {
     }
 }
 
+/// The scope of a watched context; of a public route, that of nobody: what an outer scope's tenant may do, its
+/// anonymous request may not.
+pub(crate) fn enter<'a>(
+    watch: Option<&'a mut Watch>,
+    nobody: &'a mut Option<Current>,
+) -> Entered<'a> {
+    watch.map_or_else(|| Entered::new(nobody), Watch::enter)
+}
+
 /// A context and its scope, watched for the context's end from the moment the watch was made: a tenant
 /// that is suspended and resumed in between has ended too.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use tower_service::Service;
 
 use crate::{
     EndReason, GuardedBody, Protocol, RefusalBody, Rejection, TenantContext,
-    context::Watch,
+    context::{Watch, enter},
     layer::Shared,
     service::{admit, guard},
 };
@@ -111,7 +111,8 @@ fn call<S, B>(
 where
     S: Service<Request<GuardedBody<B>>>,
 {
-    let entered = watch.as_mut().map(Watch::enter);
+    let mut nobody = None;
+    let entered = enter(watch.as_mut(), &mut nobody);
     let inner = service.call(request);
     drop(entered);
     Calling {
@@ -136,7 +137,8 @@ where
         {
             return Poll::Ready(Ok(end(reason, *this.protocol)));
         }
-        let entered = this.watch.as_mut().map(Watch::enter);
+        let mut nobody = None;
+        let entered = enter(this.watch.as_mut(), &mut nobody);
         let polled = this.inner.poll(cx);
         drop(entered);
         match polled {

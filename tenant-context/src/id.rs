@@ -92,6 +92,11 @@ macro_rules! id {
                 Ok(Self(text.into()))
             }
 
+            /// Whether [`parse`](Self::parse) takes this text. Nothing is allocated.
+            pub fn is_valid(text: &str) -> bool {
+                check($what, text, $max, $allowed).is_ok()
+            }
+
             /// The id as text.
             pub fn as_str(&self) -> &str {
                 &self.0

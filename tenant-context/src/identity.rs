@@ -23,11 +23,14 @@ pub struct Identity {
     tenant: Arc<TenantState>,
     principal: Principal,
     actors: Box<[Principal]>,
-    scopes: Box<[Box<str>]>,
+    scopes: Vec<String>,
     limited: bool,
-    roles: Box<[Box<str>]>,
+    roles: Vec<String>,
     role_mapping: Arc<dyn RoleMapping>,
     credential: Option<CredentialId>,
+    key_id: Option<Arc<str>>,
+    api_key: Option<CredentialId>,
+    session: Option<CredentialId>,
     parents: Box<[Parent]>,
     purpose: Option<Box<str>>,
     operator_of: Option<TenantId>,
@@ -83,11 +86,10 @@ impl fmt::Display for EndReason {
 
 impl std::error::Error for EndReason {}
 
-fn boxed(texts: Vec<String>) -> Box<[Box<str>]> {
-    let mut texts: Vec<Box<str>> = texts.into_iter().map(String::into_boxed_str).collect();
+fn sorted(mut texts: Vec<String>) -> Vec<String> {
     texts.sort_unstable();
     texts.dedup();
-    texts.into_boxed_slice()
+    texts
 }
 
 fn length(bytes: &mut Vec<u8>, length: usize) {
@@ -129,9 +131,12 @@ impl Identity {
             tenant,
             principal: claims.principal,
             actors: claims.actors.into_boxed_slice(),
-            scopes: boxed(claims.scopes),
-            roles: boxed(claims.roles),
+            scopes: sorted(claims.scopes),
+            roles: sorted(claims.roles),
             credential: claims.credential,
+            key_id: claims.key_id,
+            api_key: claims.api_key,
+            session: claims.session,
             expires_at: claims.expires_at,
             issued_at: claims.issued_at,
             resource_prefix: claims.resource_prefix.map(String::into_boxed_str),
@@ -174,7 +179,7 @@ impl Identity {
     /// Whether exactly this scope is among the credential's.
     pub fn has_scope(&self, scope: &str) -> bool {
         self.scopes
-            .binary_search_by(|known| known.as_ref().cmp(scope))
+            .binary_search_by(|known| known.as_str().cmp(scope))
             .is_ok()
     }
 
@@ -191,13 +196,28 @@ impl Identity {
     /// Whether the principal has this role in its tenant.
     pub fn has_role(&self, role: &str) -> bool {
         self.roles
-            .binary_search_by(|known| known.as_ref().cmp(role))
+            .binary_search_by(|known| known.as_str().cmp(role))
             .is_ok()
     }
 
     /// Which credential was presented.
     pub fn credential(&self) -> Option<&CredentialId> {
         self.credential.as_ref()
+    }
+
+    /// The name of the issuer's key that verified the credential, if that has one.
+    pub fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+
+    /// The API key that was presented beside the token, if one was.
+    pub const fn api_key(&self) -> Option<&CredentialId> {
+        self.api_key.as_ref()
+    }
+
+    /// The session that the credential belongs to: a token's `sid`.
+    pub const fn session(&self) -> Option<&CredentialId> {
+        self.session.as_ref()
     }
 
     /// The credentials that this one was derived from by delegation, its parent first.
@@ -250,17 +270,19 @@ impl Identity {
     /// What the credential said, as plain data, which grants nothing: for whoever carries an identity on, into
     /// a job or a narrower token. Scopes and roles are sorted and without duplicates.
     pub fn to_claims(&self) -> Claims {
-        let texts = |list: &[Box<str>]| list.iter().map(|text| text.as_ref().to_owned()).collect();
         let mut claims = Claims::new(
             self.tenant.id().clone(),
             self.principal.clone(),
             self.expires_at,
         );
         claims.actors = self.actors.to_vec();
-        claims.scopes = texts(&self.scopes);
+        claims.scopes.clone_from(&self.scopes);
         claims.limited = self.limited;
-        claims.roles = texts(&self.roles);
+        claims.roles.clone_from(&self.roles);
         claims.credential.clone_from(&self.credential);
+        claims.key_id.clone_from(&self.key_id);
+        claims.api_key.clone_from(&self.api_key);
+        claims.session.clone_from(&self.session);
         claims.parents = self.parents.to_vec();
         claims.purpose = self.purpose.as_deref().map(str::to_owned);
         claims.operator_of.clone_from(&self.operator_of);
@@ -273,7 +295,7 @@ impl Identity {
     }
 
     /// All that decides what this identity may see, as injective bytes: principal, actors, scopes,
-    /// roles, resource prefix, issuer, organization and the operator's tenant, each length-prefixed. What is computed under one authority may be
+    /// roles, resource prefix, issuer, organization, the operator's tenant, purpose and custom claims, each length-prefixed. What is computed under one authority may be
     /// served again to an equal one of the same tenant, and to no other.
     pub fn authority(&self) -> &[u8] {
         self.authority.get_or_init(|| {
@@ -287,6 +309,7 @@ impl Identity {
             texts(&mut bytes, self.issuer.as_slice());
             texts(&mut bytes, self.org_id.as_slice());
             texts(&mut bytes, self.operator_of.as_slice());
+            texts(&mut bytes, self.purpose.as_slice());
             // Custom claims may decide too: a handler can read them. They come last, so that they
             // need no length.
             if !self.custom.is_empty() {
@@ -330,7 +353,7 @@ impl Identity {
     #[cold]
     fn look_again(&self) -> Option<EndReason> {
         let revocable = self.revocable.as_deref();
-        let revoked = || revocable.is_some_and(Revocable::is_revoked);
+        let revoked = || revocable.is_some_and(|revocable| revocable.is_revoked(self));
         match self.checked.look(self.tenant.live(), revoked) {
             Some(Standing::Active) => None,
             Some(Standing::Suspended) => Some(EndReason::Suspended),

@@ -112,6 +112,7 @@ impl IdentityLayer<()> {
 impl IdentityLayerBuilder {
     /// Declares a route that is served without a credential, by method and template (axum's syntax:
     /// `/docs/{*path}`), as the router has it, names of parameters included. GET includes HEAD.
+    /// A gRPC method is `POST` and its path: `/grpc.health.v1.Health/Check`.
     /// A credential that is presented on it is still verified.
     pub fn public(mut self, method: Method, template: &str) -> Self {
         if let Err(error) = self.settings.public.declare(method, template) {

@@ -126,7 +126,7 @@ pub use self::{
     record::{TenantRecord, TenantStatus},
     registry::{
         BoxError, CachedRegistry, CachedRegistryBuilder, LookupError, LookupErrorKind,
-        MemoryRegistry, TenantRegistry,
+        MemoryRegistry, RegistryWorker, TenantRegistry,
     },
     rejection::{Rejection, RejectionKind, Violation},
     render::{Protocol, RefusalBody, Render, RenderBody, RenderFuture, RenderLayer, Rendered},

@@ -114,13 +114,13 @@ impl LiveCell {
         Reading::decode(self.word.load(Ordering::Acquire))
     }
 
-    /// Sets the standing. When this returns, every later [`read`](Self::read) sees it, and everybody
-    /// who waited has been woken if the cell ceased to be active.
-    pub(crate) fn set(&self, standing: Standing) {
+    /// Sets the standing. When this returns, every later [`read`](Self::read) sees it. Everybody who waited is
+    /// woken when what it returns is dropped, if the cell ceased to be active: after the caller's locks, for
+    /// wakers are anybody's code.
+    pub(crate) fn set(&self, standing: Standing) -> Ending<'_> {
         let old = self.change(|old| old.then(standing));
-        if old.standing == Standing::Active && standing != Standing::Active {
-            self.wakers.wake_all();
-        }
+        let ends = old.standing == Standing::Active && standing != Standing::Active;
+        Ending(ends.then_some(&self.wakers))
     }
 
     /// Makes every identity look again whether it was revoked, and wakes those who wait for their end.
@@ -144,6 +144,10 @@ impl LiveCell {
         }
     }
 
+    pub(crate) fn is_waited_for(&self) -> bool {
+        !self.wakers.is_empty()
+    }
+
     pub(crate) fn register(&self, key: &mut Option<usize>, waker: &Waker) {
         self.wakers.register(key, waker);
     }
@@ -155,6 +159,17 @@ impl LiveCell {
     /// Wakes everybody who waits, without a change of standing: a credential was revoked.
     pub(crate) fn wake_all(&self) {
         self.wakers.wake_all();
+    }
+}
+
+/// Those to wake after a change.
+pub(crate) struct Ending<'a>(Option<&'a Wakers>);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        if let Some(wakers) = self.0 {
+            wakers.wake_all();
+        }
     }
 }
 
@@ -308,7 +323,7 @@ mod loom_tests {
             let flag = std::sync::Arc::new(Flag::default());
             let ender = {
                 let cell = Arc::clone(&cell);
-                thread::spawn(move || cell.set(Standing::Suspended))
+                thread::spawn(move || drop(cell.set(Standing::Suspended)))
             };
             let mut key = None;
             cell.register(&mut key, &flag.clone().into());

@@ -11,7 +11,7 @@ use crate::ConfigError;
 ///
 /// Templates are axum's (`/docs/{*path}`), matched by the same matcher on the raw path; gRPC methods
 /// are paths too (`POST /grpc.health.v1.Health/Check`). A request whose path would only match after
-/// decoding or normalising is not public. If a router has said which of its routes it chose, that must be
+/// decoding or normalising is not public, nor is one that would be another path after it. If a router has said which of its routes it chose, that must be
 /// the declared one.
 #[derive(Clone, Default)]
 pub(crate) struct PublicRoutes {
@@ -82,6 +82,9 @@ impl PublicRoutes {
     }
 
     pub(crate) fn allows(&self, method: &Method, path: &str, extensions: &Extensions) -> bool {
+        if is_ambiguous(path) {
+            return false;
+        }
         self.routes.at(path).is_ok_and(|found| {
             let Route { template, public } = found.value;
             // A router serves HEAD with the handler of GET.
@@ -89,6 +92,23 @@ impl PublicRoutes {
             (head || public.contains(method)) && is_routed_to(template, extensions)
         })
     }
+}
+
+/// Whether whoever reads the path after us may take it for another one: dot segments, doubled and encoded slashes and
+/// dots, backslashes, encoded percent signs.
+fn is_ambiguous(path: &str) -> bool {
+    let encoded = |code: &str| {
+        ["2f", "2e", "5c", "25", "00"].iter().any(|odd| {
+            code.get(..2)
+                .is_some_and(|code| code.eq_ignore_ascii_case(odd))
+        })
+    };
+    // `..;x` is a dot segment to readers that know path parameters.
+    let name = |segment: &'_ str| matches!(segment.split(';').next(), Some("." | ".."));
+    path.contains("//")
+        || path.contains('\\')
+        || path.split('/').any(name)
+        || path.split('%').skip(1).any(encoded)
 }
 
 fn check(template: &str) -> Result<(), ConfigError> {
@@ -201,6 +221,21 @@ mod tests {
             "/",
             "",
             "/docs",
+        ] {
+            assert!(!allows(&routes, &Method::GET, path), "{path}");
+        }
+        assert!(allows(&routes, &Method::GET, "/docs/a%20b/c.html;v=1"));
+        for path in [
+            "/docs/../invoices",
+            "/docs/..%2finvoices",
+            "/docs/%2e%2E/x",
+            "/docs//x",
+            "/docs/./x",
+            "/docs/..;/x",
+            "/docs/..\\x",
+            "/docs/a%5Cx",
+            "/docs/%252e%252e/x",
+            "/docs/..",
         ] {
             assert!(!allows(&routes, &Method::GET, path), "{path}");
         }

@@ -37,10 +37,11 @@ pub struct TenantRecord {
     /// Where the tenant's data must stay.
     pub region: Option<Arc<str>>,
     /// Grows with every change of the record (a row version, an update time in microseconds). An older
-    /// record than the one that is known is ignored, a pushed one also if it is not newer, and only a
-    /// newer record lifts a suspension made in the process. A looked-up record that changed under the
-    /// same version counts only if it refuses. 0: there are no versions, every looked-up record counts, and a
-    /// suspension made in the process stands until it is lifted by hand.
+    /// record than the one that is known is ignored; one that changed under the same version counts only if it
+    /// refuses. 0: there are no versions, and every looked-up record counts.
+    ///
+    /// A suspension made in the process stands until it is lifted by hand, or until a newer record that refuses was
+    /// seen and then a newer one that does not.
     pub version: u64,
 }
 

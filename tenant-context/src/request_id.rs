@@ -1,7 +1,9 @@
 //! `x-request-id`: validated or made, echoed and recorded.
 
 use std::{
+    collections::hash_map::RandomState,
     fmt,
+    hash::BuildHasher,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -14,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A request's id: 1 to 64 bytes of `[A-Za-z0-9._-]`, from the client if it sent a valid one, else
-/// made from a random prefix of this process and a counter.
+/// made: 32 hexadecimal digits that tell nothing of how many requests there were.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(Repr);
 
@@ -24,10 +26,12 @@ enum Repr {
     Given(Arc<str>),
 }
 
-fn process_prefix() -> u64 {
-    static PREFIX: OnceLock<u64> = OnceLock::new();
-    // An id is no secret: without a random prefix ids of two processes may be equal, no more.
-    *PREFIX.get_or_init(|| getrandom::u64().unwrap_or_else(|_| std::process::id().into()))
+/// The keyed hash of a count: whoever sees ids learns nothing of the counts, which all tenants share.
+fn scattered(count: u64) -> [u64; 2] {
+    static KEYS: OnceLock<[RandomState; 2]> = OnceLock::new();
+    KEYS.get_or_init(|| [RandomState::new(), RandomState::new()])
+        .each_ref()
+        .map(|key| key.hash_one(count))
 }
 
 impl RequestId {
@@ -66,7 +70,10 @@ impl RequestId {
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Repr::Made(count) => write!(f, "{:016x}-{count:x}", process_prefix()),
+            Repr::Made(count) => {
+                let [high, low] = scattered(*count);
+                write!(f, "{high:016x}{low:016x}")
+            }
             Repr::Given(text) => f.write_str(text),
         }
     }
@@ -113,6 +120,17 @@ mod tests {
     fn made_ids_are_valid_and_differ() {
         let made: HashSet<String> = (0..1000).map(|_| RequestId::make().to_string()).collect();
         assert_eq!(made.len(), 1000);
+        let shared = |(one, other): (&str, &str)| {
+            one.bytes()
+                .zip(other.bytes())
+                .take_while(|(a, b)| a == b)
+                .count()
+        };
+        let (one, other) = (RequestId::make().to_string(), RequestId::make().to_string());
+        assert!(
+            shared((&one, &other)) < 16,
+            "{one} {other}: no common beginning"
+        );
         assert!(
             made.iter()
                 .all(|id| RequestId::parse(id.as_bytes()).is_some())

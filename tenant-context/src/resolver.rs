@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    CachedRegistry, Claims, Identity, Lookup, Rejection, Revocable,
+    CachedRegistry, Claims, IdError, Identity, Lookup, Rejection, Revocable, TenantId,
     registry::{LookupError, LookupErrorKind},
 };
 
@@ -24,6 +24,18 @@ impl Resolver {
     /// The tenants this resolver knows.
     pub const fn tenants(&self) -> &CachedRegistry {
         &self.tenants
+    }
+
+    /// Parses a tenant's id. That of a tenant that is known here is shared, not made anew.
+    ///
+    /// # Errors
+    ///
+    /// As [`TenantId::parse`].
+    pub fn tenant_id(&self, text: &str) -> Result<TenantId, IdError> {
+        match self.tenants.known_id(text) {
+            Some(id) => Ok(id),
+            None => TenantId::parse(text),
+        }
     }
 
     /// Looks the claims' tenant up.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-/// Says whether one credential was revoked. Given to
+use crate::Identity;
+
+/// Says whether an identity's credential was revoked, or one that it was derived from. Given to
 /// [`Resolver::resolve_revocable`](crate::Resolver::resolve_revocable) with the credential's claims.
 ///
 /// It is asked before the identity is used for the first time, and again after each
@@ -13,14 +15,14 @@ use std::sync::Arc;
 ///
 /// ```
 /// use std::sync::{Arc, atomic::{AtomicBool, Ordering}};
-/// use tenant_context::{CachedRegistry, Revocable, TenantId};
+/// use tenant_context::{CachedRegistry, Identity, Revocable, TenantId};
 ///
 /// /// A session that ends when its user signs out.
 /// #[derive(Default)]
 /// struct Session { over: AtomicBool }
 ///
 /// impl Revocable for Session {
-///     fn is_revoked(&self) -> bool { self.over.load(Ordering::Acquire) }
+///     fn is_revoked(&self, _: &Identity) -> bool { self.over.load(Ordering::Acquire) }
 /// }
 ///
 /// fn sign_out(session: &Session, tenant: &TenantId, tenants: &CachedRegistry) {
@@ -29,12 +31,13 @@ use std::sync::Arc;
 /// }
 /// ```
 pub trait Revocable: Send + Sync + 'static {
-    /// Whether the credential was revoked. Called on the request's thread: it must not block for long.
-    fn is_revoked(&self) -> bool;
+    /// Whether the identity's credential was revoked. Called on the request's thread: it must not block for
+    /// long.
+    fn is_revoked(&self, identity: &Identity) -> bool;
 }
 
 impl<T: Revocable + ?Sized> Revocable for Arc<T> {
-    fn is_revoked(&self) -> bool {
-        (**self).is_revoked()
+    fn is_revoked(&self, identity: &Identity) -> bool {
+        (**self).is_revoked(identity)
     }
 }

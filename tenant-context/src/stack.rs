@@ -87,8 +87,12 @@ pub mod stage {
 /// limits, authority, cache, handler. A wrong order does not compile, and a stack without identity
 /// is no layer. Only identity is required; [`RenderLayer`] is always included.
 ///
-/// Wrap the *finished* `Router`: a route added after the stack stands outside of it only if it is
-/// added to another router.
+/// Wrap the *finished* `Router`: what comes back is no router, so nothing can be added outside of the stack by
+/// mistake. A route of another router that is merged around it does stand outside.
+///
+/// What comes back is served by `axum::serve(listener, Shared::new(MapResponse::new(app, |answer| answer.map(Body::new))))`, with
+/// `tower`'s features `make` and `util`; with `ConnectInfo` by
+/// `Router::new().fallback_service(app).into_make_service_with_connect_info::<SocketAddr>()`.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -159,11 +163,25 @@ impl<L, Stage, Gate> TenantStack<L, Stage, Gate> {
     }
 
     /// Renders refusals in the application's own form.
-    pub fn render(mut self, render: RenderLayer) -> Self {
+    pub fn render(mut self, render: RenderLayer) -> Self
+    where
+        Stage: BeforeRender,
+    {
         self.render = render;
         self
     }
 }
+
+/// A stage at which it is not yet decided how refusals are rendered.
+#[diagnostic::on_unimplemented(
+    message = "how refusals are rendered is said before identity, whose refusals it renders",
+    note = "call `.render(..)` before `.identity(..)`"
+)]
+pub trait BeforeRender {}
+impl BeforeRender for stage::Start {}
+impl BeforeRender for stage::Addressed {}
+impl BeforeRender for stage::Numbered {}
+impl BeforeRender for stage::Audited {}
 
 /// A stage that the request id may follow.
 #[diagnostic::on_unimplemented(

@@ -12,7 +12,7 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 
 use crate::{
     Lookup, Monotonic, TenantId, TenantRecord, TenantStatus,
-    live::{LiveCell, Reading, Standing},
+    live::{Ending, LiveCell, Reading, Standing},
     registry::{Directory, LookupError},
     sync::{AtomicU64, Mutex, Ordering},
 };
@@ -23,7 +23,7 @@ pub(crate) type Flight = Shared<BoxFuture<'static, Result<(), LookupError>>>;
 ///
 /// Status is one atomic word: [`CachedRegistry::suspend`](crate::CachedRegistry::suspend) is in
 /// effect for the next request when it returns, and stands until
-/// [`resume`](crate::CachedRegistry::resume) or a record with a newer version.
+/// [`resume`](crate::CachedRegistry::resume), or until the registry has taken it over and lifts it.
 pub struct TenantState {
     id: TenantId,
     live: LiveCell,
@@ -134,7 +134,9 @@ impl TenantState {
         let mut control = self.control.lock();
         control.suspended_by_hand = true;
         control.hand = control.hand.wrapping_add(1);
-        self.live.set(Standing::Suspended);
+        let ending = self.live.set(Standing::Suspended);
+        drop(control);
+        drop(ending);
     }
 
     /// Lifts a suspension made by hand. The record's own status counts again, and is looked at
@@ -148,16 +150,37 @@ impl TenantState {
         // A load that is under way may have read the row before the caller changed it.
         control.flight = None;
         self.fresh_until.store(0, Ordering::Release);
-        self.live.set(self.standing_of_record());
+        let ending = self.live.set(self.standing_of_record());
+        drop(control);
+        drop(ending);
     }
 
     /// Makes the next request look at the registry again.
     pub(crate) fn expire(&self) {
         let mut control = self.control.lock();
+        // A load that is under way may have read the row before it changed: it is no look.
+        control.hand = control.hand.wrapping_add(1);
         control.loaded_at = None;
         control.flight = None;
         control.retry_at = Monotonic::default();
         self.fresh_until.store(0, Ordering::Release);
+    }
+
+    /// Whether somebody waits for the tenant's end: a stream that is open, say.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.live.is_waited_for()
+    }
+
+    /// What is known is too old to be used: streams end, as requests are refused. The next record that is
+    /// loaded counts again.
+    pub(crate) fn lapse(&self, now: Monotonic, max_stale: Duration) {
+        let control = self.control.lock();
+        if control.usable(now, max_stale) {
+            return;
+        }
+        let ending = self.live.set(Standing::Absent);
+        drop(control);
+        drop(ending);
     }
 
     /// Whether an eviction would forget something that the registry does not know.
@@ -185,10 +208,14 @@ impl TenantState {
         fresh_until: Monotonic,
     ) {
         let mut control = self.control.lock();
+        let mut mistaken = None;
         match found {
             Some(record) => {
                 if control.version == Some(record.version) && self.differs(&record) {
-                    self.take_in_unversioned(record);
+                    // What was read before a decision by hand, or before somebody asked to look again, lets nobody in.
+                    if control.hand == ticket.hand || record.status != TenantStatus::Active {
+                        mistaken = self.take_in_unversioned(record);
+                    }
                 } else {
                     self.take_in(&mut control, record, ticket);
                 }
@@ -199,41 +226,56 @@ impl TenantState {
             }
             None => {}
         }
-        self.settle(&control);
+        let ending = self.settle(&control);
         if control.hand == ticket.hand {
             self.looked(&mut control, now, fresh_until);
         }
+        drop(control);
+        drop(ending);
+        if let Some(version) = mistaken {
+            tracing::warn!(
+                tenant = %self.id,
+                version,
+                "the registry's record changed and its version did not: raise the version with every change"
+            );
+        }
     }
 
-    /// Takes in a record that was pushed. Old news is no look: only a newer record is fresh.
+    /// Takes in a record that was pushed. Old news is no look: only a newer record is fresh. One that refuses
+    /// counts under the known version too.
     pub(crate) fn pushed(&self, record: TenantRecord, now: Monotonic, fresh_until: Monotonic) {
         let mut control = self.control.lock();
+        if control.version == Some(record.version) && record.status != TenantStatus::Active {
+            self.record.store(Some(Arc::new(record)));
+            self.revision.fetch_add(1, Ordering::AcqRel);
+            let ending = self.settle(&control);
+            drop(control);
+            drop(ending);
+            return;
+        }
         let ticket = LoadTicket {
             hand: control.hand,
             version: control.version,
         };
         if self.take_in(&mut control, record, ticket) {
-            self.settle(&control);
+            let ending = self.settle(&control);
             self.looked(&mut control, now, fresh_until);
+            drop(control);
+            drop(ending);
         }
     }
 
     /// Another record under the known version. Without versions (0) what the registry says now counts;
-    /// with them it is a mistake, and only what refuses is believed.
-    fn take_in_unversioned(&self, record: TenantRecord) {
+    /// with them it is a mistake, which is told with the version, and only what refuses is believed.
+    fn take_in_unversioned(&self, record: TenantRecord) -> Option<u64> {
         let returned = self.record.load().is_none();
-        if record.version != 0 && !returned {
-            tracing::warn!(
-                tenant = %self.id,
-                version = record.version,
-                "the registry's record changed and its version did not: raise the version with every change"
-            );
-            if record.status == TenantStatus::Active {
-                return;
-            }
+        let mistaken = (record.version != 0 && !returned).then_some(record.version);
+        if mistaken.is_some() && record.status == TenantStatus::Active {
+            return mistaken;
         }
         self.record.store(Some(Arc::new(record)));
         self.revision.fetch_add(1, Ordering::AcqRel);
+        mistaken
     }
 
     fn differs(&self, record: &TenantRecord) -> bool {
@@ -244,8 +286,9 @@ impl TenantState {
     fn take_in(&self, control: &mut Control, record: TenantRecord, ticket: LoadTicket) -> bool {
         let newer = control.version.is_none_or(|known| record.version > known);
         if newer {
-            // Lifts a suspension only if it was made before the load began.
-            if control.hand == ticket.hand && control.version.is_some() {
+            // A record that refuses, and was read after the decision, takes it over: the next one that does not
+            // refuse lifts it. An active one is newer than what was known, but perhaps not than the decision.
+            if control.hand == ticket.hand && record.status != TenantStatus::Active {
                 control.suspended_by_hand = false;
             }
             control.version = Some(record.version);
@@ -257,11 +300,11 @@ impl TenantState {
         newer
     }
 
-    fn settle(&self, control: &Control) {
+    fn settle(&self, control: &Control) -> Ending<'_> {
         self.live.set(match self.standing_of_record() {
             Standing::Active if control.suspended_by_hand => Standing::Suspended,
             standing => standing,
-        });
+        })
     }
 
     fn looked(&self, control: &mut Control, now: Monotonic, fresh_until: Monotonic) {
@@ -272,10 +315,12 @@ impl TenantState {
             .store(fresh_until.as_nanos(), Ordering::Release);
     }
 
-    pub(crate) fn load_failed(&self, error: LookupError, retry_at: Monotonic) {
+    pub(crate) fn load_failed(&self, error: LookupError, ticket: LoadTicket, retry_at: Monotonic) {
         let mut control = self.control.lock();
-        control.failure = Some(error);
-        control.retry_at = retry_at;
+        if control.hand == ticket.hand {
+            control.failure = Some(error);
+            control.retry_at = retry_at;
+        }
     }
 
     /// Whether the record may be used at `now`; if not, a future that looks again.
@@ -312,6 +357,8 @@ impl TenantState {
             // A finished flight is a past answer: only one that is under way may be joined.
             Some(flight) if flight.peek().is_none() => {
                 if usable {
+                    // This may be the last one to hold it: a look-up is anybody's code when it is dropped too.
+                    drop(control);
                     return Lookup::Ready(Ok(()));
                 }
                 flight

@@ -47,6 +47,13 @@ impl<R> TrailCell<R> {
             record,
         }
     }
+
+    /// The same, of a request that has an id.
+    #[must_use]
+    pub fn with_request_id(mut self, id: Option<RequestId>) -> Self {
+        self.facts.get_mut().request_id = id;
+        self
+    }
 }
 
 impl<R: ?Sized> TrailCell<R> {
@@ -157,10 +164,10 @@ impl TrailFacts {
         self.action = Some(bounded(action.into()));
     }
 
-    /// [`Trail::resource`].
-    pub fn set_resource(&mut self, kind: impl Into<Cow<'static, str>>, id: &dyn fmt::Display) {
+    /// [`Trail::resource`]. The id is text already: nobody's `Display` runs under the trail's lock.
+    pub fn set_resource(&mut self, kind: impl Into<Cow<'static, str>>, id: String) {
         self.resource_type = Some(bounded(kind.into()));
-        self.resource_id = Some(bounded(id.to_string().into()).into_owned());
+        self.resource_id = Some(bounded(id.into()).into_owned());
     }
 
     /// [`Trail::detail`].
@@ -391,13 +398,14 @@ fn bounded_value(value: Value) -> Value {
 }
 
 /// Cuts at a character's boundary: text may come from outside.
-fn bounded(mut text: Cow<'static, str>) -> Cow<'static, str> {
+fn bounded(text: Cow<'static, str>) -> Cow<'static, str> {
     if text.len() > Trail::MAX_TEXT {
         let mut end = Trail::MAX_TEXT;
         while !text.is_char_boundary(end) {
             end = end.saturating_sub(1);
         }
-        text.to_mut().truncate(end);
+        // A copy: what is cut off is not kept.
+        return text.get(..end).unwrap_or_default().to_owned().into();
     }
     text
 }
@@ -426,7 +434,12 @@ mod tests {
         }
         trail.with(|facts| {
             assert_eq!(facts.action.as_ref().unwrap().len(), 256);
-            assert_eq!(facts.resource_id.as_ref().unwrap().len(), 256);
+            let id = facts.resource_id.as_ref().unwrap();
+            assert_eq!(
+                (id.len(), id.capacity()),
+                (256, 256),
+                "what was cut off is not kept"
+            );
             assert_eq!(facts.details.len(), 16);
             assert_eq!(facts.details_dropped, 84);
             assert!(

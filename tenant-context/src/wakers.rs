@@ -18,19 +18,31 @@ impl Wakers {
     /// Registers or replaces the waker under `key`.
     pub(crate) fn register(&self, key: &mut Option<usize>, waker: &Waker) {
         let mut list = self.0.lock();
-        match key.and_then(|key| list.get_mut(key)) {
-            Some(known) => known.clone_from(waker),
-            None => *key = Some(list.insert(waker.clone())),
-        }
+        let replaced = match key.and_then(|key| list.get_mut(key)) {
+            Some(known) if known.will_wake(waker) => None,
+            Some(known) => Some(std::mem::replace(known, waker.clone())),
+            None => {
+                *key = Some(list.insert(waker.clone()));
+                None
+            }
+        };
+        drop(list);
+        drop(replaced);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().is_empty()
     }
 
     pub(crate) fn remove(&self, key: &mut Option<usize>) {
         if let Some(key) = key.take() {
-            drop(self.0.lock().try_remove(key));
+            let removed = self.0.lock().try_remove(key);
+            drop(removed);
         }
     }
 
-    /// Wakes everybody. Wakers run outside the lock: they may be anybody's code.
+    /// Wakes everybody. Wakers are woken and dropped outside the lock: they may be anybody's code, and the last of a
+    /// task's drops the task, which takes its own out of here.
     pub(crate) fn wake_all(&self) {
         let waiting: Vec<Waker> = self
             .0
@@ -47,7 +59,44 @@ impl Wakers {
 #[cfg(test)]
 #[cfg(not(loom))]
 mod tests {
+    use std::{sync::Arc, task::Wake};
+
     use super::*;
+
+    /// A waker whose end takes another one out, as that of a task's last does.
+    struct Last {
+        wakers: Arc<Wakers>,
+        other: Option<usize>,
+    }
+
+    impl Wake for Last {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for Last {
+        fn drop(&mut self) {
+            self.wakers.remove(&mut self.other);
+        }
+    }
+
+    #[test]
+    fn a_waker_that_is_dropped_may_come_back() {
+        let wakers = Arc::new(Wakers::new());
+        let last = || {
+            let mut other = None;
+            wakers.register(&mut other, Waker::noop());
+            Waker::from(Arc::new(Last {
+                wakers: Arc::clone(&wakers),
+                other,
+            }))
+        };
+        let mut key = None;
+        wakers.register(&mut key, &last());
+        wakers.register(&mut key, &last());
+        assert_eq!(wakers.0.lock().len(), 2, "the first took its own out");
+        wakers.remove(&mut key);
+        assert_eq!(wakers.0.lock().len(), 0);
+    }
 
     #[test]
     fn i6_a_waiter_takes_one_place_and_gives_it_back() {

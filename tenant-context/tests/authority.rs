@@ -16,6 +16,7 @@ struct Parts {
     prefix: Option<String>,
     issuer: Option<String>,
     org_id: Option<String>,
+    purpose: Option<String>,
     custom: Option<(String, u8)>,
 }
 
@@ -36,10 +37,11 @@ fn parts() -> impl Strategy<Value = Parts> {
         option::of(text()),
         option::of(text()),
         option::of(text()),
+        option::of(text()),
         option::of((text(), 0..3_u8)),
     )
         .prop_map(
-            |(principal, actors, scopes, roles, prefix, issuer, org_id, custom)| Parts {
+            |(principal, actors, scopes, roles, prefix, issuer, org_id, purpose, custom)| Parts {
                 principal,
                 actors,
                 scopes,
@@ -47,6 +49,7 @@ fn parts() -> impl Strategy<Value = Parts> {
                 prefix,
                 issuer,
                 org_id,
+                purpose,
                 custom,
             },
         )
@@ -74,6 +77,7 @@ fn context(parts: &Parts) -> TenantContext {
     claims.resource_prefix.clone_from(&parts.prefix);
     claims.issuer = parts.issuer.as_deref().map(Into::into);
     claims.org_id.clone_from(&parts.org_id);
+    claims.purpose.clone_from(&parts.purpose);
     if let Some((name, value)) = &parts.custom {
         claims.custom.insert(name.clone(), (*value).into());
     }

@@ -430,6 +430,36 @@ fn misconfiguration_says_what_to_do() {
 }
 
 #[tokio::test]
+async fn i7_without_the_layer_nobody_is_taken_for_anonymous() {
+    async fn optional(tenant: Option<TenantContext>) -> &'static str {
+        tenant.map_or("anonymous", |_| "known")
+    }
+    let app = || axum::Router::<()>::new().route("/", axum::routing::get(optional));
+    let ask = |token: &str| {
+        Request::get("/")
+            .header("authorization", token)
+            .body(axum::body::Body::empty())
+    };
+    let bare = app().oneshot(ask("Test ada").unwrap()).await.unwrap();
+    assert_eq!(bare.status(), 500);
+
+    let tenants = tenants(&["acme"], &ManualClock::new());
+    let auth = TestAuth::new(tenants).accept("ada", claims("acme", "ada"));
+    let door = IdentityLayer::builder()
+        .public(Method::GET, "/")
+        .build(auth)
+        .unwrap();
+    let app = door.layer(app());
+    let text = async |request| {
+        let answer = app.clone().oneshot(request).await.unwrap();
+        answer.into_body().collect().await.unwrap().to_bytes()
+    };
+    assert_eq!(text(ask("Test ada").unwrap()).await, "known");
+    let without = Request::get("/").body(axum::body::Body::empty()).unwrap();
+    assert_eq!(text(without).await, "anonymous");
+}
+
+#[tokio::test]
 async fn i7_a_handler_without_the_layer_answers_500_and_says_what_is_missing() {
     use axum::{Router, body::Body, routing::get};
     let app = Router::new().route("/", get(|_: TenantContext| async {}));

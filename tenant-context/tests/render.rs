@@ -355,3 +355,29 @@ proptest! {
         prop_assert_eq!(response.status(), 403);
     }
 }
+
+#[tokio::test]
+async fn the_refusal_of_head_has_the_length_and_no_content() {
+    let refusing = || {
+        service_fn(async |_: Request<Empty<Bytes>>| {
+            let refused = Rejection::credential_missing().to_response(Protocol::Http);
+            Ok::<_, Infallible>(refused.map(|()| Empty::<Bytes>::new()))
+        })
+    };
+    let ask = |method: http::Method| {
+        let service = RenderLayer::new().layer(refusing());
+        let request = Request::builder().method(method).body(Empty::new());
+        async move {
+            let answer = service.oneshot(request.unwrap()).await.unwrap();
+            let (parts, body) = answer.into_parts();
+            let length = parts.headers[header::CONTENT_LENGTH]
+                .to_str()
+                .unwrap()
+                .to_owned();
+            (length, body.collect().await.unwrap().to_bytes().len())
+        }
+    };
+    let (length, content) = ask(http::Method::GET).await;
+    assert_eq!(length, content.to_string());
+    assert_eq!(ask(http::Method::HEAD).await, (length, 0));
+}

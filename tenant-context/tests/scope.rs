@@ -8,12 +8,21 @@
     reason = "tests"
 )]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use tenant_context::{
-    ForTenant, NoContext, Rejection, TenantContext, TenantId, TenantScoped, Trail,
+use std::{
+    convert::Infallible,
+    panic::{AssertUnwindSafe, catch_unwind},
 };
-use tenant_testkit::{ManualClock, context, tenants};
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::stream;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Empty};
+use tenant_context::{
+    ForTenant, IdentityLayer, NoContext, Rejection, TenantContext, TenantId, TenantScoped, Trail,
+};
+use tenant_testkit::{ManualClock, TestAuth, claims, context, tenants};
+use tower::{Layer, ServiceExt, service_fn};
 
 fn two() -> (TenantContext, TenantContext) {
     let tenants = tenants(&["acme", "globex"], &ManualClock::new());
@@ -134,4 +143,52 @@ fn i8_debug_shows_the_owner_and_never_the_value() {
     let value = TenantScoped::new(TenantId::parse("acme").unwrap(), "canary");
     assert!(!format!("{value:?}").contains("canary"));
     assert!(!Trail::current().is_open());
+}
+
+/// A request that an outer tenant's code makes is not the outer tenant's: on a public route it is nobody's.
+#[tokio::test]
+async fn i1_a_public_route_within_a_scope_is_nobodys() {
+    let tenants = tenants(&["acme"], &ManualClock::new());
+    let outer = context(&tenants, "acme", "ada");
+    let door = IdentityLayer::builder()
+        .public(Method::GET, "/health")
+        .build(TestAuth::new(tenants).accept("ada", claims("acme", "ada")))
+        .unwrap();
+    let app = door.layer(service_fn(|_: Request<_>| {
+        let called = here();
+        async move {
+            let polled = here();
+            let body = Body::from_stream(stream::once(async move {
+                Ok::<_, Infallible>(format!("{called:?} {polled:?} {:?}", here()))
+            }));
+            Ok::<_, Infallible>(Response::new(body))
+        }
+    }));
+    let ask = |token: Option<&str>| {
+        let request = Request::builder().uri("/health");
+        let request = match token {
+            Some(token) => request.header("authorization", format!("Test {token}")),
+            None => request,
+        };
+        let app = app.clone();
+        async move {
+            let answer = app
+                .oneshot(request.body(Empty::<Bytes>::new()).unwrap())
+                .await;
+            answer
+                .unwrap()
+                .into_body()
+                .collect()
+                .await
+                .unwrap()
+                .to_bytes()
+        }
+    };
+    let (nobody, ada) = outer
+        .scope(async { (ask(None).await, ask(Some("ada")).await) })
+        .await;
+    let no = "Err(NoContext)";
+    assert_eq!(nobody, format!("{no} {no} {no}"));
+    let yes = "Ok(\"acme\")";
+    assert_eq!(ada, format!("{yes} {yes} {yes}"));
 }

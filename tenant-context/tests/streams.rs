@@ -335,3 +335,48 @@ async fn a_body_runs_in_its_requests_scope() {
     let body = response.into_body();
     assert_eq!(body.collect().await.unwrap().to_bytes(), "acme");
 }
+
+/// One that is stuck would otherwise never end; one that is there is not torn.
+#[tokio::test]
+async fn i5_an_answer_of_known_length_ends_if_it_is_not_there() {
+    struct Slow(bool);
+    impl http_body::Body for Slow {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            if std::mem::take(&mut self.0) {
+                std::task::Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"12345")))))
+            } else {
+                std::task::Poll::Pending
+            }
+        }
+
+        fn size_hint(&self) -> http_body::SizeHint {
+            http_body::SizeHint::with_exact(5)
+        }
+    }
+    for ready in [true, false] {
+        let (tenants, auth) = world();
+        let app = IdentityLayer::builder()
+            .build(auth)
+            .unwrap()
+            .layer(service_fn(move |_: http::Request<_>| async move {
+                Ok::<_, Infallible>(Response::new(Slow(ready)))
+            }));
+        let request = http::Request::builder().header("authorization", "Test ada");
+        let answer = app
+            .oneshot(request.body(Full::<Bytes>::default()).unwrap())
+            .await
+            .unwrap();
+        tenants.suspend(&id("acme"));
+        let frame = timeout(LIMIT, answer.into_body().frame())
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(frame.is_ok(), ready);
+    }
+}

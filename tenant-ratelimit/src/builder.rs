@@ -150,7 +150,13 @@ impl RateLimitLayerBuilder {
         key: impl Fn(&TenantContext, &RequestHead<'_>) -> Option<Key> + Send + Sync + 'static,
     ) -> Self {
         let key = Box::new(key);
-        self.custom.push((Custom { name, key }, quota));
+        let dimension = Key::dimension(name);
+        let custom = Custom {
+            name,
+            dimension,
+            key,
+        };
+        self.custom.push((custom, quota));
         self
     }
 

@@ -17,7 +17,10 @@ type Fields = BTreeMap<String, u64>;
 
 /// Each carried budget with the key of its cell: the principal, and the chain of actors from the one that
 /// it was given to. So a budget that a sub-agent's credential repeats is its parent's cell.
-pub(crate) fn budgets(tenant: &TenantContext) -> Result<Vec<(Key, Rate)>, ConfigError> {
+pub(crate) fn budgets(
+    tenant: &TenantContext,
+    dimension: Key,
+) -> Result<Vec<(Key, Rate)>, ConfigError> {
     let actors = tenant.actors();
     let claimed = match tenant.claim::<Fields>(CLAIM) {
         Some(one) => vec![Some(one)],
@@ -44,7 +47,7 @@ pub(crate) fn budgets(tenant: &TenantContext) -> Result<Vec<(Key, Rate)>, Config
         let key = chain.fold(Key::principal(tenant), |key, actor| {
             key.and(Key::of_principal(actor))
         });
-        budgets.push((key.within("delegation"), rate));
+        budgets.push((key.within(dimension), rate));
     }
     Ok(budgets)
 }

@@ -33,15 +33,30 @@ impl Rate {
 #[derive(Debug, Default)]
 pub(crate) struct Level {
     tat: Cell<u64>,
+    /// Spent beyond one burst when the quota shrank, in ticks: it stands in nobody's way, comes back once the
+    /// cell is whole, and counts again under a larger quota.
+    rest: Cell<u64>,
     in_flight: Cell<u32>,
     /// Of a keyed cell: it stands here because there is room.
     kind: Cell<Kind>,
 }
 
 impl Level {
-    pub(crate) const fn new(tat: u64, kind: Kind) -> Self {
+    /// A new one, with what this one has spent.
+    pub(crate) const fn split(&self, kind: Kind) -> Self {
         Self {
-            tat: Cell::new(tat),
+            tat: Cell::new(self.tat.get()),
+            rest: Cell::new(self.rest.get()),
+            in_flight: Cell::new(0),
+            kind: Cell::new(kind),
+        }
+    }
+
+    /// A new one.
+    pub(crate) const fn full(kind: Kind) -> Self {
+        Self {
+            tat: Cell::new(0),
+            rest: Cell::new(0),
             in_flight: Cell::new(0),
             kind: Cell::new(kind),
         }
@@ -59,8 +74,30 @@ impl Level {
         self.tat.get()
     }
 
+    /// Charges it: what was decided about it now.
+    #[inline]
+    pub(crate) fn charge(&self, tat: u64, rate: &Rate, now: Monotonic) {
+        if self.rest.get() > 0 {
+            self.rest.set(self.rest(rate.gcra.at(now)));
+        }
+        self.tat.set(tat);
+    }
+
+    /// Changes the TAT: not to before now.
     pub(crate) fn set(&self, tat: u64) {
         self.tat.set(tat);
+    }
+
+    /// Nothing is spent.
+    pub(crate) fn clear(&self) {
+        self.tat.set(0);
+        self.rest.set(0);
+    }
+
+    /// What is left of the rest: it comes back from when the cell was whole.
+    const fn rest(&self, ticks: u64) -> u64 {
+        let idle = ticks.saturating_sub(self.tat.get());
+        self.rest.get().saturating_sub(idle)
     }
 
     pub(crate) const fn in_flight(&self) -> u32 {
@@ -75,16 +112,20 @@ impl Level {
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
     }
 
-    /// Goes on under another quota.
+    /// Goes on under another quota, with all that was spent.
     pub(crate) fn carry(&self, before: Rate, rate: Rate, now: Monotonic) {
         if before.gcra != rate.gcra {
-            self.set(rate.gcra.carry(before.gcra, self.tat(), 0, now).0);
+            let rest = self.rest(before.gcra.at(now));
+            let (tat, rest) = rate.gcra.carry(before.gcra, self.tat(), rest, now);
+            self.tat.set(tat);
+            self.rest.set(rest);
         }
     }
 
     /// Whether forgetting it changes nothing.
-    pub(crate) fn is_idle(&self, rate: Option<Rate>, now: Monotonic) -> bool {
-        self.in_flight() == 0 && rate.is_none_or(|rate| rate.gcra.is_full(self.tat(), now))
+    pub(crate) fn is_idle(&self, rate: Option<&Rate>, now: Monotonic) -> bool {
+        let all = self.tat().saturating_add(self.rest.get());
+        self.in_flight() == 0 && rate.is_none_or(|rate| rate.gcra.is_full(all, now))
     }
 }
 
@@ -145,12 +186,12 @@ impl Cross {
         }
     }
 
-    /// Changes the TAT, unless the budget has moved.
-    pub(crate) fn update(&self, change: impl Fn(u64) -> u64) -> Result<(), Moved> {
+    /// Changes the TAT, unless the budget has moved, and answers what it was.
+    pub(crate) fn update(&self, change: impl Fn(u64) -> u64) -> Result<u64, Moved> {
         let mut seen = self.tat()?;
         loop {
             match self.replace(seen, change(seen)) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(seen),
                 Err(other) => seen = other?,
             }
         }
@@ -168,6 +209,56 @@ impl Cross {
             shadow: self.shadow,
             rest: rate.gcra.at(now).saturating_add(rest),
             cell: Alone(AtomicU64::new(tat)),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// One unit a second.
+    fn rate(burst: u64) -> Rate {
+        Rate::new(Quota::per_second(1).burst(burst)).unwrap()
+    }
+
+    fn left(level: &Level, rate: &Rate, now: Monotonic) -> u64 {
+        rate.gcra.remaining(level.tat(), now)
+    }
+
+    proptest! {
+        #[test]
+        fn a_quota_down_and_up_again_forgets_nothing_and_gives_nothing_back_twice(
+            spent in 0..=20_u64,
+            small in 1..20_u64,
+            pauses in prop::collection::vec(0..6_u64, 1..6),
+            charges in prop::collection::vec(0..4_u64, 6),
+        ) {
+            let (wide, narrow) = (rate(20), rate(small));
+            let (level, mut now) = (Level::default(), Monotonic::from_secs(100));
+            level.charge(wide.gcra.owe(0, wide.gcra.at(now), spent), &wide, now);
+            level.carry(wide, narrow, now);
+            let (mut counted, mut rest) = (spent.min(small), spent.saturating_sub(small));
+            for (pause, units) in pauses.into_iter().zip(charges) {
+                now = now.saturating_add(Duration::from_secs(pause));
+                rest = rest.saturating_sub(pause.saturating_sub(counted));
+                counted = counted.saturating_sub(pause);
+                prop_assert_eq!(left(&level, &narrow, now), small - counted);
+                if units <= small - counted {
+                    let ticks = narrow.gcra.at(now);
+                    level.charge(level.tat().max(ticks) + narrow.gcra.ticks(units), &narrow, now);
+                    counted += units;
+                }
+            }
+            prop_assert_eq!(level.is_idle(Some(&narrow), now), counted + rest == 0);
+            let owed = counted + rest;
+            level.carry(narrow, wide, now);
+            prop_assert_eq!(left(&level, &wide, now), 20 - owed.min(20));
         }
     }
 }

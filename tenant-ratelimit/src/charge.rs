@@ -10,6 +10,7 @@ use crate::{
     cells::{Cross, Level, Moved, Rate},
     fair::Share,
     gcra::{Gcra, Verdict},
+    partition::Partition,
 };
 
 /// The most cells of one tenant that one request falls under: its endpoint, four of the application's own
@@ -71,10 +72,14 @@ pub(crate) struct CrossLane<'a> {
     pub(crate) cross: &'a Cross,
     /// How this tenant may use it, if that is not left to who comes first.
     pub(crate) share: Option<Share<'a>>,
+    /// The TAT that was decided about.
+    seen: u64,
     /// The TAT once it is charged, and what is left then, in units: of the last decision.
     pub(crate) next: u64,
     left: u64,
     pub(crate) skipped: bool,
+    /// The floor's TAT, if the floor was charged.
+    pub(crate) by_floor: Option<u64>,
 }
 
 /// The binding budget of an admission, after it was charged.
@@ -86,6 +91,71 @@ pub(crate) struct Bound {
     pub(crate) left: u64,
     pub(crate) tat: u64,
     pub(crate) now: Monotonic,
+}
+
+/// Which budget has the fewest units left.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Least {
+    /// In units.
+    left: u64,
+    lane: Option<Which>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Which {
+    Own(usize),
+    Cross(usize),
+}
+
+impl Least {
+    const NONE: Self = Self {
+        left: u64::MAX,
+        lane: None,
+    };
+
+    #[inline]
+    const fn or(&mut self, left: u64, lane: Which) {
+        if left < self.left {
+            *self = Self {
+                left,
+                lane: Some(lane),
+            };
+        }
+    }
+
+    /// Which of the tenant's own cells it is.
+    pub(crate) fn source(self, own: &Lanes<'_>) -> Option<Source> {
+        match self.lane? {
+            Which::Own(at) => own.get(at).map(|lane| lane.source),
+            Which::Cross(_) => None,
+        }
+    }
+
+    /// The budget, of the lanes that were charged.
+    pub(crate) fn bound(
+        self,
+        own: &Lanes<'_>,
+        cross: &CrossLanes<'_>,
+        now: Monotonic,
+    ) -> Option<Bound> {
+        let (dimension, rate, tat) = match self.lane? {
+            Which::Own(at) => {
+                let lane = own.get(at)?;
+                (lane.terms.dimension, lane.rate?, lane.next)
+            }
+            Which::Cross(at) => {
+                let lane = cross.get(at)?;
+                (lane.cross.dimension, &lane.cross.rate, lane.next)
+            }
+        };
+        Some(Bound {
+            dimension,
+            rate: *rate,
+            left: self.left,
+            tat,
+            now,
+        })
+    }
 }
 
 /// Why a budget refuses.
@@ -105,6 +175,10 @@ pub(crate) struct Refusal {
     pub(crate) dimension: Dimension,
     pub(crate) rate: Option<Rate>,
     pub(crate) why: Why,
+    /// Which of the tenant's own cells; `None`: one that tenants share.
+    pub(crate) source: Option<Source>,
+    /// What names the cell to clients.
+    pub(crate) partition: Option<Partition>,
 }
 
 /// Nothing was charged.
@@ -132,56 +206,44 @@ impl From<Moved> for Failed {
 /// a refusal of others may reflect a charge that is on its way back, an admission never does.
 ///
 /// The answer is the binding budget: of an admission the one with the fewest units left.
+#[inline]
 pub(crate) fn charge(
     own: &mut Lanes<'_>,
     cross: &mut CrossLanes<'_>,
     ask: Ask,
     clock: impl Fn() -> Monotonic,
-) -> Result<Option<Bound>, Failed> {
-    let mut least = Least(None);
+) -> Result<Least, Failed> {
+    let mut least = Least::NONE;
     let mut refused = false;
-    for lane in own.iter_mut() {
-        match lane.decide(ask) {
-            Ok(left) => least.or(left, || (lane.terms.dimension, lane.rate, lane.next)),
-            Err(_) if lane.terms.shadow => lane.skipped = true,
-            Err(_) => refused = true,
+    for (at, lane) in own.iter_mut().enumerate() {
+        match lane.look(ask) {
+            Some(left) => least.or(left, Which::Own(at)),
+            None if lane.terms.shadow => lane.skipped = true,
+            None => refused = true,
         }
     }
-    let mut seen = [0; CROSS];
-    for (lane, seen) in cross.iter_mut().zip(&mut seen) {
-        *seen = lane.cross.tat()?;
-        match lane.decide(*seen, ask) {
-            Ok(_) => {}
-            Err(_) if lane.cross.shadow => lane.skipped = true,
-            Err(_) => refused = true,
+    for (at, lane) in cross.iter_mut().enumerate() {
+        lane.seen = lane.cross.tat()?;
+        match lane.look(ask) {
+            Some(left) if ask.peeks => least.or(left, Which::Cross(at)),
+            Some(_) => {}
+            None if lane.cross.shadow => lane.skipped = true,
+            None => refused = true,
         }
     }
     if refused {
-        return Err(Failed::Refused(refusals(own, cross, &seen, ask)));
+        return Err(Failed::Refused(refusals(own, cross, ask)));
     }
     if ask.peeks {
-        for (lane, seen) in cross.iter_mut().zip(seen) {
-            if let Ok(left) = lane.decide(seen, ask) {
-                least.or(left, || {
-                    (lane.cross.dimension, Some(&lane.cross.rate), lane.next)
-                });
-            }
-        }
-        return Ok(least.bound(ask.now));
+        return Ok(least);
     }
     for at in 0..cross.len() {
         let (before, rest) = cross.split_at_mut(at);
-        let (Some(lane), Some(seen)) = (rest.first_mut(), seen.get(at)) else {
+        let Some(lane) = rest.first_mut().filter(|lane| !lane.skipped) else {
             continue;
         };
-        if lane.skipped {
-            continue;
-        }
-        match lane.charge(*seen, ask) {
-            Ok(Some(left)) => least.or(left, || {
-                let cross = lane.cross;
-                (cross.dimension, Some(&cross.rate), lane.next)
-            }),
+        match lane.charge(ask) {
+            Ok(Some(left)) => least.or(left, Which::Cross(at)),
             Ok(None) => lane.skipped = true,
             Err(failed) => {
                 for lane in before {
@@ -192,45 +254,23 @@ pub(crate) fn charge(
         }
     }
     for lane in own {
-        if !lane.skipped {
-            lane.level.set(lane.next);
+        if let Some(rate) = lane.rate
+            && !lane.skipped
+        {
+            lane.level.charge(lane.next, rate, ask.now);
         }
         if ask.enters {
             lane.level.enter();
         }
     }
     for lane in cross {
-        if !lane.skipped
-            && let Some(share) = &lane.share
+        if let Some(share) = &lane.share
+            && !lane.skipped
         {
-            share.charge(lane.cross.rate.gcra, ask);
+            lane.by_floor = share.charge(lane.cross.rate.gcra, ask);
         }
     }
-    Ok(least.bound(ask.now))
-}
-
-/// The budget with the fewest units left, so far.
-struct Least<'a>(Option<(u64, Dimension, &'a Rate, u64)>);
-
-impl<'a> Least<'a> {
-    #[inline]
-    fn or(&mut self, left: u64, budget: impl FnOnce() -> (Dimension, Option<&'a Rate>, u64)) {
-        if self.0.is_none_or(|least| left < least.0)
-            && let (dimension, Some(rate), tat) = budget()
-        {
-            self.0 = Some((left, dimension, rate, tat));
-        }
-    }
-
-    fn bound(self, now: Monotonic) -> Option<Bound> {
-        self.0.map(|(left, dimension, rate, tat)| Bound {
-            dimension,
-            rate: *rate,
-            left,
-            tat,
-            now,
-        })
-    }
+    Ok(least)
 }
 
 impl<'a> Lane<'a> {
@@ -246,7 +286,7 @@ impl<'a> Lane<'a> {
             terms,
             rate,
             level,
-            next: level.tat(),
+            next: 0,
             skipped: false,
         }
     }
@@ -256,27 +296,50 @@ impl<'a> Lane<'a> {
         self.next
     }
 
-    /// How many units are left if it is charged.
+    /// The most in flight, if as many are.
     #[inline]
-    fn decide(&mut self, ask: Ask) -> Result<u64, Why> {
-        if ask.enters
-            && let Some(most) = self.terms.most
-            && self.level.in_flight() >= most
-        {
-            return Err(Why::InFlight(most));
+    fn in_flight(&self, ask: Ask) -> Option<u32> {
+        let most = self.terms.most.filter(|_| ask.enters)?;
+        (self.level.in_flight() >= most).then_some(most)
+    }
+
+    /// How many units are left if it is charged; `None`: it refuses.
+    #[inline]
+    fn look(&mut self, ask: Ask) -> Option<u64> {
+        if self.in_flight(ask).is_some() {
+            return None;
         }
         let Some(rate) = self.rate else {
-            return Ok(u64::MAX);
+            return Some(u64::MAX);
         };
         let gcra = rate.gcra;
-        let cost = gcra.cost(ask.cost).ok_or(Why::AboveBurst)?;
-        match gcra.decide(self.level.tat(), gcra.at(ask.now), cost, 0) {
+        let cost = gcra.cost(ask.cost)?;
+        match gcra.decide(self.level.tat(), gcra.at(ask.now), cost) {
             Verdict::Admit { tat, left } => {
                 self.next = tat;
-                Ok(gcra.units(left))
+                Some(gcra.units(left))
             }
-            Verdict::Refuse { conforms } => Err(Why::Spent(gcra.wait(conforms, ask.now))),
+            Verdict::Refuse { .. } => None,
         }
+    }
+
+    /// Why it refuses, if it does.
+    fn why(&self, ask: Ask) -> Option<Why> {
+        if let Some(most) = self.in_flight(ask) {
+            return Some(Why::InFlight(most));
+        }
+        why(self.rate?.gcra, self.level.tat(), ask)
+    }
+}
+
+/// Why a cell refuses, if it does.
+fn why(gcra: Gcra, tat: u64, ask: Ask) -> Option<Why> {
+    let Some(cost) = gcra.cost(ask.cost) else {
+        return Some(Why::AboveBurst);
+    };
+    match gcra.decide(tat, gcra.at(ask.now), cost) {
+        Verdict::Admit { .. } => None,
+        Verdict::Refuse { conforms } => Some(Why::Spent(gcra.wait(conforms, ask.now))),
     }
 }
 
@@ -286,55 +349,78 @@ impl<'a> CrossLane<'a> {
         Self {
             cross,
             share,
+            seen: 0,
             next: 0,
             left: 0,
             skipped: false,
+            by_floor: None,
         }
     }
 
-    /// How many units are left if it is charged.
+    /// How many units are left if what was seen is charged; `None`: it refuses.
     #[inline]
-    fn decide(&mut self, tat: u64, ask: Ask) -> Result<u64, Why> {
+    fn look(&mut self, ask: Ask) -> Option<u64> {
         let gcra = self.cross.rate.gcra;
-        let cost = gcra.cost(ask.cost).ok_or(Why::AboveBurst)?;
+        let cost = gcra.cost(ask.cost)?;
         if let Some(share) = &self.share {
-            let part = share.decide(gcra, tat, cost, ask);
-            let part = part.map_err(|wait| wait.map_or(Why::AboveBurst, Why::Spent))?;
+            let part = share.look(gcra, self.seen, cost, ask)?;
             (self.next, self.left) = (part.tat, part.left);
-            return Ok(part.left);
+            return Some(part.left);
         }
-        match gcra.decide(tat, gcra.at(ask.now), cost, 0) {
+        match gcra.decide(self.seen, gcra.at(ask.now), cost) {
             Verdict::Admit { tat, left } => {
                 (self.next, self.left) = (tat, gcra.units(left));
-                Ok(self.left)
+                Some(self.left)
             }
-            Verdict::Refuse { conforms } => Err(Why::Spent(gcra.wait(conforms, ask.now))),
+            Verdict::Refuse { .. } => None,
         }
     }
 
-    /// Charges what was decided about `seen`; if the cell is another by now, what is decided about that. `None`:
-    /// a shadow that would refuse by now.
+    /// Why it refuses, if it does.
+    fn why(&self, ask: Ask) -> Option<Why> {
+        let gcra = self.cross.rate.gcra;
+        let Some(share) = &self.share else {
+            return why(gcra, self.seen, ask);
+        };
+        let Some(cost) = gcra.cost(ask.cost) else {
+            return Some(Why::AboveBurst);
+        };
+        match share.look(gcra, self.seen, cost, ask) {
+            Some(_) => None,
+            None => Some(
+                share
+                    .wait(gcra, self.seen, cost, ask)
+                    .map_or(Why::AboveBurst, Why::Spent),
+            ),
+        }
+    }
+
+    /// Charges what was decided about what was seen; if the cell is another by now, what is decided about
+    /// that. `None`: a shadow that would refuse by now.
     #[inline]
-    fn charge(&mut self, mut seen: u64, ask: Ask) -> Result<Option<u64>, Failed> {
+    fn charge(&mut self, ask: Ask) -> Result<Option<u64>, Failed> {
         loop {
-            match self.cross.replace(seen, self.next) {
+            match self.cross.replace(self.seen, self.next) {
                 Ok(()) => return Ok(Some(self.left)),
-                Err(other) => seen = other?,
+                Err(other) => self.seen = other?,
             }
-            match self.decide(seen, ask) {
-                Ok(_) => {}
-                Err(_) if self.cross.shadow => return Ok(None),
-                Err(why) => return Err(Failed::Refused(vec![self.refusal(why)])),
+            if self.look(ask).is_none() {
+                if self.cross.shadow {
+                    return Ok(None);
+                }
+                return Err(Failed::Refused(self.refusal(ask).into_iter().collect()));
             }
         }
     }
 
-    fn refusal(&self, why: Why) -> Refusal {
-        Refusal {
+    fn refusal(&self, ask: Ask) -> Option<Refusal> {
+        Some(Refusal {
             dimension: self.cross.dimension,
             rate: Some(self.cross.rate),
-            why,
-        }
+            why: self.why(ask)?,
+            source: None,
+            partition: None,
+        })
     }
 
     fn give_back(&self, units: u64, now: Monotonic) {
@@ -349,29 +435,21 @@ impl<'a> CrossLane<'a> {
 
 /// All budgets that refuse, the binding one first.
 #[cold]
-fn refusals(
-    own: &mut Lanes<'_>,
-    cross: &mut CrossLanes<'_>,
-    seen: &[u64; CROSS],
-    ask: Ask,
-) -> Vec<Refusal> {
+fn refusals(own: &Lanes<'_>, cross: &CrossLanes<'_>, ask: Ask) -> Vec<Refusal> {
     let mut all = Vec::with_capacity(2);
-    for lane in own.iter_mut().filter(|lane| !lane.terms.shadow) {
-        if let Err(why) = lane.decide(ask) {
+    for lane in own.iter().filter(|lane| !lane.terms.shadow) {
+        if let Some(why) = lane.why(ask) {
             all.push(Refusal {
                 dimension: lane.terms.dimension,
                 rate: lane.rate.copied(),
                 why,
+                source: Some(lane.source),
+                partition: None,
             });
         }
     }
-    for (lane, seen) in cross.iter_mut().zip(seen) {
-        if !lane.cross.shadow
-            && let Err(why) = lane.decide(*seen, ask)
-        {
-            all.push(lane.refusal(why));
-        }
-    }
+    let cross = cross.iter().filter(|lane| !lane.cross.shadow);
+    all.extend(cross.filter_map(|lane| lane.refusal(ask)));
     // Stable: of equal ones the narrowest stays first.
     all.sort_by_key(|refusal| Reverse(refusal.why));
     all

@@ -80,7 +80,8 @@ impl Five {
         }
         let cross = self.cross.iter().flatten();
         let mut cross = cross.map(|cross| CrossLane::new(cross, None)).collect();
-        charge(&mut own, &mut cross, ask, || ask.now)
+        let charged = charge(&mut own, &mut cross, ask, || ask.now)?;
+        Ok(charged.bound(&own, &cross, ask.now))
     }
 
     fn tats(&self) -> [u64; 5] {
@@ -410,12 +411,12 @@ fn a_charge_that_is_given_back_late_gives_back_no_more_than_is_still_there() {
     let cross = Cross::new(Dimension::Global, rate, false);
     let mut lane = CrossLane::new(&cross, None);
     let first = ask(2, Monotonic::from_secs(1));
-    lane.decide(0, first).unwrap();
-    lane.charge(0, first).unwrap();
+    lane.look(first).unwrap();
+    lane.charge(first).unwrap();
     let later = Monotonic::from_secs(10);
     let other = |lane: &mut CrossLane<'_>| {
-        let seen = cross.tat().unwrap();
-        lane.decide(seen, ask(1, later)).is_ok() && lane.charge(seen, ask(1, later)).is_ok()
+        lane.seen = cross.tat().unwrap();
+        lane.look(ask(1, later)).is_some() && lane.charge(ask(1, later)).is_ok()
     };
     let mut others = CrossLane::new(&cross, None);
     assert!(other(&mut others) && other(&mut others));

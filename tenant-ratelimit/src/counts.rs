@@ -5,9 +5,13 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use tenant_context::Monotonic;
+use tenant_context::{Monotonic, TenantId};
 
-use crate::{Dimension, cells::Rate};
+use crate::{
+    Dimension,
+    cells::Rate,
+    meters::{DimensionMeters, Meters},
+};
 
 /// One tenant's counts, kept under its lock.
 #[derive(Debug, Default)]
@@ -86,48 +90,90 @@ pub struct DimensionCounts {
 
 /// A limiter's counts by dimension: as many as were declared.
 #[derive(Debug)]
-pub(crate) struct Tally(Box<[(Dimension, AtomicU64, AtomicU64)]>);
+pub(crate) struct Tally {
+    counts: Box<[Count]>,
+    meters: Meters,
+}
+
+#[derive(Debug)]
+struct Count {
+    dimension: Dimension,
+    refused: AtomicU64,
+    shadowed: AtomicU64,
+    meters: DimensionMeters,
+}
 
 impl Tally {
     pub(crate) fn new(dimensions: impl IntoIterator<Item = Dimension>) -> Self {
-        let mut known: Vec<Dimension> = Vec::new();
+        let mut counts: Vec<Count> = Vec::new();
         for dimension in dimensions {
-            if !known.contains(&dimension) {
-                known.push(dimension);
+            if counts.iter().all(|known| known.dimension != dimension) {
+                counts.push(Count {
+                    dimension,
+                    refused: AtomicU64::new(0),
+                    shadowed: AtomicU64::new(0),
+                    meters: DimensionMeters::new(dimension),
+                });
             }
         }
-        let zero = || AtomicU64::new(0);
-        let counts = known
-            .into_iter()
-            .map(|dimension| (dimension, zero(), zero()));
-        Self(counts.collect())
+        Self {
+            counts: counts.into(),
+            meters: Meters::new(),
+        }
     }
 
-    fn of(&self, dimension: Dimension) -> Option<&(Dimension, AtomicU64, AtomicU64)> {
-        self.0.iter().find(|counts| counts.0 == dimension)
+    fn of(&self, dimension: Dimension) -> Option<&Count> {
+        self.counts
+            .iter()
+            .find(|count| count.dimension == dimension)
     }
 
-    /// The count, this one included.
-    pub(crate) fn refuse(&self, dimension: Dimension) -> u64 {
-        self.of(dimension).map_or(0, |counts| add(&counts.1))
+    #[inline]
+    pub(crate) fn admit(&self) {
+        self.meters.admit();
     }
 
-    /// The count, this one included.
-    pub(crate) fn shadow(&self, dimension: Dimension) -> u64 {
-        self.of(dimension).map_or(0, |counts| add(&counts.2))
+    /// Counts and tells a refusal by its binding dimension.
+    pub(crate) fn refuse(&self, dimension: Dimension, tenant: Option<&TenantId>) {
+        let Some(count) = self.of(dimension) else {
+            return;
+        };
+        count.meters.refuse();
+        tracing::debug!(
+            target: "tenant_ratelimit",
+            tenant = tenant.map(tracing::field::display),
+            dimension = dimension.as_str(),
+            refused = add(&count.refused),
+            "refused"
+        );
+    }
+
+    /// Counts and tells what a shadow would have refused.
+    pub(crate) fn shadow(&self, dimension: Dimension, tenant: &TenantId) {
+        let Some(count) = self.of(dimension) else {
+            return;
+        };
+        count.meters.shadow();
+        tracing::debug!(
+            target: "tenant_ratelimit",
+            %tenant,
+            dimension = dimension.as_str(),
+            shadowed = add(&count.shadowed),
+            "would have been refused"
+        );
     }
 
     pub(crate) fn read(&self) -> Vec<DimensionCounts> {
-        let read =
-            |(dimension, refused, shadowed): &(Dimension, AtomicU64, AtomicU64)| DimensionCounts {
-                dimension: *dimension,
-                refused: refused.load(Ordering::Relaxed),
-                shadowed: shadowed.load(Ordering::Relaxed),
-            };
-        self.0.iter().map(read).collect()
+        let read = |count: &Count| DimensionCounts {
+            dimension: count.dimension,
+            refused: count.refused.load(Ordering::Relaxed),
+            shadowed: count.shadowed.load(Ordering::Relaxed),
+        };
+        self.counts.iter().map(read).collect()
     }
 }
 
+/// The count, this one included.
 fn add(count: &AtomicU64) -> u64 {
     count.fetch_add(1, Ordering::Relaxed).saturating_add(1)
 }

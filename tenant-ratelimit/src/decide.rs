@@ -7,21 +7,23 @@ use std::sync::{
 
 use arrayvec::ArrayVec;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use tenant_context::{
     Clock, InstanceId, Monotonic, PrincipalKind, RequestHead, TenantContext, TenantId, TenantState,
 };
 
 use crate::{
-    Denied, Quota, TenantQuota, carried,
+    Denied, Dimension, Quota, TenantQuota, carried,
     cells::{Cross, Rate},
-    charge::{Ask, Bound, CrossLane, CrossLanes, Failed, Lane, Lanes, Source, charge},
+    charge::{Ask, Bound, CrossLane, CrossLanes, Failed, Lane, Lanes, Least, Source, charge},
     counts::Tally,
     endpoints::Endpoints,
-    fair::Share,
     floors::Seats,
     key::Key,
     keys::{Kind, Places},
     own::{Named, Own, Place},
+    partition::Partition,
+    quick,
     rules::Rules,
     sync::MutexGuard,
     tenants::{Kept, Resolved, Tenants},
@@ -36,7 +38,16 @@ pub(crate) type CostOf = dyn Fn(&TenantContext, &RequestHead<'_>) -> u64 + Send 
 /// A dimension of the application's own.
 pub(crate) struct Custom {
     pub(crate) name: &'static str,
+    pub(crate) dimension: Key,
     pub(crate) key: Box<KeyOf>,
+}
+
+/// Which keyed budgets identities fall under. They are declared once; only their quotas change.
+#[derive(Clone, Copy)]
+pub(crate) struct Keyed {
+    pub(crate) agents: Option<Key>,
+    pub(crate) principals: Option<Key>,
+    pub(crate) delegations: Option<Key>,
 }
 
 /// What a builder has gathered.
@@ -49,7 +60,10 @@ pub(crate) struct Inner {
     pub(crate) plans: Option<Box<dyn TenantQuota>>,
     /// Quotas that an operator gave single tenants.
     pub(crate) overrides: Mutex<std::collections::HashMap<TenantId, Quota>>,
+    /// Whether tenants have a quota or a floor by their records.
+    pub(crate) plans_tenants: bool,
     pub(crate) max_tenants: usize,
+    pub(crate) keyed: Keyed,
     pub(crate) custom: Vec<Custom>,
     /// Whether keys or costs are read from the request's head.
     pub(crate) reads_head: bool,
@@ -60,6 +74,9 @@ pub(crate) struct Inner {
     pub(crate) tenants: Tenants,
     pub(crate) tally: Tally,
 }
+
+/// The most keyed cells that an identity names: its own, beside the application's, an endpoint's and its tenant's.
+const MAX_NAMED: usize = crate::charge::OWN - MAX_CUSTOM - 2;
 
 /// What an identity keeps does not go stale: quotas change in place.
 const GENERATION: u64 = 0;
@@ -80,7 +97,8 @@ pub(crate) type Placed = ArrayVec<(Place, Key), { crate::charge::OWN }>;
 /// What was charged, while the tenant's lock is held.
 #[derive(Debug)]
 pub(crate) struct Granted<'a> {
-    pub(crate) bound: Option<Bound>,
+    least: Least,
+    now: Monotonic,
     pub(crate) own: &'a Own,
     pub(crate) resolved: &'a Resolved,
     pub(crate) lanes: &'a Lanes<'a>,
@@ -89,8 +107,43 @@ pub(crate) struct Granted<'a> {
     pub(crate) wanted: Wanted<'a>,
 }
 
+impl Granted<'_> {
+    /// The binding budget.
+    #[inline]
+    pub(crate) fn bound(&self) -> Option<Bound> {
+        self.least.bound(self.lanes, self.cross, self.now)
+    }
+
+    /// What names the binding budget's cell to clients.
+    pub(crate) fn partition(&self, tenant: &TenantId, dimension: Dimension) -> Option<Partition> {
+        let source = self.least.source(self.lanes)?;
+        partition(tenant, dimension, source, self.placed, self.wanted.endpoint)
+    }
+}
+
+/// What names one of a tenant's own cells to clients.
+fn partition(
+    tenant: &TenantId,
+    dimension: Dimension,
+    source: Source,
+    placed: &Placed,
+    endpoint: Option<usize>,
+) -> Option<Partition> {
+    let key = match source {
+        Source::Tenant => None,
+        Source::Endpoint => Some(Key::made(b"endpoint", &endpoint?.to_be_bytes())),
+        Source::Keyed(at) => match *placed.get(usize::from(at))? {
+            (Place::Slot(_), key) => Some(key),
+            // One for all keys beyond the share.
+            (Place::Overflow(kind), _) => Some(Key::made(b"overflow", &kind.0.to_be_bytes())),
+        },
+    };
+    Partition::of(dimension, Some(tenant), key)
+}
+
 impl Inner {
     /// Charges a tenant's request; `answer` reads what was charged.
+    #[inline]
     pub(crate) fn decide<R>(
         &self,
         tenant: &TenantContext,
@@ -98,61 +151,115 @@ impl Inner {
         answer: impl FnOnce(Granted<'_>) -> R,
     ) -> Result<R, Denied> {
         let now = self.clock.monotonic();
-        if let Some(resolved) = self.kept_by(tenant) {
-            return self.decide_resolved(resolved, tenant, wanted, now, answer);
-        }
-        let resolved = Arc::new(self.resolve(tenant, now)?);
-        tenant
-            .attachments()
-            .attach(self.instance, GENERATION, Arc::clone(&resolved));
-        self.decide_resolved(&resolved, tenant, wanted, now, answer)
+        let resolved;
+        let known = if let Some(known) = self.kept_by(tenant) {
+            known
+        } else {
+            resolved = self.resolve(tenant, now)?;
+            &*resolved
+        };
+        self.decide_resolved(known, tenant, wanted, now, answer)
     }
 
+    /// Charges a tenant's request that holds nothing; `answer` is told the binding budget.
+    #[inline]
+    pub(crate) fn check<R>(
+        &self,
+        tenant: &TenantContext,
+        wanted: Wanted<'_>,
+        answer: impl FnOnce(&dyn Fn() -> Option<Bound>) -> R,
+    ) -> Result<R, Denied> {
+        let now = self.clock.monotonic();
+        let made;
+        let resolved = if let Some(resolved) = self.kept_by(tenant) {
+            resolved
+        } else {
+            made = self.resolve(tenant, now)?;
+            &*made
+        };
+        if wanted.head.is_none() {
+            let own = resolved.cells.lock();
+            if self.is_fresh(&own, tenant.tenant())
+                && let Some(least) =
+                    quick::charge(&own, resolved, wanted.endpoint, wanted.cost, now)
+            {
+                own.counts.admit(now);
+                self.tally.admit();
+                return Ok(answer(&|| least.bound(now)));
+            }
+        }
+        let bound = self.decide_bound(resolved, tenant, wanted, now)?;
+        Ok(answer(&|| bound))
+    }
+
+    /// [`decide`](Self::decide), out of the way of most requests.
+    #[cold]
+    fn decide_bound(
+        &self,
+        resolved: &Resolved,
+        tenant: &TenantContext,
+        wanted: Wanted<'_>,
+        now: Monotonic,
+    ) -> Result<Option<Bound>, Denied> {
+        self.decide_resolved(resolved, tenant, wanted, now, |granted| granted.bound())
+    }
+
+    #[inline]
     pub(crate) fn kept_by<'a>(&self, tenant: &'a TenantContext) -> Option<&'a Resolved> {
         tenant.attachments().get(self.instance, GENERATION)
     }
 
-    /// Finds the cells that this identity's requests always fall under.
-    fn resolve(&self, tenant: &TenantContext, now: Monotonic) -> Result<Resolved, Denied> {
-        let rules = self.current();
-        let carried = match rules.carried {
-            Some(_) => carried(tenant)?,
+    /// Finds the cells that this identity's requests always fall under, and has the identity keep them.
+    #[cold]
+    fn resolve(&self, tenant: &TenantContext, now: Monotonic) -> Result<Arc<Resolved>, Denied> {
+        let carried = match self.keyed.delegations {
+            Some(dimension) => carried(tenant, dimension)?,
             None => Vec::new(),
         };
-        let make = || Own::new(Arc::clone(&rules), Arc::clone(&self.places));
+        let make = || Own::new(self.current(), Arc::clone(&self.places));
         let cells = self
             .tenants
             .cells(tenant.tenant_id(), now, make)
             .ok_or_else(Denied::too_many_tenants)?;
-        let mut named: ArrayVec<Named, { crate::charge::OWN }> = ArrayVec::new();
+        let mut named = SmallVec::new();
         let mut add = |key: Key, kind: Kind, carried: Option<Rate>| {
             // A cell that is named twice is one cell.
-            if named.iter().all(|known| known.key != key) {
-                named.try_push(Named { key, kind, carried }).ok();
+            if named.iter().all(|known: &Kept| known.named.key != key) {
+                let carried = carried.map(Box::new);
+                named.push(Kept {
+                    named: Named { key, kind, carried },
+                    hint: AtomicU32::new(u32::MAX),
+                });
             }
         };
         for (key, rate) in carried {
             add(key, Kind(Kind::CARRIED), Some(rate));
         }
-        if rules.keyed(Kind::AGENT).is_some() {
+        if let Some(dimension) = self.keyed.agents {
             let chain = tenant.actors().iter().chain([tenant.principal()]);
             for agent in chain.filter(|actor| actor.kind() == PrincipalKind::Agent) {
-                let key = Key::of_principal(agent).within("agent");
-                add(key, Kind::AGENT, None);
+                add(
+                    Key::of_principal(agent).within(dimension),
+                    Kind::AGENT,
+                    None,
+                );
             }
         }
-        if rules.keyed(Kind::PRINCIPAL).is_some() {
-            let key = Key::principal(tenant).within("principal");
-            add(key, Kind::PRINCIPAL, None);
+        if let Some(dimension) = self.keyed.principals {
+            add(
+                Key::principal(tenant).within(dimension),
+                Kind::PRINCIPAL,
+                None,
+            );
         }
-        let kept = |named| Kept {
-            named,
-            hint: AtomicU32::new(u32::MAX),
-        };
-        Ok(Resolved {
-            cells,
-            named: named.into_iter().map(kept).collect(),
-        })
+        if named.len() > MAX_NAMED {
+            return Err(Denied::misconfigured("chain_too_long"));
+        }
+        let resolved = Arc::new(Resolved { cells, named });
+        tenant
+            .attachments()
+            .attach(self.instance, GENERATION, Arc::clone(&resolved));
+        Ok(resolved)
     }
 
     pub(crate) fn generation(&self) -> u64 {
@@ -175,36 +282,34 @@ impl Inner {
         if let Some(head) = wanted.head {
             self.custom(tenant, head, &mut custom);
         }
+        let ask = Ask {
+            cost: wanted.cost,
+            peeks: wanted.peeks,
+            enters: wanted.enters,
+            now,
+        };
         let mut own = resolved.cells.lock();
         loop {
-            if own.rules.generation != self.generation() {
-                own.adopt(self.current(), now);
-            }
-            own = self.planned(own, resolved, tenant, now);
-            own.count_rest(now);
+            own = self.fresh(own, resolved, tenant, now);
             let mut placed = Placed::new();
             place(&mut own, resolved, &custom, &mut placed, now)?;
-            let ask = Ask {
-                cost: wanted.cost,
-                peeks: wanted.peeks,
-                enters: wanted.enters,
-                now,
-            };
             let failed = {
                 let own = &*own;
                 let (mut lanes, mut cross) = (Lanes::new(), CrossLanes::new());
                 fill(&mut lanes, own, wanted.endpoint, &placed)?;
                 fill_cross(&mut cross, own, wanted.endpoint);
                 match charge(&mut lanes, &mut cross, ask, || self.clock.monotonic()) {
-                    Ok(bound) => {
+                    Ok(least) => {
                         if !wanted.peeks {
                             own.counts.admit(now);
+                            self.tally.admit();
                             if own.rules.shadows {
                                 self.report_shadows(tenant, &lanes, &cross);
                             }
                         }
                         return Ok(answer(Granted {
-                            bound,
+                            least,
+                            now,
                             own,
                             resolved,
                             lanes: &lanes,
@@ -219,15 +324,71 @@ impl Inner {
             match failed {
                 // Whoever changes it holds the lock until the new rules stand.
                 Failed::Moved => own.adopt(self.current(), now),
-                Failed::Refused(refusals) => {
+                Failed::Refused(mut refusals) => {
                     if !wanted.peeks {
                         own.counts.refuse(now);
                     }
                     drop(own);
-                    return Err(self.refuse(Some(tenant.tenant_id()), refusals, wanted.peeks));
+                    let tenant = tenant.tenant_id();
+                    for refusal in &mut refusals {
+                        refusal.partition = refusal.source.and_then(|source| {
+                            let dimension = refusal.dimension;
+                            partition(tenant, dimension, source, &placed, wanted.endpoint)
+                        });
+                    }
+                    return Err(self.refuse(Some(tenant), refusals, wanted.peeks));
                 }
             }
         }
+    }
+
+    /// Under the present rules, and planned for the tenant's present record.
+    #[inline]
+    fn fresh<'a>(
+        &self,
+        own: MutexGuard<'a, Own>,
+        resolved: &'a Resolved,
+        tenant: &TenantContext,
+        now: Monotonic,
+    ) -> MutexGuard<'a, Own> {
+        let state = tenant.tenant();
+        if self.is_fresh(&own, state) {
+            return own;
+        }
+        self.freshen(own, resolved, state, now)
+    }
+
+    #[inline]
+    fn is_fresh(&self, own: &Own, state: &Arc<TenantState>) -> bool {
+        own.rules.generation == self.generation()
+            && (!self.plans_tenants || own.is_planned(state, state.revision()))
+    }
+
+    #[cold]
+    fn freshen<'a>(
+        &self,
+        mut own: MutexGuard<'a, Own>,
+        resolved: &'a Resolved,
+        state: &Arc<TenantState>,
+        now: Monotonic,
+    ) -> MutexGuard<'a, Own> {
+        if own.rules.generation != self.generation() {
+            own.adopt(self.current(), now);
+        }
+        // Read before the record is: a change that comes meanwhile is planned for by the next request.
+        let revision = state.revision();
+        if !self.plans_tenants || own.is_planned(state, revision) {
+            return own;
+        }
+        // The application's code runs outside of the lock.
+        drop(own);
+        let planned = self.plan(state);
+        own = resolved.cells.lock();
+        own.plan(state, revision, planned, now);
+        if let Some(seats) = &self.seats {
+            own.floor = seats.seat(state, own.floor.take(), now);
+        }
+        own
     }
 
     /// Keys of the application's own dimensions. Its code runs outside of the lock.
@@ -240,40 +401,12 @@ impl Inner {
         let kinds = Kind::CUSTOM..;
         let named = self.custom.iter().zip(kinds).filter_map(|(custom, kind)| {
             Some(Named {
-                key: (custom.key)(tenant, head)?.within(custom.name),
+                key: (custom.key)(tenant, head)?.within(custom.dimension),
                 kind: Kind(u16::try_from(kind).ok()?),
                 carried: None,
             })
         });
         keys.extend(named.take(MAX_CUSTOM));
-    }
-
-    /// Plans for the tenant's present record, if that was not done yet.
-    fn planned<'a>(
-        &self,
-        mut own: MutexGuard<'a, Own>,
-        resolved: &'a Resolved,
-        tenant: &TenantContext,
-        now: Monotonic,
-    ) -> MutexGuard<'a, Own> {
-        if self.plans.is_none() && self.seats.is_none() {
-            return own;
-        }
-        let state = tenant.tenant();
-        // Read before the record is: a change that comes meanwhile is planned for by the next request.
-        let revision = state.revision();
-        if own.is_planned(state, revision) {
-            return own;
-        }
-        // The application's code runs outside of the lock.
-        drop(own);
-        let planned = self.plan(state);
-        own = resolved.cells.lock();
-        own.plan(state, revision, planned, now);
-        if let Some(seats) = &self.seats {
-            own.floor = seats.seat(state, own.floor.take(), now);
-        }
-        own
     }
 
     #[cold]
@@ -316,7 +449,10 @@ impl Inner {
             match charge(&mut Lanes::new(), &mut cross, ask, || {
                 self.clock.monotonic()
             }) {
-                Ok(bound) => return Ok(answer(bound)),
+                Ok(least) => {
+                    self.tally.admit();
+                    return Ok(answer(least.bound(&Lanes::new(), &cross, now)));
+                }
                 Err(Failed::Refused(refusals)) => return Err(self.refuse(None, refusals, false)),
                 Err(Failed::Moved) => {}
             }
@@ -331,14 +467,7 @@ impl Inner {
         peeks: bool,
     ) -> Denied {
         if let (false, Some(binding)) = (peeks, refusals.first()) {
-            let count = self.tally.refuse(binding.dimension);
-            tracing::debug!(
-                target: "tenant_ratelimit",
-                tenant = tenant.map(tracing::field::display),
-                dimension = binding.dimension.as_str(),
-                refused = count,
-                "refused"
-            );
+            self.tally.refuse(binding.dimension, tenant);
         }
         Denied::refused(refusals)
     }
@@ -348,14 +477,7 @@ impl Inner {
         let cross = cross.iter().filter(|lane| lane.skipped);
         let dimensions = own.map(|lane| lane.terms.dimension);
         for dimension in dimensions.chain(cross.map(|lane| lane.cross.dimension)) {
-            let count = self.tally.shadow(dimension);
-            tracing::debug!(
-                target: "tenant_ratelimit",
-                tenant = %tenant.tenant_id(),
-                dimension = dimension.as_str(),
-                shadowed = count,
-                "would have been refused"
-            );
+            self.tally.shadow(dimension, tenant.tenant_id());
         }
     }
 
@@ -375,8 +497,8 @@ impl Inner {
 }
 
 /// The budgets that a credential carries.
-fn carried(tenant: &TenantContext) -> Result<Vec<(Key, Rate)>, Denied> {
-    carried::budgets(tenant).map_err(|error| {
+fn carried(tenant: &TenantContext, dimension: Key) -> Result<Vec<(Key, Rate)>, Denied> {
+    carried::budgets(tenant, dimension).map_err(|error| {
         tracing::warn!(
             tenant = %tenant.tenant_id(),
             error = &error as &dyn std::error::Error,
@@ -397,21 +519,26 @@ fn place(
     now: Monotonic,
 ) -> Result<(), Denied> {
     for named in custom {
-        let place = own.place(named, u32::MAX, placed, now);
+        let place = own.find_or_make(named, placed, now);
         placed.push((place.ok_or_else(Denied::too_many_budgets)?, named.key));
     }
     for kept in &resolved.named {
         let hint = kept.hint.load(Ordering::Relaxed);
+        let key = kept.named.key;
+        if own.is_at(hint, &kept.named) {
+            placed.push((Place::Slot(hint), key));
+            continue;
+        }
         let place = own
-            .place(&kept.named, hint, placed, now)
+            .find_or_make(&kept.named, placed, now)
             .ok_or_else(Denied::too_many_budgets)?;
         match place {
-            Place::Slot(at) if at != hint => kept.hint.store(at, Ordering::Relaxed),
+            Place::Slot(at) => kept.hint.store(at, Ordering::Relaxed),
             // Two agents without cells of their own share one.
             Place::Overflow(_) if placed.iter().any(|(known, _)| *known == place) => continue,
-            _ => {}
+            Place::Overflow(_) => {}
         }
-        placed.push((place, kept.named.key));
+        placed.push((place, key));
     }
     Ok(())
 }
@@ -468,11 +595,6 @@ fn fill_cross<'a>(lanes: &mut CrossLanes<'a>, own: &'a Own, endpoint: Option<usi
         lanes.push(CrossLane::new(across, None));
     }
     if let Some(global) = rules.global.as_deref() {
-        let share = rules.kept.map(|kept| Share {
-            floor: own.floor.as_ref().map(|seat| (&seat.rate, &seat.level)),
-            kept,
-            held: &own.held,
-        });
-        lanes.push(CrossLane::new(global, share));
+        lanes.push(CrossLane::new(global, own.share()));
     }
 }

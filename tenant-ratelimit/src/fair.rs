@@ -18,8 +18,10 @@
 
 use std::{cell::Cell, time::Duration};
 
+use tenant_context::Monotonic;
+
 use crate::{
-    cells::{Level, Rate},
+    cells::{Cross, Level, Moved, Rate},
     charge::Ask,
     gcra::{Gcra, Verdict},
 };
@@ -81,8 +83,13 @@ impl Held {
         self.at.set(ticks);
     }
 
+    fn take(&self, cost: u64, ticks: u64, rest: Rest) {
+        self.amount.set(self.now(ticks, rest).saturating_sub(cost));
+        self.at.set(ticks);
+    }
+
     /// Goes on in ticks of another quota.
-    pub(crate) fn carry(&self, before: Gcra, gcra: Gcra, now: tenant_context::Monotonic) {
+    pub(crate) fn carry(&self, before: Gcra, gcra: Gcra, now: Monotonic) {
         let held = self.now(before.at(now), Rest::new(before.capacity()));
         self.amount.set(gcra.convert(before, held));
         self.at.set(gcra.at(now));
@@ -107,62 +114,66 @@ pub(crate) struct Part {
 }
 
 impl Share<'_> {
-    /// Whether a request conforms. `Err(None)`: it never will.
-    pub(crate) fn decide(
-        &self,
-        gcra: Gcra,
-        tat: u64,
-        cost: u64,
-        ask: Ask,
-    ) -> Result<Part, Option<Duration>> {
-        let ticks = gcra.at(ask.now);
-        let by_floor = self.floor_wait(gcra, tat, cost, ask);
-        let span = gcra.capacity().saturating_sub(self.kept);
-        let rest = Rest::new(span);
-        if by_floor == Some(Duration::ZERO)
-            && let Verdict::Admit { tat: next, .. } = gcra.decide(tat, ticks, cost, 0)
+    /// What is not kept back for floors.
+    fn rest(&self, gcra: Gcra) -> Rest {
+        Rest::new(gcra.capacity().saturating_sub(self.kept))
+    }
+
+    /// Whether a request conforms.
+    pub(crate) fn look(&self, gcra: Gcra, tat: u64, cost: u64, ask: Ask) -> Option<Part> {
+        let (ticks, rest) = (gcra.at(ask.now), self.rest(gcra));
+        if self.floor_admits(ask).is_some()
+            && let Verdict::Admit { tat: next, .. } = gcra.decide(tat, ticks, cost)
         {
-            let free = span.saturating_sub(next.saturating_sub(ticks));
-            return Ok(Part {
+            let free = rest.span.saturating_sub(next.saturating_sub(ticks));
+            return Some(Part {
                 tat: next,
                 left: gcra.units(free).max(self.left_of_floor(ask)),
             });
         }
-        if cost > span {
-            return Err(by_floor);
-        }
-        let free = |ticks: u64| {
-            let free = span.saturating_sub(tat.saturating_sub(ticks));
-            // Whoever holds nothing may take what is free.
-            let held = self.held.now(ticks, rest);
-            let may = held == 0 || held.saturating_add(cost) <= rest.may_hold(free);
-            (cost <= free && may).then_some(free)
-        };
-        if let Some(free) = free(ticks) {
-            return Ok(Part {
-                tat: tat.max(ticks).saturating_add(cost),
-                left: gcra.units(free.saturating_sub(cost)),
-            });
+        let free = self.free(rest, tat, cost, ticks)?;
+        Some(Part {
+            tat: tat.max(ticks).saturating_add(cost),
+            left: gcra.units(free.saturating_sub(cost)),
+        })
+    }
+
+    /// What is free of the rest at this time, if this tenant may take so much of it.
+    fn free(&self, rest: Rest, tat: u64, cost: u64, ticks: u64) -> Option<u64> {
+        let free = rest.span.saturating_sub(tat.saturating_sub(ticks));
+        // Whoever holds nothing may take what is free.
+        let held = self.held.now(ticks, rest);
+        let may = held == 0 || held.saturating_add(cost) <= rest.may_hold(free);
+        (cost <= free && may).then_some(free)
+    }
+
+    /// How long until a request that is refused conforms; `None`: it never will.
+    #[cold]
+    pub(crate) fn wait(&self, gcra: Gcra, tat: u64, cost: u64, ask: Ask) -> Option<Duration> {
+        let by_floor = self.floor_wait(gcra, tat, cost, ask);
+        let (ticks, rest) = (gcra.at(ask.now), self.rest(gcra));
+        if cost > rest.span {
+            return by_floor;
         }
         // Time only adds to what is free and only takes from what is held; at the end of this both are whole.
-        let (mut refuses, mut admits) = (ticks, tat.max(ticks).saturating_add(span));
+        let (mut refuses, mut admits) = (ticks, tat.max(ticks).saturating_add(rest.span));
         while admits.saturating_sub(refuses) > 1 {
             let middle = refuses.midpoint(admits);
-            if free(middle).is_some() {
+            if self.free(rest, tat, cost, middle).is_some() {
                 admits = middle;
             } else {
                 refuses = middle;
             }
         }
         let by_rest = gcra.wait(admits, ask.now);
-        Err(Some(by_floor.map_or(by_rest, |wait| wait.min(by_rest))))
+        Some(by_floor.map_or(by_rest, |wait| wait.min(by_rest)))
     }
 
     /// How long until the floor, and with it the whole, admits; `None` if it never does.
     fn floor_wait(&self, gcra: Gcra, tat: u64, cost: u64, ask: Ask) -> Option<Duration> {
         let (rate, level) = self.floor?;
         let floor = rate.gcra;
-        let wait = |gcra: Gcra, tat, cost| match gcra.decide(tat, gcra.at(ask.now), cost, 0) {
+        let wait = |gcra: Gcra, tat, cost| match gcra.decide(tat, gcra.at(ask.now), cost) {
             Verdict::Admit { .. } => Duration::ZERO,
             Verdict::Refuse { conforms } => gcra.wait(conforms, ask.now),
         };
@@ -170,25 +181,85 @@ impl Share<'_> {
         Some(own.max(wait(gcra, tat, cost)))
     }
 
-    fn left_of_floor(&self, ask: Ask) -> u64 {
-        self.floor.map_or(0, |(rate, level)| {
-            let left = rate.gcra.remaining(level.tat(), ask.now);
-            left.saturating_sub(ask.cost)
-        })
+    /// The floor's TAT once it is charged, if it has room.
+    fn floor_admits(&self, ask: Ask) -> Option<u64> {
+        let (rate, level) = self.floor?;
+        let floor = rate.gcra;
+        match floor.decide(level.tat(), floor.at(ask.now), floor.cost(ask.cost)?) {
+            Verdict::Admit { tat, .. } => Some(tat),
+            Verdict::Refuse { .. } => None,
+        }
     }
 
-    /// Charges the floor if it has room, or else counts towards the fair part.
-    pub(crate) fn charge(&self, gcra: Gcra, ask: Ask) {
-        if let Some((rate, level)) = self.floor
-            && let Some(cost) = rate.gcra.cost(ask.cost)
-            && let Verdict::Admit { tat, .. } =
-                rate.gcra
-                    .decide(level.tat(), rate.gcra.at(ask.now), cost, 0)
-        {
-            level.set(tat);
+    fn left_of_floor(&self, ask: Ask) -> u64 {
+        self.room_of_floor(ask.now).saturating_sub(ask.cost)
+    }
+
+    /// In units.
+    fn room_of_floor(&self, now: Monotonic) -> u64 {
+        self.floor
+            .map_or(0, |(rate, level)| rate.gcra.remaining(level.tat(), now))
+    }
+
+    /// Charges the floor if it has room, and answers its TAT; or else counts towards the fair part.
+    pub(crate) fn charge(&self, gcra: Gcra, ask: Ask) -> Option<u64> {
+        let by_floor = self.floor_admits(ask);
+        if let (Some((rate, level)), Some(tat)) = (self.floor, by_floor) {
+            level.charge(tat, rate, ask.now);
         } else if let Some(cost) = gcra.cost(ask.cost) {
-            let span = gcra.capacity().saturating_sub(self.kept);
-            self.held.add(cost, gcra.at(ask.now), Rest::new(span));
+            self.held.add(cost, gcra.at(ask.now), self.rest(gcra));
+        }
+        by_floor
+    }
+
+    /// Charges what was not asked for. The floor pays as far as it has room, the rest as far as it is free: what the
+    /// floors keep back stays theirs. Whatever is more this tenant alone owes, to its own floor.
+    pub(crate) fn owe(&self, cross: &Cross, units: u64, now: Monotonic) -> Result<(), Moved> {
+        let gcra = cross.rate.gcra;
+        let (ticks, rest) = (gcra.at(now), self.rest(gcra));
+        let by_floor = self.room_of_floor(now).min(units);
+        let above = units.saturating_sub(by_floor);
+        let free = |tat: u64| {
+            let tat = gcra.owe(tat, ticks, by_floor);
+            (tat, rest.span.saturating_sub(tat.saturating_sub(ticks)))
+        };
+        let cost = |free: u64| gcra.ticks(above).min(free);
+        let before = cross.update(|tat| {
+            let (tat, free) = free(tat);
+            tat.saturating_add(cost(free))
+        })?;
+        let charged = cost(free(before).1);
+        if let Some((rate, level)) = self.floor {
+            let unpaid = above.saturating_sub(gcra.units(charged));
+            let owed = by_floor.saturating_add(unpaid);
+            let tat = rate.gcra.owe(level.tat(), rate.gcra.at(now), owed);
+            level.charge(tat, rate, now);
+        }
+        if above > 0 {
+            self.held.add(gcra.ticks(above), ticks, rest);
+        }
+        Ok(())
+    }
+
+    /// Gives back what came back to the whole, in ticks: to the floor, which was at this TAT when it was charged, or to
+    /// the fair part.
+    pub(crate) fn give_back(
+        &self,
+        gcra: Gcra,
+        back: u64,
+        by_floor: Option<(Rate, u64)>,
+        now: Monotonic,
+    ) {
+        let Some((charged_by, charged)) = by_floor else {
+            self.held.take(back, gcra.at(now), self.rest(gcra));
+            return;
+        };
+        if let Some((rate, level)) = self.floor
+            && *rate == charged_by
+            && let Some(cost) = rate.gcra.cost(gcra.units(back))
+        {
+            let ticks = rate.gcra.at(now);
+            level.set(Gcra::give_back(level.tat(), charged, ticks, cost));
         }
     }
 }

@@ -11,8 +11,10 @@ use crate::{
     Decision, Denied, Dimension, LimitedBody, Quota, ResponseFuture,
     cells::{Level, Rate},
     charge::{Ask, CrossLanes, Failed, Lane, Lanes, Source, Terms, charge},
+    counts::Tally,
     key::Key,
     keys::{Keys, Kind, Places, Slot},
+    partition::Partition,
     sync::Mutex,
 };
 
@@ -83,6 +85,7 @@ impl FloodLayerBuilder {
             rate,
             clock: self.clock,
             places: Places::new(self.max_addresses),
+            tally: Tally::new([Dimension::Address]),
             terms: Terms {
                 dimension: Dimension::Address,
                 most: None,
@@ -103,6 +106,7 @@ struct Addresses {
     places: Places,
     share: usize,
     terms: Terms,
+    tally: Tally,
     shards: Box<[Shard]>,
 }
 
@@ -166,9 +170,19 @@ impl Addresses {
             Some(&self.rate),
             level,
         ));
-        match charge(&mut own, &mut CrossLanes::new(), ask, || now) {
-            Ok(bound) => Ok(bound.into()),
-            Err(Failed::Refused(refusals)) => Err(Denied::refused(refusals)),
+        let mut none = CrossLanes::new();
+        match charge(&mut own, &mut none, ask, || now) {
+            Ok(least) => {
+                self.tally.admit();
+                Ok(least.bound(&own, &none, now).into())
+            }
+            Err(Failed::Refused(mut refusals)) => {
+                self.tally.refuse(Dimension::Address, None);
+                for refusal in &mut refusals {
+                    refusal.partition = Partition::of(Dimension::Address, None, Some(key));
+                }
+                Err(Denied::refused(refusals))
+            }
             Err(Failed::Moved) => Err(Denied::misconfigured("flood_moved")),
         }
     }
@@ -179,13 +193,13 @@ impl Cells {
         if let Some(known) = self.keys.find(key) {
             return Some(known);
         }
-        let idle = |slot: &Slot| slot.level.is_idle(Some(addresses.rate), now);
+        let idle = |slot: &Slot| slot.level.is_idle(Some(&addresses.rate), now);
         // Whoever leaves the overflow cell takes along what it owes.
-        let tat = self.overflow.tat();
-        let new = (key, Kind::default());
+        let level = self.overflow.split(Kind::default());
+        let new = Slot { key, level };
         let made = self
             .keys
-            .place(new, tat, addresses.share, &addresses.places, idle);
+            .place(new, addresses.share, &addresses.places, idle);
         made.map(|made| made.at)
     }
 }

@@ -228,9 +228,9 @@ impl Seats {
     pub(crate) fn seat(
         &self,
         tenant: &TenantState,
-        held: Option<Seat>,
+        held: Option<Box<Seat>>,
         now: Monotonic,
-    ) -> Option<Seat> {
+    ) -> Option<Box<Seat>> {
         let plan = tenant.plan();
         let classes = self.classes.iter();
         let class = classes
@@ -255,14 +255,14 @@ impl Seats {
         }
         let level = held.map_or_else(Level::default, |held| {
             held.level.carry(held.rate, found.rate, now);
-            Level::new(held.level.tat(), Kind::default())
+            held.level.split(Kind::default())
         });
-        Some(Seat {
+        Some(Box::new(Seat {
             classes: Arc::clone(&self.classes),
             class,
             rate: found.rate,
             level,
-        })
+        }))
     }
 }
 

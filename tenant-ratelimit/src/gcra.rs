@@ -73,6 +73,7 @@ impl Gcra {
     }
 
     /// The clock's reading in ticks, rounded down.
+    #[inline]
     pub(crate) fn at(self, now: Monotonic) -> u64 {
         let nanos = u128::from(now.as_nanos().min(LAST_NANO));
         // Two numbers of 64 bits: it does not wrap, and to say so saves a check in 128.
@@ -92,6 +93,7 @@ impl Gcra {
     }
 
     /// So many units in ticks; `None` if they are more than a full cell allows at once.
+    #[inline]
     pub(crate) const fn cost(self, units: u64) -> Option<u64> {
         if units <= self.burst() {
             Some(units << self.step_bits)
@@ -110,12 +112,11 @@ impl Gcra {
         self.capacity
     }
 
-    /// Whether a request of this cost conforms and leaves `kept` ticks for others. Nothing is charged.
+    /// Whether a request of this cost conforms. Nothing is charged.
     #[inline]
-    pub(crate) fn decide(self, tat: u64, ticks: u64, cost: u64, kept: u64) -> Verdict {
-        let next = tat.max(ticks).saturating_add(cost);
-        let capacity = self.capacity.saturating_sub(kept);
-        let limit = ticks.saturating_add(capacity);
+    pub(crate) const fn decide(self, tat: u64, ticks: u64, cost: u64) -> Verdict {
+        let next = (if tat > ticks { tat } else { ticks }).saturating_add(cost);
+        let limit = ticks.saturating_add(self.capacity);
         if next <= limit {
             return Verdict::Admit {
                 tat: next,
@@ -123,7 +124,7 @@ impl Gcra {
             };
         }
         Verdict::Refuse {
-            conforms: next.saturating_sub(capacity),
+            conforms: next.saturating_sub(self.capacity),
         }
     }
 
@@ -133,6 +134,7 @@ impl Gcra {
     }
 
     /// So many ticks in whole units.
+    #[inline]
     pub(crate) const fn units(self, ticks: u64) -> u64 {
         ticks >> self.step_bits
     }
@@ -160,10 +162,14 @@ impl Gcra {
     /// The TAT after a charge that is not asked for: what cannot be undone is owed, up to one burst
     /// beyond an empty cell.
     pub(crate) fn owe(self, tat: u64, ticks: u64, units: u64) -> u64 {
-        let cost = units.min(self.burst().saturating_mul(2));
-        let cost = u64::try_from(u128::from(cost) << self.step_bits).unwrap_or(u64::MAX);
+        let cost = self.ticks(units.min(self.burst().saturating_mul(2)));
         let most = ticks.saturating_add(self.capacity.saturating_mul(2));
         tat.max(ticks).saturating_add(cost).min(most.max(tat))
+    }
+
+    /// So many units in ticks, as many as they may be.
+    pub(crate) fn ticks(self, units: u64) -> u64 {
+        u64::try_from(u128::from(units) << self.step_bits).unwrap_or(u64::MAX)
     }
 
     /// The TAT after a part of an earlier charge is given back. `charged` is the TAT which that charge

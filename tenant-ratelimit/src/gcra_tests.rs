@@ -42,7 +42,7 @@ impl Bucket {
     fn look_for(&self, units: u64) -> Result<u64, Duration> {
         let now = Monotonic::from_nanos(self.now);
         let (ticks, cost) = (self.gcra.at(now), self.gcra.cost(units).unwrap());
-        match self.gcra.decide(self.tat, ticks, cost, 0) {
+        match self.gcra.decide(self.tat, ticks, cost) {
             Verdict::Admit { tat, left } => {
                 assert_eq!(self.gcra.units(left), self.gcra.remaining(tat, now));
                 Ok(tat)
@@ -212,9 +212,9 @@ proptest! {
             prop_assert_eq!(gcra.remaining(0, now), burst);
             let (ticks, all) = (gcra.at(now), gcra.cost(burst).unwrap());
             prop_assert_eq!(gcra.cost(burst.saturating_add(1)).is_none(), burst < u64::MAX);
-            let fresh = gcra.decide(0, ticks, all, 0);
+            let fresh = gcra.decide(0, ticks, all);
             prop_assert!(matches!(fresh, Verdict::Admit { left: 0, .. }), "a full cell admits its burst: {fresh:?}");
-            let _any = (gcra.decide(tat, ticks, all, tat), gcra.full_in(tat, now), gcra.carry(gcra, tat, tat, now));
+            let _any = (gcra.decide(tat, ticks, all), gcra.full_in(tat, now), gcra.carry(gcra, tat, tat, now));
             let _any = (gcra.owe(tat, ticks, requests), Gcra::give_back(tat, tat, ticks, all), gcra.convert(gcra, tat));
         }
     }

@@ -1,16 +1,15 @@
 //! `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10), written with a
-//! structured-field library (RFC 9651).
-//!
-//! The optional partition key `pk` is left out: it would have to be an HMAC, never the tenant's id.
+//! structured-field library (RFC 9651). The partition key `pk` is an HMAC, never the tenant's id.
 
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use sfv::{Integer, KeyRef, ListSerializer, StringRef, key_ref};
+use sfv::{Integer, KeyRef, List, ListEntry, ListSerializer, Parser, StringRef, key_ref};
 
 use crate::{
     Dimension, Quota,
     charge::{Bound, Refusal, Why},
+    partition::Partition,
 };
 
 /// `ratelimit-policy`.
@@ -22,6 +21,7 @@ const QUOTA: &KeyRef = key_ref("q");
 const WINDOW: &KeyRef = key_ref("w");
 const REMAINING: &KeyRef = key_ref("r");
 const TIME: &KeyRef = key_ref("t");
+const PARTITION: &KeyRef = key_ref("pk");
 
 /// Which responses carry `RateLimit` and `RateLimit-Policy`.
 ///
@@ -53,7 +53,7 @@ pub(crate) fn of_refusals(refusals: &[Refusal]) -> impl Iterator<Item = (HeaderN
                 Why::Spent(wait) => Some((0, wait)),
                 Why::InFlight(_) | Why::AboveBurst => None,
             };
-            fields.add(refusal.dimension, rate.quota, left);
+            fields.add(refusal.dimension, rate.quota, refusal.partition, left);
         }
     }
     fields.finish()
@@ -61,19 +61,20 @@ pub(crate) fn of_refusals(refusals: &[Refusal]) -> impl Iterator<Item = (HeaderN
 
 /// What the response to an admitted request will say of the binding budget.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Told(Bound);
+pub(crate) struct Told(Bound, Option<Partition>);
 
 impl Told {
-    pub(crate) const fn new(bound: Bound) -> Self {
-        Self(bound)
+    pub(crate) const fn new(bound: Bound, partition: Option<Partition>) -> Self {
+        Self(bound, partition)
     }
 
     /// Writes the fields; beside those that a limiter further in has written, in the same list.
     pub(crate) fn write(self, headers: &mut HeaderMap) {
-        let Self(bound) = self;
+        let Self(bound, partition) = self;
         let reset = bound.rate.gcra.full_in(bound.tat, bound.now);
         let mut fields = Fields::default();
-        fields.add(bound.dimension, bound.rate.quota, Some((bound.left, reset)));
+        let left = Some((bound.left, reset));
+        fields.add(bound.dimension, bound.rate.quota, partition, left);
         for (name, value) in fields.finish() {
             merge(headers, name, &value);
         }
@@ -81,28 +82,34 @@ impl Told {
 }
 
 /// Adds to a list that a limiter further in has begun: its policies bind more narrowly and stay first, and
-/// one of a name that it has is left out.
-fn merge(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {
-    let Some(known) = headers.get(&name) else {
+/// one of a name that it has is left out. A field that is no list is the application's own, and stays as it is.
+pub(crate) fn merge(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {
+    let mut fields = headers.get_all(&name).iter();
+    let Some(known) = fields.next() else {
         headers.insert(name, value.clone());
         return;
     };
-    let policy = |value: &HeaderValue| {
-        let text = value.to_str().unwrap_or_default();
-        text.split(';').next().unwrap_or_default().to_owned()
+    let (Some(begun), Some(added), None) = (names(known), names(value), fields.next()) else {
+        return;
     };
-    let names = policy(value);
-    let Ok(known) = known.to_str() else { return };
-    if known
-        .split(", ")
-        .any(|item| item.split(';').next() == Some(&names))
-    {
+    if added.iter().any(|name| begun.contains(name)) {
         return;
     }
-    let Ok(value) = value.to_str() else { return };
-    if let Ok(list) = HeaderValue::try_from(format!("{known}, {value}")) {
+    let list = [known.as_bytes(), value.as_bytes()].join(b", ".as_slice());
+    if let Ok(list) = HeaderValue::from_bytes(&list) {
         headers.insert(name, list);
     }
+}
+
+/// The policies' names in a list; `None` if it is none, or empty.
+fn names(list: &HeaderValue) -> Option<Vec<String>> {
+    let list = Parser::new(list.as_bytes()).parse::<List>().ok()?;
+    let name = |entry: &ListEntry| match entry {
+        ListEntry::Item(item) => Some(item.bare_item.as_string()?.as_str().to_owned()),
+        ListEntry::InnerList(_) => None,
+    };
+    let names: Option<Vec<String>> = list.iter().map(name).collect();
+    names.filter(|names| !names.is_empty())
 }
 
 /// Both fields while they are written: each a list, with a member for each policy.
@@ -115,12 +122,19 @@ struct Fields {
 impl Fields {
     /// `"tenant";q=100;w=60`: so many units in so many seconds; `"tenant";r=50;t=30`: so many are left, and
     /// that changes in so many seconds. Numbers of seconds are rounded up.
-    fn add(&mut self, dimension: Dimension, quota: Quota, left: Option<(u64, Duration)>) {
+    fn add(
+        &mut self,
+        dimension: Dimension,
+        quota: Quota,
+        partition: Option<Partition>,
+        left: Option<(u64, Duration)>,
+    ) {
         let (units, window) = quota.in_whole_seconds();
         item(
             &mut self.policy,
             dimension,
             [(QUOTA, units), (WINDOW, window)],
+            partition,
         );
         if let Some((left, after)) = left {
             let partial = u64::from(after.subsec_nanos() > 0);
@@ -129,6 +143,7 @@ impl Fields {
                 &mut self.state,
                 dimension,
                 [(REMAINING, left), (TIME, secs)],
+                None,
             );
         }
     }
@@ -144,7 +159,12 @@ impl Fields {
 }
 
 /// Adds one member to a list.
-fn item(text: &mut String, dimension: Dimension, parameters: [(&KeyRef, u64); 2]) {
+fn item(
+    text: &mut String,
+    dimension: Dimension,
+    parameters: [(&KeyRef, u64); 2],
+    partition: Option<Partition>,
+) {
     let Ok(name) = StringRef::from_str(dimension.as_str()) else {
         return; // The builder takes none that is no such string.
     };
@@ -162,6 +182,9 @@ fn item(text: &mut String, dimension: Dimension, parameters: [(&KeyRef, u64); 2]
             Integer::try_from(number).unwrap_or(Integer::MAX)
         });
         item = item.parameter(key, number);
+    }
+    if let Some(partition) = &partition {
+        item = item.parameter(PARTITION, partition.as_bytes().as_slice());
     }
     drop(item);
     drop(list);
@@ -181,6 +204,8 @@ mod tests {
             dimension,
             rate: Some(Rate::new(quota).unwrap()),
             why: Why::Spent(wait),
+            source: None,
+            partition: None,
         }
     }
 
@@ -219,6 +244,34 @@ mod tests {
     }
 
     #[test]
+    fn a_partition_is_a_byte_sequence() {
+        let tenant = tenant_context::TenantId::parse("acme").unwrap();
+        let partition = Partition::of(Dimension::Tenant, Some(&tenant), None);
+        let refusal = Refusal {
+            partition,
+            ..spent(Dimension::Tenant, Quota::per_minute(10), Duration::ZERO)
+        };
+        let [policy, _] = fields(&[refusal]).try_into().unwrap();
+        let pk = policy.strip_prefix(r#""tenant";q=10;w=60;pk=:"#).unwrap();
+        assert_eq!(pk.len(), 25, "16 bytes in base64, and a colon: {policy}");
+        assert!(pk.ends_with("==:") && !policy.contains("acme"), "{policy}");
+    }
+
+    #[test]
+    fn a_field_that_is_no_list_of_policies_stays_as_it_is() {
+        for known in ["", "a b", "(\"tenant\")", "limit", "\"tenant"] {
+            let mut headers = HeaderMap::new();
+            headers.insert(RATE_LIMIT, known.parse().unwrap());
+            merge(
+                &mut headers,
+                RATE_LIMIT,
+                &HeaderValue::from_static("\"global\";r=1;t=1"),
+            );
+            assert_eq!(headers[RATE_LIMIT], known);
+        }
+    }
+
+    #[test]
     fn no_time_is_told_where_no_wait_helps() {
         let above = Refusal {
             why: Why::AboveBurst,
@@ -249,13 +302,14 @@ mod tests {
     #[test]
     fn an_outer_limiter_adds_to_the_list_of_the_inner_one() {
         let bound = |dimension| {
-            Told::new(Bound {
+            let bound = Bound {
                 dimension,
                 rate: Rate::new(Quota::per_minute(10)).unwrap(),
                 left: 3,
                 tat: 0,
                 now: Monotonic::from_secs(1),
-            })
+            };
+            Told::new(bound, None)
         };
         let mut headers = HeaderMap::new();
         bound(Dimension::Tenant).write(&mut headers);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tenant_context::Monotonic;
 
 use crate::{
-    cells::{Cross, Level, Rate},
+    Dimension,
+    cells::{Cross, Level, Moved, Rate},
     charge::Source,
     decide::{Granted, Inner},
     gcra::Gcra,
@@ -23,21 +24,27 @@ pub(crate) struct Hold {
     enters: bool,
     endpoint: Option<usize>,
     own: Box<[Held]>,
-    cross: Box<[(Arc<Cross>, u64)]>,
+    cross: Box<[Shared]>,
 }
 
 /// One of the tenant's cells: by which rate it was charged, and its TAT right after.
-#[derive(Clone, Copy)]
 struct Held {
     at: At,
     charged: Option<(Rate, u64)>,
 }
 
-#[derive(Clone, Copy)]
 enum At {
     Endpoint(usize),
     Keyed(Place, Named),
     Tenant,
+}
+
+/// One of the cells that tenants share, and its TAT right after it was charged.
+struct Shared {
+    cross: Arc<Cross>,
+    charged: u64,
+    /// The tenant's floor and its TAT, if that was charged.
+    by_floor: Option<(Rate, u64)>,
 }
 
 impl Hold {
@@ -49,14 +56,14 @@ impl Hold {
                 Source::Keyed(at) => {
                     let (place, key) = *granted.placed.get(usize::from(at))?;
                     let known = granted.resolved.named.iter();
-                    let known = known.map(|kept| kept.named).find(|named| named.key == key);
+                    let known = known.map(|kept| &kept.named).find(|named| named.key == key);
                     let kind = granted.own.keyed(place)?.1;
-                    let custom = Named {
+                    let custom = || Named {
                         key,
                         kind,
                         carried: None,
                     };
-                    At::Keyed(place, known.unwrap_or(custom))
+                    At::Keyed(place, known.cloned().unwrap_or_else(custom))
                 }
             };
             let charged = lane.rate.filter(|_| !lane.skipped);
@@ -72,7 +79,12 @@ impl Hold {
         let cross = cross.filter_map(|lane| {
             let mut known = known.into_iter().flatten();
             let cross = known.find(|cross| std::ptr::eq(Arc::as_ptr(cross), lane.cross))?;
-            Some((Arc::clone(cross), lane.next))
+            let floor = granted.own.floor.as_deref().map(|seat| seat.rate);
+            Some(Shared {
+                cross: Arc::clone(cross),
+                charged: lane.next,
+                by_floor: floor.zip(lane.by_floor),
+            })
         });
         Self {
             inner: Arc::clone(inner),
@@ -90,7 +102,7 @@ impl Hold {
     /// What was charged too much comes back, as far as it has not come back by itself. What was charged too little
     /// is owed, up to one burst of each budget.
     pub(crate) fn settle(&mut self, actual: u64) {
-        let Some(charged) = self.charged.take() else {
+        let Some(charged) = self.charged.take().filter(|charged| *charged != actual) else {
             return;
         };
         let change = Change {
@@ -103,15 +115,17 @@ impl Hold {
             own.adopt(self.inner.current(), now);
         }
         for held in &self.own {
-            change.own(&mut own, *held, now);
+            change.own(&mut own, held, now);
         }
-        drop(own);
-        for (cross, next) in &self.cross {
-            change.cross(cross, *next, now, || {
-                self.inner
-                    .current()
-                    .successor(cross.dimension, self.endpoint)
-            });
+        for shared in &self.cross {
+            if change.more == 0 {
+                change.refund(&own, shared, now);
+                continue;
+            }
+            // Whoever changes a quota meanwhile moves the cell: what is owed goes to the new one.
+            while change.owe(&own, shared, self.endpoint, now).is_err() {
+                own.adopt(self.inner.current(), now);
+            }
         }
     }
 }
@@ -124,71 +138,80 @@ struct Change {
 }
 
 impl Change {
-    fn own(self, own: &mut Own, held: Held, now: Monotonic) {
+    fn own(self, own: &mut Own, held: &Held, now: Monotonic) {
         let Some((rate, charged)) = held.charged else {
             return;
         };
         if self.more > 0
-            && let At::Keyed(place, named) = held.at
-            && own.still(place, named.key).is_none()
+            && let At::Keyed(place, named) = &held.at
+            && own.still(*place, named.key).is_none()
         {
             // It was forgotten, being full again; what is still owed needs a cell again.
-            if let Some(place) = own.place(&named, u32::MAX, &[], now)
+            if let Some(place) = own.find_or_make(named, &[], now)
                 && let Some((level, rate)) = own.rated(place)
             {
                 self.level(level, rate, None, now);
             }
             return;
         }
-        let found = match held.at {
-            At::Tenant => own.rate().map(|rate| (&own.tenant, *rate)),
-            At::Endpoint(at) => own.endpoint(at),
-            At::Keyed(place, named) => own.still(place, named.key).and_then(|_| own.rated(place)),
+        let found = match &held.at {
+            At::Tenant => own.rate().map(|rate| (&own.tenant, rate)),
+            At::Endpoint(at) => own.endpoint(*at),
+            At::Keyed(place, named) => {
+                let still = own.still(*place, named.key);
+                still.and_then(|_| own.rated(*place))
+            }
         };
         if let Some((level, present)) = found {
             // Under another quota nothing comes back: the time since then counted otherwise.
-            let charged = (present == rate).then_some(charged);
+            let charged = (*present == rate).then_some(charged);
             self.level(level, present, charged, now);
         }
     }
 
-    fn level(self, level: &Level, rate: Rate, charged: Option<u64>, now: Monotonic) {
+    fn level(self, level: &Level, rate: &Rate, charged: Option<u64>, now: Monotonic) {
         let (gcra, tat) = (rate.gcra, level.tat());
         let ticks = gcra.at(now);
         if self.more > 0 {
-            level.set(gcra.owe(tat, ticks, self.more));
+            level.charge(gcra.owe(tat, ticks, self.more), rate, now);
         } else if let (Some(charged), Some(less)) = (charged, gcra.cost(self.less)) {
             level.set(Gcra::give_back(tat, charged, ticks, less));
         }
     }
 
-    fn cross(
-        self,
-        cross: &Arc<Cross>,
-        charged: u64,
-        now: Monotonic,
-        successor: impl Fn() -> Option<Arc<Cross>>,
-    ) {
-        let gcra = cross.rate.gcra;
-        if self.more == 0 {
-            let less = gcra.cost(self.less).unwrap_or(0);
-            let back = |tat| Gcra::give_back(tat, charged, gcra.at(now), less);
-            // If it has moved it was carried over as charged: under another quota nothing comes back.
-            cross.update(back).ok();
+    fn refund(self, own: &Own, shared: &Shared, now: Monotonic) {
+        let gcra = shared.cross.rate.gcra;
+        let less = gcra.cost(self.less).unwrap_or(0);
+        let back = |tat| Gcra::give_back(tat, shared.charged, gcra.at(now), less);
+        // If it has moved it was carried over as charged: under another quota nothing comes back.
+        let Ok(before) = shared.cross.update(back) else {
             return;
+        };
+        if let Some(share) = own.share()
+            && shared.cross.dimension == Dimension::Global
+        {
+            let back = before.saturating_sub(back(before));
+            share.give_back(gcra, back, shared.by_floor, now);
         }
-        let mut cross = Arc::clone(cross);
-        loop {
-            let gcra = cross.rate.gcra;
-            let owe = |tat| gcra.owe(tat, gcra.at(now), self.more);
-            if cross.update(owe).is_ok() {
-                return;
-            }
-            match successor() {
-                Some(next) => cross = next,
-                None => return,
-            }
+    }
+
+    fn owe(
+        self,
+        own: &Own,
+        shared: &Shared,
+        endpoint: Option<usize>,
+        now: Monotonic,
+    ) -> Result<(), Moved> {
+        let dimension = shared.cross.dimension;
+        let Some(cross) = own.rules.shared(dimension, endpoint) else {
+            return Ok(());
+        };
+        if let (Dimension::Global, Some(share)) = (dimension, own.share()) {
+            return share.owe(cross, self.more, now);
         }
+        let gcra = cross.rate.gcra;
+        let owe = |tat| gcra.owe(tat, gcra.at(now), self.more);
+        cross.update(owe).map(drop)
     }
 }
 
@@ -199,11 +222,11 @@ impl Drop for Hold {
         }
         let own = self.cells.lock();
         for held in &self.own {
-            let level = match held.at {
+            let level = match &held.at {
                 At::Tenant => Some(&own.tenant),
-                At::Endpoint(at) => own.endpoints.get(at),
+                At::Endpoint(at) => own.endpoints.get(*at),
                 // What is in flight keeps its cell from being forgotten.
-                At::Keyed(place, named) => own.still(place, named.key).map(|(level, _)| level),
+                At::Keyed(place, named) => own.still(*place, named.key).map(|(level, _)| level),
             };
             if let Some(level) = level {
                 level.leave();

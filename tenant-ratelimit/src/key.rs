@@ -6,6 +6,7 @@ use std::{
     sync::OnceLock,
 };
 
+use siphasher::sip128::{Hasher128, SipHasher13};
 use tenant_context::{Principal, TenantContext};
 
 /// What a request is counted by in a [`dimension`](crate::RateLimitLayerBuilder::dimension) of your own,
@@ -16,7 +17,7 @@ use tenant_context::{Principal, TenantContext};
 /// budget; so such a key is built with [`unverified`](Self::unverified) only, by that name.
 ///
 /// It is 16 bytes: a hash of what it was made from, keyed with a secret of the process, in which no two
-/// different inputs are alike (two `SipHash` values of 64 bits, over injective bytes). Copying is free.
+/// different inputs are alike (`SipHash` of 128 bits, over injective bytes). Copying is free.
 ///
 /// ```
 /// use tenant_ratelimit::{Key, Quota};
@@ -90,9 +91,15 @@ impl Key {
         Self::made(kind.as_bytes(), principal.id().as_str().as_bytes())
     }
 
-    /// The key of a cell: keys of different dimensions are different.
-    pub(crate) fn within(self, dimension: &'static str) -> Self {
-        Self::made(b"dimension", dimension.as_bytes()).and(self)
+    /// What keeps a dimension's keys apart from all others'.
+    pub(crate) fn dimension(name: &str) -> Self {
+        Self::made(b"dimension", name.as_bytes())
+    }
+
+    /// The key of a cell: keys of different dimensions are different. Both are hashes under a secret: nobody can
+    /// look for two whose sums are equal.
+    pub(crate) const fn within(self, dimension: Self) -> Self {
+        Self(self.0 ^ dimension.0)
     }
 
     pub(crate) fn made(kind: &[u8], text: &[u8]) -> Self {
@@ -100,15 +107,20 @@ impl Key {
     }
 
     pub(crate) fn hashed(kind: &[u8], what: impl Hash) -> Self {
-        static SECRETS: OnceLock<[RandomState; 2]> = OnceLock::new();
-        let secrets = SECRETS.get_or_init(|| [(); 2].map(|()| RandomState::new()));
-        // Slices are hashed with their lengths. The two halves differ in their secrets and in what they hash.
-        let [high, low] = [0_u8, 1].map(|half| {
-            let [one, two] = secrets;
-            let secret = if half == 0 { one } else { two };
-            u128::from(secret.hash_one((half, kind, &what)))
+        static SECRET: OnceLock<SipHasher13> = OnceLock::new();
+        let secret = SECRET.get_or_init(|| {
+            // The standard library's own random keys are not to be had, but what they make of two numbers is.
+            let random = RandomState::new();
+            SipHasher13::new_with_keys(random.hash_one(0), random.hash_one(1))
         });
-        Self((high << 64) | low)
+        // Slices are hashed with their lengths.
+        let mut hasher = *secret;
+        (kind, what).hash(&mut hasher);
+        Self(hasher.finish128().as_u128())
+    }
+
+    pub(crate) const fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
     }
 
     /// For tables.
@@ -158,8 +170,8 @@ mod tests {
         let keys = [
             Key::unverified("x"),
             Key::constant("x"),
-            Key::unverified("x").within("a"),
-            Key::unverified("x").within("b"),
+            Key::unverified("x").within(Key::dimension("a")),
+            Key::unverified("x").within(Key::dimension("b")),
             Key::made(b"human", b"x"),
             Key::made(b"agent", b"x"),
         ];

@@ -14,7 +14,7 @@ const LOOKS: [usize; 2] = [2, 16];
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Kind(pub(crate) u16);
 
-/// A keyed cell. 32 bytes.
+/// A keyed cell. 48 bytes.
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) key: Key,
@@ -95,19 +95,15 @@ impl Keys {
         self.index.find(key.hash(), is).copied()
     }
 
-    /// Makes a place for a newcomer, whose cell begins with this TAT; `None` if there is no room.
+    /// Makes a place for a newcomer; `None` if there is no room.
     pub(crate) fn place(
         &mut self,
-        (key, kind): (Key, Kind),
-        tat: u64,
+        slot: Slot,
         share: usize,
         places: &Places,
         forgettable: impl Fn(&Slot) -> bool,
     ) -> Option<Placed> {
-        let slot = Slot {
-            key,
-            level: Level::new(tat, kind),
-        };
+        let key = slot.key;
         let room = self.slots.len() < share && u32::try_from(self.slots.len()).is_ok();
         let [few, many] = LOOKS;
         let mut found = self.forgettable(if room { few } else { many }, &forgettable);
@@ -177,15 +173,20 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_takes_32_bytes() {
-        assert_eq!(size_of::<Slot>(), 32);
+    fn a_cell_takes_48_bytes() {
+        assert_eq!(size_of::<Slot>(), 48);
     }
 
     #[test]
     fn i6_the_bound_holds_and_only_the_forgettable_give_way() {
         let (mut keys, places) = (Keys::default(), Places::new(10));
         let place = |keys: &mut Keys, n: u32, forgettable: fn(&Slot) -> bool| {
-            keys.place((key(n), Kind(0)), u64::from(n), 3, &places, forgettable)
+            let slot = Slot {
+                key: key(n),
+                level: Level::default(),
+            };
+            slot.level.set(u64::from(n));
+            keys.place(slot, 3, &places, forgettable)
         };
         for n in 1..=3 {
             assert!(place(&mut keys, n, |_| false).is_some());
@@ -212,7 +213,11 @@ mod tests {
     fn i6_all_tenants_together_have_at_most_so_many() {
         let (mut one, mut two, places) = (Keys::default(), Keys::default(), Places::new(2));
         let place = |keys: &mut Keys, n: u32, forgettable: fn(&Slot) -> bool| {
-            keys.place((key(n), Kind(0)), 0, 100, &places, forgettable)
+            let slot = Slot {
+                key: key(n),
+                level: Level::default(),
+            };
+            keys.place(slot, 100, &places, forgettable)
         };
         assert!(place(&mut one, 1, |_| false).is_some());
         assert!(place(&mut two, 1, |_| false).is_some());

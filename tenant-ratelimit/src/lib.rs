@@ -115,6 +115,15 @@
 //! # Features
 //!
 //! - `axum`: endpoints by axum's `MatchedPath` where the router has set it.
+//! - `metrics`: counters through the `metrics` crate, see below.
+//!
+//! # What is told
+//!
+//! Each refusal, and what a shadow would have refused, is a `tracing` event at the level `DEBUG` (target `tenant_ratelimit`)
+//! with the fields `tenant`, `dimension`, and the dimension's count so far. With the feature `metrics` the same are the counters
+//! `tenant_ratelimit_admitted_total`, `tenant_ratelimit_refused_total` and `tenant_ratelimit_shadowed_total`; the last two have the
+//! label `dimension`, one value for each that was declared, and none has a tenant's or an agent's id. They are registered when a
+//! layer is built: install the recorder before.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -132,6 +141,9 @@ mod fair;
 mod flood;
 mod floors;
 mod future;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gcra;
 mod headers;
 mod hold;
@@ -139,7 +151,10 @@ mod key;
 mod keys;
 mod layer;
 mod limits;
+mod meters;
 mod own;
+mod partition;
+mod quick;
 mod quota;
 mod reservation;
 mod rules;

@@ -10,7 +10,8 @@ use tenant_context::{
 use crate::{
     BudgetUsage, Decision, Denied, DimensionCounts, Quota, Reservation, Usage,
     charge::Bound,
-    decide::{Granted, Inner, Wanted},
+    decide::{Inner, Wanted},
+    headers::Told,
     hold::Hold,
     rules::Declared,
 };
@@ -83,6 +84,7 @@ impl Target for &'static str {
 
 impl Target for Endpoint {
     #[doc(hidden)]
+    #[inline]
     fn find(self, limits: &Limits) -> Result<Option<usize>, Denied> {
         if self.instance == limits.0.instance {
             return Ok(Some(self.at));
@@ -142,8 +144,7 @@ impl Limits {
         cost: u64,
     ) -> Result<Decision, Denied> {
         let wanted = self.wanted(tenant, target, cost)?;
-        self.0
-            .decide(tenant, wanted, |granted| granted.bound.into())
+        self.0.check(tenant, wanted, |bound| bound().into())
     }
 
     /// What [`check`](Self::check) would answer. Nothing is charged.
@@ -162,7 +163,7 @@ impl Limits {
             ..self.wanted(tenant, target, cost)?
         };
         self.0
-            .decide(tenant, wanted, |granted| granted.bound.into())
+            .decide(tenant, wanted, |granted| granted.bound().into())
     }
 
     /// Charges an estimate, and counts as in flight, until the reservation is settled or dropped: for costs
@@ -194,10 +195,11 @@ impl Limits {
             ..self.wanted(tenant, target, estimate)?
         };
         self.0.decide(tenant, wanted, |granted| {
-            Reservation::new(Hold::new(&self.0, &granted), granted.bound.into())
+            Reservation::new(Hold::new(&self.0, &granted), granted.bound().into())
         })
     }
 
+    #[inline]
     fn wanted(
         &self,
         tenant: &TenantContext,
@@ -313,7 +315,7 @@ impl Limits {
             own.adopt(self.0.current(), now);
         }
         let mut budgets = Vec::new();
-        if let (Some(rate), Some(terms)) = (own.rate(), own.rules.tenant) {
+        if let (Some(rate), Some(terms)) = (own.rate(), own.rules.tenant.as_ref()) {
             budgets.push(BudgetUsage::new(
                 terms.dimension,
                 None,
@@ -327,7 +329,7 @@ impl Limits {
             {
                 let dimension = crate::Dimension::Endpoint;
                 let name = Some(name.to_owned());
-                budgets.push(BudgetUsage::new(dimension, name, &rate, level.tat(), now));
+                budgets.push(BudgetUsage::new(dimension, name, rate, level.tat(), now));
             }
         }
         Some(Usage {
@@ -374,7 +376,13 @@ impl Limits {
     }
 
     /// Charges a request that the identity layer has let pass.
-    pub(crate) fn admit<B>(&self, request: &Request<B>, holds: bool) -> Result<Admitted, Denied> {
+    #[inline]
+    pub(crate) fn admit<B>(
+        &self,
+        request: &Request<B>,
+        holds: bool,
+        tells: bool,
+    ) -> Result<Admitted, Denied> {
         let inner = &*self.0;
         let extensions = request.extensions();
         match TenantContext::of(extensions) {
@@ -388,13 +396,12 @@ impl Limits {
                     peeks: false,
                     enters: holds,
                 };
-                if !inner.reads_head && !holds {
+                if !inner.reads_head && !holds && !tells {
                     wanted.cost = inner.endpoints.cost(endpoint);
-                    let answer = |granted: Granted<'_>| Admitted {
-                        bound: granted.bound,
+                    return inner.check(tenant, wanted, |_| Admitted {
+                        told: None,
                         hold: None,
-                    };
-                    return inner.decide(tenant, wanted, answer);
+                    });
                 }
                 let head = RequestHead::of_request(request);
                 wanted.head = Some(&head);
@@ -403,12 +410,19 @@ impl Limits {
                     None => inner.endpoints.cost(endpoint),
                 };
                 inner.decide(tenant, wanted, |granted| Admitted {
-                    bound: granted.bound,
+                    told: granted.bound().filter(|_| tells).map(|bound| {
+                        let partition = granted.partition(tenant.tenant_id(), bound.dimension);
+                        Told::new(bound, partition)
+                    }),
                     hold: holds.then(|| Box::new(Hold::new(&self.0, &granted))),
                 })
             }
             None if PublicRoute::of(extensions) => {
-                let admitted = |bound| Admitted { bound, hold: None };
+                let told = |bound| Told::new(bound, None);
+                let admitted = |bound: Option<Bound>| Admitted {
+                    told: bound.filter(|_| tells).map(told),
+                    hold: None,
+                };
                 inner.decide_public(1, admitted)
             }
             None => {
@@ -423,7 +437,7 @@ impl Limits {
 
 /// A request that was charged.
 pub(crate) struct Admitted {
-    pub(crate) bound: Option<Bound>,
+    pub(crate) told: Option<Told>,
     pub(crate) hold: Option<Box<Hold>>,
 }
 

@@ -7,7 +7,7 @@ use tenant_context::{Monotonic, TenantState};
 use crate::{
     cells::{Level, Rate},
     counts::Counts,
-    fair::Held,
+    fair::{Held, Share},
     floors::Seat,
     key::Key,
     keys::{Keys, Kind, Places, Slot},
@@ -28,7 +28,7 @@ pub(crate) struct Own {
     /// By kind: shared by all keys beyond the tenant's share.
     overflow: Box<[Level]>,
     carried: Vec<Carried>,
-    pub(crate) floor: Option<Seat>,
+    pub(crate) floor: Option<Box<Seat>>,
     pub(crate) held: Held,
     pub(crate) counts: Counts,
     places: Arc<Places>,
@@ -43,10 +43,6 @@ struct Plan {
     revision: u64,
     rate: Option<Rate>,
     valid: bool,
-    /// Spent beyond one burst when the quota shrank, in ticks.
-    rest: u64,
-    /// Up to when it was counted what came back of it.
-    rest_at: u64,
 }
 
 /// A budget that delegations carry.
@@ -106,41 +102,14 @@ impl Own {
         if self.is_state(state) && self.plan.revision > revision {
             return; // Another request has planned for a newer record meanwhile.
         }
-        self.count_rest(now);
         let plan = &mut self.plan;
-        if let (Some(before), Some(rate)) = (plan.rate, planned)
-            && before.gcra != rate.gcra
-        {
-            let tat = self.tenant.tat();
-            let (tat, rest) = rate.gcra.carry(before.gcra, tat, plan.rest, now);
-            self.tenant.set(tat);
-            plan.rest = rest;
-            plan.rest_at = rate.gcra.at(now);
+        if let (Some(before), Some(rate)) = (plan.rate, planned) {
+            self.tenant.carry(before, rate, now);
         }
         plan.state = Arc::downgrade(state);
         plan.revision = revision;
         plan.valid = planned.is_some();
         plan.rate = planned.or(plan.rate);
-    }
-
-    /// What comes back while the cell is whole comes back on the rest. To be called before the cell is charged:
-    /// after that nobody knows how long it was whole.
-    #[inline]
-    pub(crate) fn count_rest(&mut self, now: Monotonic) {
-        if self.plan.rest > 0 {
-            (self.plan.rest, self.plan.rest_at) = self.rest(now);
-        }
-    }
-
-    fn rest(&self, now: Monotonic) -> (u64, u64) {
-        let plan = &self.plan;
-        let Some(rate) = plan.rate else {
-            return (plan.rest, plan.rest_at);
-        };
-        let ticks = rate.gcra.at(now);
-        let whole_since = self.tenant.tat().max(plan.rest_at);
-        let idle = ticks.saturating_sub(whole_since);
-        (plan.rest.saturating_sub(idle), ticks.max(plan.rest_at))
     }
 
     /// Asks for the quota anew at the next request.
@@ -182,36 +151,43 @@ impl Own {
         }
     }
 
-    /// A keyed cell's place, made if the tenant's share has room for it; the overflow cell if not.
-    /// `hint` is where it was the last time. `None`: more carried budgets than may be.
-    ///
-    /// `placed` are those that the same request names besides: they are not forgotten for this one.
+    /// The cell at this place, if it is still this key's.
     #[inline]
-    pub(crate) fn place(
-        &mut self,
-        named: &Named,
-        hint: u32,
-        placed: &[(Place, Key)],
-        now: Monotonic,
-    ) -> Option<Place> {
-        if named.carried.is_none() && self.keys.at(hint, named.key).is_some() {
-            return Some(Place::Slot(hint));
-        }
-        self.find_or_make(named, placed, now)
+    pub(crate) fn slot(&self, at: u32, key: Key) -> Option<&Slot> {
+        self.keys.at(at, key)
     }
 
+    /// Where this key's cell is, if it has one.
+    pub(crate) fn find(&self, key: Key) -> Option<u32> {
+        self.keys.find(key)
+    }
+
+    /// Whether this is the place of this cell, and it counts by the budget that it should.
+    #[inline]
+    pub(crate) fn is_at(&self, hint: u32, named: &Named) -> bool {
+        match (self.keys.at(hint, named.key), &named.carried) {
+            (Some(_), None) => true,
+            (Some(slot), Some(rate)) => self.carried(slot.kind()) == Some(&**rate),
+            (None, _) => false,
+        }
+    }
+
+    /// A keyed cell's place, made if the tenant's share has room for it; the overflow cell if not. `None`: more carried
+    /// budgets than may be.
+    ///
+    /// `placed` are those that the same request names besides: they are not forgotten for this one.
     #[cold]
-    fn find_or_make(
+    pub(crate) fn find_or_make(
         &mut self,
         named: &Named,
         placed: &[(Place, Key)],
         now: Monotonic,
     ) -> Option<Place> {
         let known = self.keys.find(named.key);
-        if let (Some(place), None) = (known, named.carried) {
+        if let (Some(place), None) = (known, &named.carried) {
             return Some(Place::Slot(place));
         }
-        let kind = match named.carried {
+        let kind = match &named.carried {
             None => named.kind,
             Some(rate) => self.carry_budget(rate, placed, now)?,
         };
@@ -220,7 +196,9 @@ impl Own {
             return Some(Place::Slot(place));
         }
         // Whoever leaves the overflow cell takes along what it owes: room that comes up is no amnesty.
-        let tat = self.overflow(kind).map_or(0, Level::tat);
+        let level = self
+            .overflow(kind)
+            .map_or_else(|| Level::full(kind), |overflow| overflow.split(kind));
         let (rules, carried) = (&self.rules, &self.carried);
         let forgettable = |slot: &Slot| {
             placed.iter().all(|(_, key)| *key != slot.key)
@@ -228,13 +206,13 @@ impl Own {
                     .level
                     .is_idle(rate_of(rules, carried, slot.kind()), now)
         };
-        let placed = self.keys.place(
-            (named.key, kind),
-            tat,
-            rules.share,
-            &self.places,
-            forgettable,
-        );
+        let slot = Slot {
+            key: named.key,
+            level,
+        };
+        let placed = self
+            .keys
+            .place(slot, rules.share, &self.places, forgettable);
         let Some(placed) = placed else {
             return Some(Place::Overflow(kind));
         };
@@ -257,7 +235,7 @@ impl Own {
         }
         let rate = |kind| rate_of(&self.rules, &self.carried, kind);
         if let (Some(before), Some(rate)) = (rate(old), rate(kind)) {
-            slot.level.carry(before, rate, now);
+            slot.level.carry(*before, *rate, now);
         }
         slot.level.set_kind(kind);
         self.count_carried(old, |slots| slots.saturating_sub(1));
@@ -275,7 +253,7 @@ impl Own {
     /// The kind of the cells that count by this budget.
     fn carry_budget(
         &mut self,
-        rate: Rate,
+        rate: &Rate,
         placed: &[(Place, Key)],
         now: Monotonic,
     ) -> Option<Kind> {
@@ -286,10 +264,13 @@ impl Own {
                     .iter()
                     .any(|(place, _)| *place == Place::Overflow(kind))
             });
-            let idle = carried.overflow.is_idle(Some(carried.rate), now);
+            let idle = carried.overflow.is_idle(Some(&carried.rate), now);
             (carried.slots == 0 && idle && !used).then_some(at)
         };
-        let known = self.carried.iter().position(|carried| carried.rate == rate);
+        let known = self
+            .carried
+            .iter()
+            .position(|carried| carried.rate == *rate);
         let at = match known.or_else(|| self.carried.iter().enumerate().find_map(unused)) {
             Some(at) => at,
             None if self.carried.len() < MAX_CARRIED => self.carried.len(),
@@ -297,7 +278,7 @@ impl Own {
         };
         if known.is_none() {
             let carried = Carried {
-                rate,
+                rate: *rate,
                 overflow: Level::default(),
                 slots: 0,
             };
@@ -340,15 +321,15 @@ impl Own {
     }
 
     /// A keyed cell and its rate, if it has one.
-    pub(crate) fn rated(&self, place: Place) -> Option<(&Level, Rate)> {
+    pub(crate) fn rated(&self, place: Place) -> Option<(&Level, &Rate)> {
         let (level, kind) = self.keyed(place)?;
         Some((level, rate_of(&self.rules, &self.carried, kind)?))
     }
 
     /// An endpoint's cell and its rate, if it has one.
-    pub(crate) fn endpoint(&self, at: usize) -> Option<(&Level, Rate)> {
-        let rate = self.rules.endpoints.get(at)?.own?.rate?;
-        Some((self.endpoints.get(at)?, rate))
+    pub(crate) fn endpoint(&self, at: usize) -> Option<(&Level, &Rate)> {
+        let rule = self.rules.endpoints.get(at)?.own.as_ref()?;
+        Some((self.endpoints.get(at)?, rule.rate.as_ref()?))
     }
 
     pub(crate) fn carried(&self, kind: Kind) -> Option<&Rate> {
@@ -368,38 +349,46 @@ impl Own {
         let carried = self.carried.iter().map(|carried| &carried.overflow);
         let slots = self.keys.slots().iter().map(|slot| &slot.level);
         for level in levels.chain(carried).chain(slots).chain([&self.tenant]) {
-            level.set(0);
+            level.clear();
         }
         if let Some(seat) = &self.floor {
-            seat.level.set(0);
+            seat.level.clear();
         }
-        self.plan.rest = 0;
         self.held = Held::default();
+    }
+
+    /// This tenant's part of the global budget, if there are floors.
+    #[inline]
+    pub(crate) fn share(&self) -> Option<Share<'_>> {
+        let kept = self.rules.kept?;
+        let floor = self.floor.as_deref();
+        Some(Share {
+            floor: floor.map(|seat| (&seat.rate, &seat.level)),
+            kept,
+            held: &self.held,
+        })
     }
 
     /// Whether forgetting these cells changes nothing.
     pub(crate) fn is_idle(&self, now: Monotonic) -> bool {
-        let rest = self.plan.rate.is_none_or(|rate| {
-            let idle = rate.gcra.at(now).saturating_sub(self.tenant.tat());
-            self.plan.rest <= idle
-        });
-        rest && self.tenant.is_idle(self.plan.rate, now)
-            && self
-                .floor
-                .as_ref()
-                .is_none_or(|seat| seat.level.is_idle(Some(seat.rate), now))
+        let floor = self.floor.as_deref();
+        self.tenant.is_idle(self.plan.rate.as_ref(), now)
+            && floor.is_none_or(|seat| seat.level.is_idle(Some(&seat.rate), now))
             && self
                 .endpoints
                 .iter()
                 .zip(&self.rules.endpoints)
-                .all(|(level, rule)| level.is_idle(rule.own.and_then(|rule| rule.rate), now))
+                .all(|(level, rule)| {
+                    let rule = rule.own.as_ref();
+                    level.is_idle(rule.and_then(|rule| rule.rate.as_ref()), now)
+                })
             && self.overflow.iter().zip(0..).all(|(level, kind)| {
                 level.is_idle(rate_of(&self.rules, &self.carried, Kind(kind)), now)
             })
             && self
                 .carried
                 .iter()
-                .all(|carried| carried.overflow.is_idle(Some(carried.rate), now))
+                .all(|carried| carried.overflow.is_idle(Some(&carried.rate), now))
             && self.keys.slots().iter().all(|slot| {
                 slot.level
                     .is_idle(rate_of(&self.rules, &self.carried, slot.kind()), now)
@@ -407,10 +396,10 @@ impl Own {
     }
 }
 
-fn rate_of(rules: &Rules, carried: &[Carried], kind: Kind) -> Option<Rate> {
+fn rate_of<'a>(rules: &'a Rules, carried: &'a [Carried], kind: Kind) -> Option<&'a Rate> {
     match kind.0.checked_sub(Kind::CARRIED) {
-        None => rules.keyed(kind).and_then(|rule| rule.rate),
-        Some(at) => carried.get(usize::from(at)).map(|carried| carried.rate),
+        None => rules.keyed(kind)?.rate.as_ref(),
+        Some(at) => carried.get(usize::from(at)).map(|carried| &carried.rate),
     }
 }
 
@@ -421,10 +410,10 @@ impl Drop for Own {
 }
 
 /// A keyed cell that an identity or a request names.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Named {
     pub(crate) key: Key,
     pub(crate) kind: Kind,
     /// The budget that came with it.
-    pub(crate) carried: Option<Rate>,
+    pub(crate) carried: Option<Box<Rate>>,
 }

@@ -24,6 +24,8 @@ pub(crate) struct Rules {
     pub(crate) planned: bool,
     /// Whether any of them is a shadow.
     pub(crate) shadows: bool,
+    /// See [`are_plain`](Self::are_plain).
+    pub(crate) plain: bool,
     /// By [`Kind`]: agents, principals, then the application's own.
     pub(crate) keyed: Box<[Option<Rule>]>,
     pub(crate) carried: Option<Terms>,
@@ -85,15 +87,11 @@ impl Rules {
 }
 
 impl Rules {
-    /// The budget that stands for one which has moved.
-    pub(crate) fn successor(
-        &self,
-        dimension: Dimension,
-        endpoint: Option<usize>,
-    ) -> Option<Arc<Cross>> {
+    /// The budget of this dimension that tenants share.
+    pub(crate) fn shared(&self, dimension: Dimension, endpoint: Option<usize>) -> Option<&Cross> {
         match dimension {
-            Dimension::Global => self.global.clone(),
-            _ => self.endpoints.get(endpoint?)?.across.clone(),
+            Dimension::Global => self.global.as_deref(),
+            _ => self.endpoints.get(endpoint?)?.across.as_deref(),
         }
     }
 }

@@ -6,10 +6,7 @@ use http::{Request, Response};
 use tenant_context::{Protocol, Trail};
 use tower_service::Service;
 
-use crate::{
-    Denied, Headers, LimitedBody, Limits, ResponseFuture, future::After, headers::Told,
-    layer::Shape,
-};
+use crate::{Denied, Headers, LimitedBody, Limits, ResponseFuture, future::After, layer::Shape};
 
 /// Charges a request to its budgets, then calls the inner service; or refuses. See
 /// [`RateLimitLayer`](crate::RateLimitLayer).
@@ -32,15 +29,14 @@ impl<S> RateLimit<S> {
     /// Charges the request; what is to be done when it is answered, if anything.
     #[inline]
     fn admit<B>(&self, request: &Request<B>) -> Result<Option<Box<After>>, Denied> {
-        let admitted = self.limits.admit(request, self.shape.holds)?;
         let tells = self.shape.headers == Headers::Always
             && Protocol::of(request.headers()) == Protocol::Http;
-        let told = admitted.bound.filter(|_| tells).map(Told::new);
-        if told.is_none() && admitted.hold.is_none() {
+        let admitted = self.limits.admit(request, self.shape.holds, tells)?;
+        if admitted.told.is_none() && admitted.hold.is_none() {
             return Ok(None);
         }
         Ok(Some(Box::new(After {
-            told,
+            told: admitted.told,
             hold: admitted.hold,
             settle: self.shape.settle.clone(),
         })))

@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use smallvec::SmallVec;
 use tenant_context::{Monotonic, TenantId};
 
 use crate::{
@@ -61,9 +62,11 @@ impl Tenants {
         }
     }
 
-    fn shard(&self, id: &TenantId) -> Option<&Shard> {
-        let hash = usize::try_from(self.hasher.hash_one(id.as_str()) >> 32).unwrap_or(0);
-        self.shards.get(hash.checked_rem(SHARDS)?)
+    fn shard(&self, id: &TenantId) -> Option<(u64, &Shard)> {
+        let hash = self.hasher.hash_one(id.as_str());
+        // Other bits than those by which the table spreads them.
+        let at = usize::try_from(hash >> 40).unwrap_or(0);
+        Some((hash, self.shards.get(at.checked_rem(SHARDS)?)?))
     }
 
     /// A tenant's cells; `None` if there is no place for them.
@@ -77,16 +80,16 @@ impl Tenants {
         // Counted under the table's lock: nobody can come to refer to them meanwhile.
         let forgettable =
             |cells: &Arc<TenantCells>| Arc::strong_count(cells) == 1 && cells.lock().is_idle(now);
-        let shard = self.shard(id)?;
+        let (hash, shard) = self.shard(id)?;
         {
             let mut table = shard.0.lock();
-            if let Some(cells) = table.get(id) {
+            if let Some(cells) = table.get(hash, id) {
                 return Some(Arc::clone(cells));
             }
             if self.count() {
-                return table.push(id, make()).cloned();
+                return table.push(hash, id, make()).cloned();
             }
-            if let Some(cells) = table.replace(id, forgettable, make) {
+            if let Some(cells) = table.replace(hash, id, forgettable, make) {
                 return Some(Arc::clone(cells));
             }
         }
@@ -97,9 +100,9 @@ impl Tenants {
         }
         self.known.fetch_sub(1, Ordering::Relaxed);
         let mut table = shard.0.lock();
-        match table.get(id) {
+        match table.get(hash, id) {
             Some(cells) => Some(Arc::clone(cells)),
-            None if self.count() => table.push(id, make()).cloned(),
+            None if self.count() => table.push(hash, id, make()).cloned(),
             None => None,
         }
     }
@@ -114,7 +117,8 @@ impl Tenants {
 
     /// A tenant's cells, if it is known.
     pub(crate) fn find(&self, id: &TenantId) -> Option<Arc<TenantCells>> {
-        self.shard(id)?.0.lock().get(id).cloned()
+        let (hash, shard) = self.shard(id)?;
+        shard.0.lock().get(hash, id).cloned()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -135,8 +139,8 @@ impl Tenants {
 #[derive(Debug)]
 pub(crate) struct Resolved {
     pub(crate) cells: Arc<TenantCells>,
-    /// The keyed cells that it names: no cell twice.
-    pub(crate) named: Box<[Kept]>,
+    /// The keyed cells that it names: no cell twice. Most name an agent, a principal, or both.
+    pub(crate) named: SmallVec<[Kept; 2]>,
 }
 
 /// A keyed cell, and where it was the last time.

@@ -158,6 +158,23 @@ fn a_budget_that_a_delegation_carries_is_enforced_and_issuing_it_anew_is_no_new_
 }
 
 #[test]
+fn two_tokens_of_one_chain_give_one_another_nothing_back() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let limits = carrying(&clock);
+    let token = |requests: u64| {
+        let budget = json!({"requests": requests, "seconds": 60});
+        chain(&tenants, &["bot"], Some(budget))
+    };
+    let (wide, narrow) = (token(50), token(2));
+    assert_eq!(spend(&limits, &wide).0, 50);
+    for _ in 0..3 {
+        assert_eq!(spend(&limits, &narrow).0, 0);
+        assert_eq!(spend(&limits, &wide).0, 0, "all 50 stay spent");
+    }
+}
+
+#[test]
 fn a_sub_agent_spends_the_budget_that_its_parents_delegation_carries() {
     let clock = ManualClock::new();
     let tenants = tenants(&clock);

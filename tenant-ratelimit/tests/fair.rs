@@ -279,3 +279,39 @@ fn floors_go_by_plan_and_weight_and_only_as_many_tenants_have_one_as_were_declar
         assert!(admitted >= expected, "{at}: {admitted}");
     }
 }
+
+#[test]
+fn what_one_settles_above_its_estimate_takes_nothing_from_anothers_floor() {
+    let world = crowd();
+    let reserve = |at: usize, estimate| world.limits.reserve(&world.tenants[at], None, estimate);
+    for round in 0..20 {
+        // One estimates 1 and settles as much as is ever owed.
+        if let Ok(reserved) = reserve(0, 1) {
+            reserved.settle(1_000_000);
+            assert!(reserve(0, 1).is_err(), "it owes");
+        }
+        // The others take their floors: 10 a second.
+        for at in 1..51 {
+            for n in 0..10 {
+                assert!(world.ask(at), "round {round}, tenant {at}, request {n}");
+            }
+        }
+        world.clock.advance(Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn what_comes_back_of_an_estimate_comes_back_to_the_floor_it_was_charged_to() {
+    // Ten floors of 10, and one request is shared.
+    let floors = Floors::each(Quota::per_second(10), 10);
+    let world = World::new(10, Quota::per_second(100).burst(101), Some(floors));
+    let reserved = world.limits.reserve(&world.tenants[1], None, 10).unwrap();
+    assert_eq!((0..100).filter(|_| world.ask(0)).count(), 10);
+    assert!(!world.ask(1), "its floor is spent, and nothing is shared");
+    reserved.settle(4);
+    assert_eq!((0..100).filter(|_| world.ask(1)).count(), 6);
+    for at in 2..10 {
+        let admitted = (0..100).filter(|_| world.ask(at)).count();
+        assert_eq!(admitted, 10, "the others' floors are whole: {at}");
+    }
+}

@@ -206,6 +206,29 @@ fn a_plan_down_and_up_again_forgets_no_debt() {
 }
 
 #[test]
+fn an_agents_and_an_endpoints_quota_down_and_up_again_forget_no_debt() {
+    let clock = ManualClock::new();
+    let (tenants, limits) = (tenants(&clock), all(&clock));
+    let bot = agent(&tenants, "acme", "bot");
+    let reports = limits.endpoint("POST /reports").unwrap();
+    for _ in 0..9 {
+        limits.check(&bot, reports, 1).unwrap();
+    }
+    let set = |per_minute| {
+        for budget in [Budget::Agent, Budget::Endpoint("POST /reports")] {
+            limits
+                .set_quota(budget, Quota::per_minute(per_minute))
+                .unwrap();
+        }
+        // Whoever asks takes up the new quota.
+        limits.check(&bot, reports, 1)
+    };
+    assert!(set(2).is_err(), "9 of 10 were spent: none of 2 is left");
+    assert!(set(10).is_ok(), "1 of 10 is left");
+    assert!(limits.check(&bot, reports, 1).is_err(), "and no more");
+}
+
+#[test]
 fn what_waits_behind_a_smaller_plan_comes_back_at_its_pace_and_once() {
     // 7 of 10 spent, then a burst of 5 at 5 a minute: none is left, and 2 wait behind it.
     let after = |waits: &[(u64, u32)]| {

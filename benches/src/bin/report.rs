@@ -17,7 +17,7 @@ use tenant_benches::{
 
 /// Measures the layers, the whole stack, and what an expert assembles today, in one run.
 ///
-/// Without options it takes under three minutes and writes benches/RESULTS.md.
+/// Without options it takes under four minutes and writes benches/RESULTS.md and benches/plots.
 #[derive(Debug, Parser)]
 #[command(name = "report")]
 struct Options {
@@ -68,11 +68,10 @@ fn main() -> Result<()> {
     }
     let shared = Shared::new();
     let filter = options.filter.as_deref().unwrap_or_default();
-    let chosen = rows::ALL
+    let chosen: Vec<&'static Definition> = rows::ALL
         .iter()
         .filter(|row| is_wanted(row, filter))
-        .map(|row| row.make(&shared))
-        .collect::<Result<Vec<_>>>()?;
+        .collect();
     if chosen.is_empty() {
         return Err("no row's name contains that; `--list` shows all".into());
     }
@@ -81,7 +80,18 @@ fn main() -> Result<()> {
     } else {
         Plan::of(Duration::from_secs(options.seconds))
     };
-    let measured = harness::measure(chosen, plan)?;
+    let mut measured = Vec::with_capacity(chosen.len());
+    for (heavy, share) in [(false, 0.7), (true, 0.3)] {
+        // Heavy rows are not even made before the others are measured.
+        let rows = chosen
+            .iter()
+            .filter(|row| row.heavy == heavy)
+            .map(|row| row.make(&shared))
+            .collect::<Result<Vec<_>>>()?;
+        measured.extend(harness::measure(rows, plan.share(share))?);
+    }
+    let place = |name| rows::ALL.iter().position(|row| row.name == name);
+    measured.sort_by_key(|row| place(row.name));
 
     let machine = machine::describe();
     write!(
@@ -95,6 +105,9 @@ fn main() -> Result<()> {
         fs::write(file, list + "\n").map_err(|error| named(file, &error))?;
     }
     let whole = options.filter.is_none() && !options.quick && !cfg!(debug_assertions);
+    if whole {
+        tenant_benches::plots::write()?;
+    }
     let file = options
         .results
         .or_else(|| whole.then(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("RESULTS.md")));

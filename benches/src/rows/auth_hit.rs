@@ -14,7 +14,7 @@ use dashmap::DashMap;
 use futures_util::FutureExt;
 use http::{HeaderValue, Request, header::AUTHORIZATION, request::Parts};
 use tenant_auth::{
-    Authenticated, Issuer, MemoryApiKeys, NewApiKey, NewToken, Principal, PrincipalId, SystemClock,
+    ApiKeys, Authenticated, Issuer, NewApiKey, NewToken, Principal, PrincipalId, SystemClock,
     TenantId, TokenMinter, VerifyingKey,
 };
 use tenant_context::{Authenticate, Lookup, RequestHead};
@@ -137,7 +137,10 @@ fn chain() -> Result<(Authenticated, TokenMinter)> {
 fn bearing(minter: &TokenMinter, n: u32) -> Result<Parts> {
     let token = |padding: usize| {
         let new = NewToken::new(ISSUER, AUDIENCE, TENANT, format!("user-{n:0>6}"));
-        minter.mint(&new.claim("sid", "s".repeat(padding)), &SystemClock::new())
+        minter.mint(
+            &new.claim("nonce", "n".repeat(padding)),
+            &SystemClock::new(),
+        )
     };
     let missing = crate::token::LENGTH.saturating_sub(token(0)?.len());
     let bearer = format!("Bearer {}", token(missing.saturating_mul(3) / 4)?);
@@ -272,9 +275,11 @@ pub(super) fn hit_2_threads(definition: &'static Definition, _: &Arc<Shared>) ->
 }
 
 fn api_key(definition: &'static Definition, remembered: usize) -> Result<Row> {
-    let keys = MemoryApiKeys::new("sk", "live", SECRET)?;
+    let keys = ApiKeys::in_memory("sk", "live", SECRET)?;
     let owner = Principal::service(PrincipalId::parse("ci")?);
-    let (key, _) = keys.issue(NewApiKey::new(TenantId::parse(TENANT)?, owner))?;
+    let issuing = keys.issue(NewApiKey::new(TenantId::parse(TENANT)?, owner));
+    let issued = issuing.now_or_never();
+    let (key, _) = issued.ok_or("a store in memory answers at once")??;
     let authenticated = tenant_auth::layer(stack::tenants()?)
         .api_keys(keys)
         .cache_capacity(remembered)

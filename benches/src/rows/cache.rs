@@ -32,22 +32,22 @@ use crate::{
 };
 
 /// How many values there are: the same for every engine.
-const VALUES: u64 = 10_000;
+pub(super) const VALUES: u64 = 10_000;
 
 /// Values of 64 bytes, shared: a copy is a reference count, in each engine alike.
-fn value() -> Bytes {
+pub(super) fn value() -> Bytes {
     Bytes::from(vec![7; 64])
 }
 
 /// Makes contexts of tenants that it makes up.
-struct Tenants {
+pub(super) struct Tenants {
     registry: MemoryRegistry,
     resolver: Resolver,
     made: u64,
 }
 
 /// Admits one identity.
-struct Only(Arc<Identity>);
+pub(super) struct Only(pub(super) Arc<Identity>);
 
 impl Authenticate for Only {
     fn authenticate(
@@ -67,7 +67,7 @@ fn now<T>(lookup: Lookup<T>) -> Result<T> {
 }
 
 impl Tenants {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let registry = MemoryRegistry::new();
         let cached = CachedRegistry::builder(registry.clone())
             .capacity(1_000_000)
@@ -79,24 +79,29 @@ impl Tenants {
         })
     }
 
-    fn next(&mut self) -> Result<TenantContext> {
+    /// An identity of a new tenant.
+    pub(super) fn identity(&mut self) -> Result<Arc<Identity>> {
         self.made = self.made.wrapping_add(1);
         let id = TenantId::parse(format!("tenant-{}", self.made))?;
         self.registry.insert(TenantRecord::new(id.clone()));
         let principal = Principal::service(PrincipalId::parse("bench")?);
         let claims = Claims::new(id, principal, UnixTime::MAX);
-        let identity = now(self.resolver.resolve(claims))??;
+        Ok(now(self.resolver.resolve(claims))??)
+    }
+
+    fn next(&mut self) -> Result<TenantContext> {
+        let identity = self.identity()?;
         let (parts, ()) = Request::new(()).into_parts();
         let head = RequestHead::new(&parts);
         Ok(now(TenantContext::admit(&Only(identity), &head))??)
     }
 
-    fn many(&mut self, count: u64) -> Result<Vec<TenantContext>> {
+    pub(super) fn many(&mut self, count: u64) -> Result<Vec<TenantContext>> {
         (0..count).map(|_| self.next()).collect()
     }
 }
 
-fn values() -> Result<(TenantCache, Namespace<Bytes>)> {
+pub(super) fn values() -> Result<(TenantCache, Namespace<Bytes>)> {
     let cache = TenantCache::builder()
         .max_bytes(1 << 30)
         .max_bytes_per_tenant(64 << 20)
@@ -109,7 +114,7 @@ fn values() -> Result<(TenantCache, Namespace<Bytes>)> {
 }
 
 /// Goes through all numbers below `count` in an order that no cache line foresees.
-fn scattered(count: u64) -> impl FnMut() -> u64 {
+pub(super) fn scattered(count: u64) -> impl FnMut() -> u64 {
     let mut at = 0_u64;
     move || {
         at = at.wrapping_add(7_919);

@@ -5,10 +5,14 @@ mod auth_cold;
 mod auth_edge;
 mod auth_hit;
 mod cache;
+mod cache_scale;
+mod cache_sockets;
 mod expert;
 mod jobs;
 mod layer;
+mod limitador;
 mod limits;
+mod mint;
 mod noop;
 mod raw;
 pub mod simulation;
@@ -45,6 +49,8 @@ pub struct Definition {
     pub about: &'static str,
     /// The row that stands for what is inside of this one.
     pub inner: Option<&'static str>,
+    /// Whether it touches more memory than the caches hold, or keeps a thread busy.
+    pub heavy: bool,
     make: Make,
 }
 
@@ -54,8 +60,15 @@ impl Definition {
             name,
             about,
             inner: None,
+            heavy: false,
             make,
         }
+    }
+
+    /// Measured after the others: what it leaves in the caches would be charged to them.
+    const fn heavy(mut self) -> Self {
+        self.heavy = true;
+        self
     }
 
     const fn over(mut self, inner: &'static str) -> Self {
@@ -99,7 +112,7 @@ pub const ALL: &[Definition] = &[
         "noop/rested",
         "the same as the first, for one request after a sleep: all is cold",
         noop::rested,
-    ),
+    ).heavy(),
     Definition::new(
         "layer/identity",
         "identity alone: a JWT that is known, its tenant active",
@@ -134,7 +147,7 @@ pub const ALL: &[Definition] = &[
         "layer/audit/wakes",
         "audit alone: one request after a sleep, whose record wakes the worker",
         layer::audit_wakes,
-    )
+    ).heavy()
     .over("noop/rested"),
     Definition::new(
         "auth/cold/hs256",
@@ -160,17 +173,17 @@ pub const ALL: &[Definition] = &[
         "audit/worker-per-record",
         "encoded, chained and written by the worker, in groups of 4,096",
         audit::worker,
-    ),
+    ).heavy(),
     Definition::new(
         "audit/verify-mb-per-s",
         "MB/s, not ns: one chain's file verified, on one core",
         audit::verify,
-    ),
+    ).heavy(),
     Definition::new(
         "audit/burst-lost",
         "records, not ns: lost of 40,000 at once, the sink takes 1 ms for each batch",
         audit::burst,
-    ),
+    ).heavy(),
     Definition::new(
         "audit/burst-worst-wait",
         "the longest of these 40,000 calls",
@@ -180,12 +193,12 @@ pub const ALL: &[Definition] = &[
         "peer/tracing-json",
         "a `tracing` event as a JSON line to a file, through an appender that waits",
         audit::tracing_json,
-    ),
+    ).heavy(),
     Definition::new(
         "peer/tracing-lossy-lost",
         "lines, not ns: lost of 40,000 at once by a lossy appender of 16,384 places, 1 ms a line",
         audit::lossy,
-    ),
+    ).heavy(),
     Definition::new(
         "stack/warm",
         "audit, render, identity, limits, cache: a token that is known",
@@ -235,7 +248,7 @@ pub const ALL: &[Definition] = &[
         "raw/map-hit",
         "one of 100,000 keys of 256 bits found in a dashmap, its value's count raised",
         auth_hit::map_hit,
-    ),
+    ).heavy(),
     Definition::new(
         "auth/hit",
         "the chain of credentials alone: an 800-byte token that is known",
@@ -245,12 +258,12 @@ pub const ALL: &[Definition] = &[
         "auth/hit/100k",
         "the same, 100,000 other tokens remembered",
         auth_hit::hit_100k,
-    ),
+    ).heavy(),
     Definition::new(
         "auth/hit/2-threads",
         "the same as `auth/hit`, while another thread does so too, with a token of its own",
         auth_hit::hit_2_threads,
-    ),
+    ).heavy(),
     Definition::new(
         "auth/api-key/hit",
         "the same: an API key that is known",
@@ -290,12 +303,27 @@ pub const ALL: &[Definition] = &[
         "cache/hit",
         "a value of one tenant, of 10,000 there are",
         cache::hit,
+    ).heavy(),
+    Definition::new(
+        "cache/hit/10-tenants",
+        "the same, spread over 10 tenants",
+        cache_scale::hit_10,
+    ),
+    Definition::new(
+        "cache/hit/100-tenants",
+        "the same, spread over 100 tenants",
+        cache_scale::hit_100,
+    ),
+    Definition::new(
+        "cache/hit/1k-tenants",
+        "the same, spread over 1,000 tenants",
+        cache_scale::hit_1k,
     ),
     Definition::new(
         "cache/hit/10k-tenants",
         "as many values, one for each tenant",
         cache::hit_10k_tenants,
-    ),
+    ).heavy(),
     Definition::new(
         "cache/layer-hit",
         "the layer: a stored response of 1 KiB",
@@ -306,12 +334,32 @@ pub const ALL: &[Definition] = &[
         "cache/bytes-per-idle-partition",
         "a tenant's first look-up, which finds nothing: what it leaves is its partition",
         cache::idle_partition,
+    ).heavy(),
+    Definition::new(
+        "cache/bytes-per-active-partition",
+        "no time: what a tenant with one value keeps alive, of 10,000 tenants, the value's own bytes not counted",
+        cache_scale::bytes_per_active,
+    ),
+    Definition::new(
+        "cache/sockets/without",
+        "requests a second, not ns: one connection, 16 at a time, a handler that serialises 32 rows, no cache",
+        cache_sockets::without,
+    ),
+    Definition::new(
+        "cache/sockets/with",
+        "requests a second, not ns: the same, each a hit",
+        cache_sockets::with,
+    ),
+    Definition::new(
+        "raw/cache-engine-hit",
+        "what the cache is made of, by hand: keyed hash, table, lock, CLOCK's mark, expiry, as many values and no tenants",
+        cache_scale::engine,
     ),
     Definition::new(
         "peer/moka-hit",
         "one moka cache with as many values and no tenants",
         cache::moka_hit,
-    ),
+    ).heavy(),
     Definition::new(
         "peer/response-cache-hit",
         "axum-response-cache: the same response, without tenants, variants or validation",
@@ -332,6 +380,11 @@ pub const ALL: &[Definition] = &[
         expert::governor_4,
     ),
     Definition::new(
+        "peer/limitador-4",
+        "limitador, in memory: the same four limits",
+        limitador::limitador_4,
+    ),
+    Definition::new(
         "limits/warm",
         "the decision alone: global, tenant, agent and endpoint, an identity that is known",
         limits::warm,
@@ -345,33 +398,54 @@ pub const ALL: &[Definition] = &[
         "limits/warm/1m-tenants",
         "the same as warm, each time for another one of a million tenants",
         limits::warm_1m,
-    ),
+    ).heavy(),
     Definition::new(
         "limits/2-threads/same",
         "two threads at once for one tenant: the time for one decision of either",
         limits::two_same,
-    ),
+    ).heavy(),
     Definition::new(
         "limits/2-threads/other",
         "two threads at once, each for a tenant of its own",
         limits::two_other,
-    ),
+    ).heavy(),
     Definition::new(
         "raw/gcra-4/2-threads/same",
         "two threads at once on the four atomics",
         limits::raw_same,
-    ),
+    ).heavy(),
     Definition::new(
         "raw/gcra-4/2-threads/other",
         "two threads at once, of the four atomics only the global one shared",
         limits::raw_other,
-    ),
+    ).heavy(),
     Definition::new(
         "limits/layer",
         "the decision in its layer, as `layer/limits`",
         layer::limits,
     )
     .over("noop/with-context"),
+    Definition::new(
+        "raw/sign/eddsa",
+        "400 bytes signed: Ed25519",
+        mint::sign_eddsa,
+    ),
+    Definition::new("raw/sign/es256", "the same: ECDSA P-256", mint::sign_es256),
+    Definition::new("raw/sign/rs256", "the same: RSA 2048", mint::sign_rs256),
+    Definition::new(
+        "mint/eddsa",
+        "an access token of two scopes: Ed25519",
+        mint::eddsa,
+    )
+    .over("raw/sign/eddsa"),
+    Definition::new("mint/es256", "the same: ECDSA P-256", mint::es256).over("raw/sign/es256"),
+    Definition::new("mint/rs256", "the same: RSA 2048", mint::rs256).over("raw/sign/rs256"),
+    Definition::new(
+        "delegate",
+        "a token for an agent, derived from a context: one scope, a minute, a purpose; Ed25519",
+        mint::delegate,
+    )
+    .over("raw/sign/eddsa"),
     Definition::new(
         "job/seal",
         "a context and 256 bytes sealed for a queue: Ed25519",
@@ -386,5 +460,5 @@ pub const ALL: &[Definition] = &[
         "limits/bytes-per-key",
         "no time: the live bytes of an agent's cell, at a million of them",
         limits::bytes_per_key,
-    ),
+    ).heavy(),
 ];

@@ -19,7 +19,7 @@ use std::{
 };
 
 use clap::Parser;
-use tenant_auth::{MemoryApiKeys, TokenMinter};
+use tenant_auth::{ApiKeys, TokenMinter};
 use tenant_context::BoxError;
 use tokio::net::TcpListener;
 use uuid::Uuid;
@@ -55,17 +55,28 @@ struct Args {
 async fn main() -> ExitCode {
     let args = Args::parse();
     if args.verbose {
-        tracing_subscriber::fmt().with_writer(io::stderr).init();
+        tracing_subscriber::fmt()
+            .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
+            .with_writer(io::stderr)
+            .init();
     }
     match run(args).await {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_differing) => ExitCode::FAILURE,
+        // Whoever read the output has read enough.
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to tell if stderr is closed.
             writeln!(io::stderr(), "quickstart: {error}").ok();
             ExitCode::from(2)
         }
     }
+}
+
+fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Returns how many rows of the tour differ from what they should be.
@@ -84,8 +95,8 @@ async fn run(args: Args) -> Result<usize, BoxError> {
 
     let minter = TokenMinter::eddsa_generate("quickstart")?;
     let secret = [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat();
-    let api_keys = MemoryApiKeys::new("sk", "demo", secret)?;
-    let cast = Cast::mint(&minter, &api_keys)?;
+    let api_keys = ApiKeys::in_memory("sk", "demo", secret)?;
+    let cast = Cast::mint(&minter, &api_keys).await?;
     let key = minter.verifying_key();
     let mut service = stack::start((http, grpc), key, api_keys, audit_dir)?;
 

@@ -9,7 +9,7 @@ use axum::{
     routing::get,
 };
 use tenant_audit::{AuditHandle, FileSink};
-use tenant_auth::{Issuer, MemoryApiKeys, VerifyingKey};
+use tenant_auth::{ApiKeys, Issuer, VerifyingKey};
 use tenant_cache::TenantCache;
 use tenant_context::{
     BoxError, CachedRegistry, MemoryRegistry, RequestIdLayer, TenantId, TenantRecord, TenantStack,
@@ -71,7 +71,7 @@ pub(crate) struct Service {
 pub(crate) fn start(
     listeners: (TcpListener, TcpListener),
     key: VerifyingKey,
-    api_keys: MemoryApiKeys,
+    api_keys: ApiKeys,
     audit_dir: PathBuf,
 ) -> Result<Service, BoxError> {
     let tenants = tenants()?;

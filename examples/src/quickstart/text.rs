@@ -53,30 +53,36 @@ GRACE={grace}
 ROBOT={robot}
 
 Declared public; not declared, so without a token 401:
-curl -i $API/health
-curl -i $API/invoices
+curl -isw '\n' $API/health
+curl -isw '\n' $API/invoices
 
 An invoice of acme, as acme 200, as globex 404, and 403 for who claims to be globex:
-curl -i -H "Authorization: Bearer $ADA" $API/invoices/{invoice}
-curl -i -H "Authorization: Bearer $GRACE" $API/invoices/{invoice}
-curl -i -H "Authorization: Bearer $ADA" -H "X-Tenant-ID: globex" $API/invoices
+curl -isw '\n' -H "Authorization: Bearer $ADA" $API/invoices/{invoice}
+curl -isw '\n' -H "Authorization: Bearer $GRACE" $API/invoices/{invoice}
+curl -isw '\n' -H "Authorization: Bearer $ADA" -H "X-Tenant-ID: globex" $API/invoices
 
 A person, an agent that acts for her, a service:
-curl -s -H "Authorization: Bearer $ADA" $API/whoami
-curl -s -H "Authorization: Bearer $BOT" $API/whoami
-curl -s -H "X-API-Key: $ROBOT" $API/whoami
+curl -sw '\n' -H "Authorization: Bearer $ADA" $API/whoami
+curl -sw '\n' -H "Authorization: Bearer $BOT" $API/whoami
+curl -sw '\n' -H "X-API-Key: $ROBOT" $API/whoami
 
-A new invoice; all of acme's; a stream of changes, until you end it or acme is suspended:
-curl -s -H "Authorization: Bearer $ADA" -H "Content-Type: application/json" \
+A new invoice; all of acme's:
+curl -sw '\n' -H "Authorization: Bearer $ADA" -H "Content-Type: application/json" \
   -d '{{"customer":"You","cents":4200}}' $API/invoices
-curl -s -H "Authorization: Bearer $ADA" $API/invoices
-curl -N -H "Authorization: Bearer $ADA" $API/events
+curl -sw '\n' -H "Authorization: Bearer $ADA" $API/invoices
 
-The same over gRPC, with the tool grpcurl:
+The same over gRPC, with the tool grpcurl, from the repository's root:
 grpcurl -plaintext -import-path examples/proto -proto invoices.proto \
   -H "Authorization: Bearer $ADA" {grpc} invoices.v1.Invoices/List
 
-The tour has spent budgets, so a 429 right now is as it should be: globex gets a request back every {refill:?}."#
+A stream of changes, until you end it or acme is suspended:
+curl -N -H "Authorization: Bearer $ADA" $API/events
+
+The log may be verified while it serves:
+cargo run -p tenant-audit --features cli -- verify {}
+
+The tour has spent budgets, so a 429 right now is as it should be: globex gets a request back every {refill:?}."#,
+        service.audit_dir.display()
     )
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use http::{HeaderValue, Request, Uri, header::HOST};
 use tenant_auth::{
-    Authenticated, CachedRegistry, MemoryApiKeys, MemoryRegistry, NewApiKey, Principal, PrincipalId,
+    Authenticated, ApiKeys, CachedRegistry, MemoryRegistry, NewApiKey, Principal, PrincipalId,
     Subdomain, TenantContext, TenantId, TenantRecord,
 };
 use tenant_context::RequestHead;
@@ -25,9 +25,12 @@ fn service() -> &'static (Authenticated, String) {
         let registry = MemoryRegistry::new();
         registry.insert(TenantRecord::new(acme.clone()));
         let tenants = CachedRegistry::builder(registry).build().expect("a registry");
-        let keys = MemoryApiKeys::new("sk", "live", [7; 32]).expect("a store");
+        let keys = ApiKeys::in_memory("sk", "live", [7; 32]).expect("a store");
         let ci = Principal::service(PrincipalId::parse("ci").expect("an id"));
-        let (secret, _) = keys.issue(NewApiKey::new(acme, ci)).expect("a key");
+        let mut issuing = pin!(keys.issue(NewApiKey::new(acme, ci)));
+        let Poll::Ready(Ok((secret, _))) = issuing.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("a store in memory answers at once");
+        };
         let auth = tenant_auth::layer(tenants)
             .api_keys(keys)
             .subdomain(Subdomain::of(DOMAIN))

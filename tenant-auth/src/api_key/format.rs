@@ -37,6 +37,17 @@ impl Format {
         })
     }
 
+    /// What every key begins with.
+    pub(crate) fn lead(&self) -> &str {
+        &self.lead
+    }
+
+    /// What secret scanners look for, in the syntax that they share.
+    pub(crate) fn pattern(&self) -> String {
+        // Letters, digits and `_` only: there is nothing to escape.
+        format!(r"\b{}[0-9A-Za-z]{{49}}\b", self.lead)
+    }
+
     /// Whether a credential is meant to be one of these keys.
     pub(crate) fn claims(&self, credential: &[u8]) -> bool {
         credential.starts_with(self.lead.as_bytes())

@@ -20,7 +20,7 @@ use self::book::{Account, Book};
 pub(crate) use self::{book::Bounds, weight::weight};
 use crate::{
     KeyError,
-    api_key::Record,
+    api_key::LiveKey,
     credential::Credential,
     hash::{Digest, KeyedHash},
     origin::Origin,
@@ -61,7 +61,7 @@ pub(crate) struct Voucher {
     /// Who issued the token.
     pub(crate) origin: Option<Origin>,
     /// The API key.
-    pub(crate) api_key: Option<Arc<Record>>,
+    pub(crate) api_key: Option<Arc<LiveKey>>,
 }
 
 /// What an entry is found by.

@@ -1,7 +1,7 @@
 //! What remembering a credential takes, in bytes.
 
 use serde_json::Value;
-use tenant_context::{Claims, Principal};
+use tenant_context::{Claims, Parent, Principal};
 
 /// The entry, the identity, and their places in the tables, without the texts.
 const FIXED: usize = 1024;
@@ -10,18 +10,20 @@ const EACH: usize = 24;
 
 /// About how many bytes an identity of these claims takes while it is remembered.
 pub(crate) fn weight(claims: &Claims) -> usize {
-    let texts = |list: &[String]| {
-        list.iter()
-            .map(|text| text.len().saturating_add(EACH))
-            .sum()
-    };
-    let principals = |list: &[Principal]| -> usize {
-        list.iter()
-            .map(|one| one.id().as_str().len().saturating_add(EACH))
-            .sum()
-    };
-    let scopes: usize = texts(&claims.scopes);
-    let roles: usize = texts(&claims.roles);
+    let principals = |list: &[Principal]| texts(list.iter().map(|one| one.id().as_str()));
+    let scopes = texts(claims.scopes.iter().map(AsRef::as_ref));
+    let roles = texts(claims.roles.iter().map(AsRef::as_ref));
+    let singles = [
+        claims.resource_prefix.as_deref(),
+        claims.purpose.as_deref(),
+        claims.org_id.as_deref(),
+        // Of a template it is the token's own.
+        claims.issuer.as_deref(),
+        claims.credential.as_ref().map(AsRef::as_ref),
+        claims.api_key.as_ref().map(AsRef::as_ref),
+        claims.session.as_ref().map(AsRef::as_ref),
+        claims.operator_of.as_ref().map(AsRef::as_ref),
+    ];
     let custom = claims
         .custom
         .iter()
@@ -35,10 +37,35 @@ pub(crate) fn weight(claims: &Claims) -> usize {
         scopes.saturating_mul(2),
         roles.saturating_mul(2),
         custom.saturating_mul(2),
-        claims.resource_prefix.as_ref().map_or(0, String::len),
+        texts(singles.into_iter().flatten()),
+        claims
+            .parents
+            .iter()
+            .map(parent)
+            .fold(0, usize::saturating_add),
     ]
     .into_iter()
     .fold(0, usize::saturating_add)
+}
+
+/// Texts, each in an allocation of its own.
+fn texts<'a>(texts: impl Iterator<Item = &'a str>) -> usize {
+    texts.fold(0, |sum, text| {
+        sum.saturating_add(text.len()).saturating_add(EACH)
+    })
+}
+
+fn parent(parent: &Parent) -> usize {
+    let singles = [
+        Some(parent.credential.as_str()),
+        parent.issuer.as_deref(),
+        parent.key_id.as_deref(),
+        parent.api_key.as_ref().map(AsRef::as_ref),
+        parent.resource_prefix.as_deref(),
+    ];
+    texts(parent.scopes.iter().map(AsRef::as_ref))
+        .saturating_add(texts(singles.into_iter().flatten()))
+        .saturating_add(size_of::<Parent>())
 }
 
 /// A value's size as `serde_json` keeps it: a list of small numbers takes sixteen times its text.
@@ -79,5 +106,38 @@ mod tests {
         assert!(list >= 2000 * size_of::<Value>(), "{list}");
         claims.scopes = vec!["a".to_owned(); 256];
         assert!(weight(&claims) > small + list + 256 * EACH);
+    }
+
+    #[test]
+    fn i6_a_long_chain_of_ancestors_is_weighed() {
+        let id = |text: &str| tenant_context::CredentialId::parse(text).unwrap();
+        let mut claims = Claims::new(
+            TenantId::parse("acme").unwrap(),
+            Principal::human(PrincipalId::parse("ada").unwrap()),
+            UnixTime::MAX,
+        );
+        let mut last = weight(&claims);
+        let mut grew = |claims: &Claims, at_least: usize, what: &str| {
+            let now = weight(claims);
+            assert!(now >= last + at_least, "{what}: {last} to {now}");
+            last = now;
+        };
+        let mut link = Parent::new(id("parent"), UnixTime::MAX, vec!["a:read".into(); 256]);
+        claims.parents = vec![link.clone(); 8];
+        grew(&claims, 8 * 256 * (6 + 16), "the scopes of ancestors");
+        link.issuer = Some("i".repeat(1000).into());
+        link.key_id = Some("k".repeat(1000).into());
+        link.api_key = Some(id(&"a".repeat(200)));
+        link.resource_prefix = Some("p".repeat(1000).into());
+        claims.parents = vec![link; 8];
+        grew(&claims, 8 * 3200, "the names of ancestors");
+        claims.purpose = Some("x".repeat(256));
+        grew(&claims, 256, "purpose");
+        claims.org_id = Some("x".repeat(4000));
+        grew(&claims, 4000, "organization");
+        claims.issuer = Some("x".repeat(2000).into());
+        grew(&claims, 2000, "a template's issuer");
+        claims.session = Some(id(&"s".repeat(255)));
+        grew(&claims, 255, "session");
     }
 }

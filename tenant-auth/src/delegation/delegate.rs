@@ -113,7 +113,8 @@ impl TokenIssuer {
     /// travel.
     ///
     /// What the parents were bounded by is in the token, and verified again wherever it is presented. When one of them
-    /// is revoked, so is this.
+    /// is revoked, so is this: also when that was an API key, or when its issuer or signing key is revoked or its
+    /// session has ended.
     ///
     /// | use | for |
     /// |---|---|
@@ -179,7 +180,6 @@ impl TokenIssuer {
             return Err(malformed());
         }
         let budget = budgets(tenant, delegation.budget)?;
-        let sid = tenant.claim::<String>("sid");
         let audience = delegation.audience.as_deref();
         let audience = audience.unwrap_or(&self.inner().audience);
         if audience.is_empty() {
@@ -199,7 +199,7 @@ impl TokenIssuer {
         };
         let minted = self.mint(&subject, |body| {
             body.scope = Some(&scope);
-            body.sid = sid.as_deref();
+            body.sid = tenant.session().map(AsRef::as_ref);
             body.org_id = tenant.org_id();
             body.resource_prefix = prefix;
             body.act = Some(Act::chain(actor, tenant.actors()));
@@ -249,19 +249,27 @@ fn scope(tenant: &TenantContext, delegation: &Delegation) -> Result<String, Reje
 }
 
 /// All that the new token is derived from, the context's own credential first.
-pub(super) fn parents(tenant: &TenantContext) -> Result<Vec<Link<'_>>, Rejection> {
+pub(crate) fn parents(tenant: &TenantContext) -> Result<Vec<Link<'_>>, Rejection> {
     // What has no name could not be revoked.
     let credential = tenant
         .credential()
         .ok_or_else(|| forbidden("delegation_nameless"))?;
     let own = Link {
         jti: credential.as_str(),
+        iss: tenant.issuer(),
+        kid: tenant.key_id(),
+        iat: tenant.issued_at().map(UnixTime::as_secs),
+        api_key: tenant.api_key().map(AsRef::as_ref),
         exp: tenant.expires_at().as_secs(),
         scope: tenant.ceiling().join(" "),
         resource_prefix: tenant.resource_prefix(),
     };
     let earlier = tenant.parents().iter().map(|parent| Link {
         jti: parent.credential.as_str(),
+        iss: parent.issuer.as_deref(),
+        kid: parent.key_id.as_deref(),
+        iat: parent.issued_at.map(UnixTime::as_secs),
+        api_key: parent.api_key.as_ref().map(AsRef::as_ref),
         exp: parent.expires_at.as_secs(),
         scope: parent.scopes.join(" "),
         resource_prefix: parent.resource_prefix.as_deref(),

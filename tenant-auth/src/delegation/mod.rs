@@ -4,6 +4,7 @@ mod delegate;
 mod operate;
 pub(crate) mod verify;
 
+pub(crate) use self::delegate::parents;
 pub use self::{
     delegate::{Budget, Delegation},
     operate::{Operation, Operators},

@@ -116,7 +116,8 @@ impl TokenIssuer {
     /// identities (the principal, and the operator as actor), and `ctx.purpose()` is the reason.
     /// `ctx.operator_of()` tells it apart where a handler will not serve operators.
     ///
-    /// It is revoked in the tenant it is for, by its own id or by that of the credential it was derived from.
+    /// It is revoked in the tenant it is for, by its own id, or by that of the credential it was derived from; and in the
+    /// staff's tenant with that credential, its session or its subject.
     ///
     /// ```
     /// use std::time::Duration;
@@ -206,6 +207,7 @@ impl TokenIssuer {
         };
         let minted = self.mint(&subject, |body| {
             body.scope = Some(&scope);
+            body.sid = staff.session().map(AsRef::as_ref);
             body.act = Some(Act::chain(staff.principal(), &[]));
             body.tenant_chain = Some(chain);
         });

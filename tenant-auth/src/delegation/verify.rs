@@ -1,5 +1,7 @@
 //! The chain of a delegated token, verified again: no link is wider than the one before it.
 
+use std::sync::Arc;
+
 use tenant_context::{
     Claims, CredentialId, Parent, TenantId, UnixTime, prefix_covers, scope_covers,
 };
@@ -94,16 +96,21 @@ fn links(value: Json<'_, '_>) -> Result<Vec<Parent>, Reason> {
 
 fn link(value: Json<'_, '_>) -> Result<Parent, Reason> {
     let (mut jti, mut end, mut scopes, mut prefix) = (None, None, None, None);
+    let (mut iss, mut kid, mut iat, mut api_key) = (None, None, None, None);
+    let id = |value| CredentialId::parse(text(value)?).map_err(|_| Claim::CHAIN.invalid);
+    let secs = |value: Json<'_, '_>| {
+        let number = value.as_number().ok_or(Claim::CHAIN.wrong_type)?;
+        let secs = number.as_u64().ok_or(Claim::CHAIN.invalid)?;
+        Ok::<_, Reason>(UnixTime::from_secs(secs))
+    };
     for member in value.members().ok_or(Claim::CHAIN.wrong_type)? {
         match member.name() {
-            "jti" => {
-                let id = CredentialId::parse(text(member)?);
-                jti = Some(id.map_err(|_| Claim::CHAIN.invalid)?);
-            }
-            "exp" => {
-                let number = member.as_number().ok_or(Claim::CHAIN.wrong_type)?;
-                end = number.as_u64().map(UnixTime::from_secs);
-            }
+            "jti" => jti = Some(id(member)?),
+            "iss" => iss = Some(Arc::from(text(member)?)),
+            "kid" => kid = Some(Arc::from(text(member)?)),
+            "iat" => iat = Some(secs(member)?),
+            "api_key" => api_key = Some(id(member)?),
+            "exp" => end = Some(secs(member)?),
             "scope" => {
                 let list = text(member)?.split(' ').filter(|scope| !scope.is_empty());
                 scopes = Some(list.map(Into::into).collect::<Vec<Box<str>>>());
@@ -114,7 +121,15 @@ fn link(value: Json<'_, '_>) -> Result<Parent, Reason> {
     }
     match (jti, end, scopes) {
         (Some(jti), Some(end), Some(scopes)) if scopes.len() <= Claims::MAX_GRANTS => {
+            // A token that does not say when it was issued could not be revoked by time.
+            if iss.is_some() && iat.is_none() {
+                return Err(Claim::CHAIN.invalid);
+            }
             let mut parent = Parent::new(jti, end, scopes);
+            parent.issuer = iss;
+            parent.key_id = kid;
+            parent.issued_at = iat;
+            parent.api_key = api_key;
             parent.resource_prefix = prefix;
             Ok(parent)
         }

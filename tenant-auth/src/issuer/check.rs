@@ -2,11 +2,11 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use super::{Issuer, PLACE};
-use crate::VerifyingKey;
+use super::{Algorithms, Issuer, PLACE};
+use crate::{Algorithm, VerifyingKey};
 
 /// Claims with a meaning of their own: neither the tenant nor the kind is read from them.
-const RESERVED: [&str; 16] = [
+const RESERVED: [&str; 17] = [
     "act",
     "aud",
     "cnf",
@@ -21,6 +21,7 @@ const RESERVED: [&str; 16] = [
     "scope",
     "scopes",
     "scp",
+    "sid",
     "sub",
     "tenant_chain",
 ];
@@ -101,6 +102,11 @@ impl Issuer {
                     .into(),
             );
         }
+        if self.algorithms.is_empty() {
+            return Some(
+                "`algorithms` is empty, which refuses every token; name those of its keys".into(),
+            );
+        }
         if self.typ.as_deref() == Some("") {
             return Some("`typ` is empty; use `at+jwt`, or leave it out".into());
         }
@@ -121,31 +127,43 @@ impl Issuer {
         if let Some(source) = &self.source {
             return if self.template.is_some() && source.is_discovered() {
                 Some("a template has no metadata of its own; say where its keys are with `KeyRefresher::url`".into())
-            } else if self.keys.is_empty() && self.skipped == 0 {
+            } else if self.algorithms != Algorithms::ALL
+                && self.algorithms.contains(Algorithm::Hs256)
+            {
+                Some("`algorithms` lists HS256, and no secret is taken from a set that is published; list what the issuer publishes".into())
+            } else if self.keys.is_empty() && self.published.is_empty() && self.skipped == 0 {
                 source.fault(&self.name)
             } else {
                 Some("it has keys of its own and a source of keys; choose one".into())
             };
         }
-        if self.keys.is_empty() {
-            return Some(if self.skipped > 0 {
+        let listed = |key: &&VerifyingKey| self.algorithms.contains(key.algorithm());
+        let keys = || self.keys.iter().chain(self.published.iter().filter(listed));
+        if keys().next().is_none() {
+            let left_out = self.skipped.saturating_add(self.published.len());
+            return Some(if left_out > 0 {
                 format!(
-                    "none of the {} keys of its set can be used; `KeySet::skipped` says why",
-                    self.skipped
+                    "none of the {left_out} keys of its set can be used; `KeySet::skipped` says why, or `algorithms` does not list theirs"
                 )
             } else {
                 "it has no key; add `.key(..)`, `.key_set(..)` or `.keys(..)`".into()
             });
         }
-        for (index, key) in self.keys.iter().enumerate() {
+        for (index, key) in keys().enumerate() {
             let kid = key.name().map_or("without a kid", AsRef::as_ref);
             if let Err(error) = key.check() {
                 return Some(format!("key {kid:?}: {error}"));
             }
+            if !listed(&key) {
+                return Some(format!(
+                    "key {kid:?} is for {}, which `algorithms` does not list; list it, or leave the key out",
+                    key.algorithm()
+                ));
+            }
             let same = |other: &VerifyingKey| {
                 other.name() == key.name() && other.algorithm() == key.algorithm()
             };
-            if self.keys.iter().skip(index.saturating_add(1)).any(same) {
+            if keys().skip(index.saturating_add(1)).any(same) {
                 return Some(format!(
                     "two {} keys are named {kid:?}; give each a `.kid(..)` of its own",
                     key.algorithm()

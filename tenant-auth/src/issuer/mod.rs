@@ -9,7 +9,9 @@ use tenant_context::{ConfigError, TenantId};
 
 pub use self::kind::KindRule;
 
-use crate::{KeySet, KeySource, VerifyingKey, jwt::Header, reason::Reason};
+use crate::{
+    Algorithm, KeySet, KeySource, VerifyingKey, algorithm::Algorithms, jwt::Header, reason::Reason,
+};
 
 /// Where the tenant stands in a template.
 const PLACE: &str = "{tenant}";
@@ -55,7 +57,10 @@ pub struct Issuer {
     chained: bool,
     operators_of: Option<TenantId>,
     typ: Option<Box<str>>,
+    pub(crate) algorithms: Algorithms,
     keys: Vec<VerifyingKey>,
+    /// Those of sets, which may hold more than is wanted.
+    published: Vec<VerifyingKey>,
     source: Option<KeySource>,
     skipped: usize,
 }
@@ -91,7 +96,9 @@ impl IssuerWithoutAudience {
             chained: false,
             operators_of: None,
             typ: None,
+            algorithms: Algorithms::ALL,
             keys: Vec::new(),
+            published: Vec::new(),
             source: None,
             skipped: 0,
         }
@@ -222,6 +229,24 @@ impl Issuer {
         self
     }
 
+    /// The only algorithms of its tokens (RFC 8725 §3.1). Each key has one algorithm, and verifies with no other;
+    /// this bounds what keys there may be: a [`key`](Self::key) of another does not build, and those of a
+    /// [set](Self::key_set) are left out, whatever the issuer publishes later. Without it there is no bound
+    /// beside the keys.
+    ///
+    /// ```
+    /// use tenant_auth::{Algorithm, Issuer, Issuers, VerifyingKey};
+    ///
+    /// let issuer = Issuer::new("https://id.example.com").audience("api").algorithms([Algorithm::EdDsa]);
+    /// let wrong = issuer.key(VerifyingKey::hs256([7; 32]).kid("old"));
+    /// let error = Issuers::new().add(wrong).unwrap_err();
+    /// assert!(error.to_string().contains("HS256"));
+    /// ```
+    pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
+        self.algorithms = Algorithms::only(algorithms);
+        self
+    }
+
     /// Adds a key.
     pub fn key(mut self, key: VerifyingKey) -> Self {
         self.keys.push(key);
@@ -231,7 +256,7 @@ impl Issuer {
     /// Adds the usable keys of a set.
     pub fn key_set(mut self, set: KeySet) -> Self {
         self.skipped = self.skipped.saturating_add(set.skipped().len());
-        self.keys.extend(set.into_keys());
+        self.published.extend(set.into_keys());
         self
     }
 
@@ -280,13 +305,16 @@ impl Issuer {
     /// The tenant in a name that this template gives.
     pub(crate) fn tenant_of<'n>(&self, name: &'n str) -> Option<&'n str> {
         let (before, after) = self.template.as_ref()?;
-        let tenant = name.strip_prefix(&**before)?.strip_suffix(&**after)?;
-        TenantId::parse(tenant).is_ok().then_some(tenant)
+        tenant_between(before, after, name)
     }
 
     /// The keys it was given, or else the source of them.
     pub(crate) fn take_keys(&mut self) -> (Vec<VerifyingKey>, Option<KeySource>) {
-        (std::mem::take(&mut self.keys), self.source.take())
+        let mut keys = std::mem::take(&mut self.keys);
+        let mut published = std::mem::take(&mut self.published);
+        published.retain(|key| self.algorithms.contains(key.algorithm()));
+        keys.extend(published);
+        (keys, self.source.take())
     }
 
     pub(crate) fn accepts_type(&self, header: &Header<'_>) -> Result<(), Reason> {
@@ -301,6 +329,22 @@ impl Issuer {
         };
         if accepted { Ok(()) } else { Err("typ") }
     }
+}
+
+/// Whether a name is one that this template gives.
+pub(crate) fn is_of_template(template: &str, name: &str) -> bool {
+    let parts = template.split_once(PLACE);
+    parts.is_some_and(|(before, after)| tenant_between(before, after, name).is_some())
+}
+
+/// Whether this is a template's name and not an issuer's own.
+pub(crate) fn is_template(name: &str) -> bool {
+    name.contains(PLACE)
+}
+
+fn tenant_between<'n>(before: &str, after: &str, name: &'n str) -> Option<&'n str> {
+    let tenant = name.strip_prefix(before)?.strip_suffix(after)?;
+    TenantId::is_valid(tenant).then_some(tenant)
 }
 
 /// A media type without its `application/` (RFC 7515 §4.1.9).

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tenant_context::{CachedRegistry, ConfigError, Resolver};
 
 use super::{DeadLetter, Jobs, Limits, Shared, replays::Replays};
-use crate::{Revocations, TokenMinter, VerifyingKey};
+use crate::{Issuers, Revocations, TokenMinter, VerifyingKey};
 
 type OnDeadLetter = Box<dyn Fn(DeadLetter<'_>) + Send + Sync>;
 
@@ -17,6 +17,7 @@ pub struct JobsBuilder {
     signer: Option<TokenMinter>,
     keys: Vec<VerifyingKey>,
     revocations: Option<Revocations>,
+    issuers: Option<Issuers>,
     limits: Limits,
     on_dead_letter: Option<OnDeadLetter>,
 }
@@ -30,11 +31,13 @@ impl Jobs {
             signer: None,
             keys: Vec::new(),
             revocations: None,
+            issuers: None,
             limits: Limits {
                 ttl: Duration::from_secs(3600),
                 max_ttl: Duration::from_secs(86_400),
                 max_payload: 256 * 1024,
                 replay_capacity: 100_000,
+                tenant_replay_capacity: 10_000,
             },
             on_dead_letter: None,
         }
@@ -69,15 +72,22 @@ impl JobsBuilder {
         self
     }
 
-    /// Asks these before a job starts and while it runs: a job ends with the credential that sealed it, its
-    /// subject's and its actors' revocations included. Those of a signing key do not reach jobs, nor
-    /// does that of an API key: revoke its subject.
+    /// Asks these before a job starts and while it runs: a job ends with the credential that sealed it and with all
+    /// that this was derived from, whether they are revoked by themselves or by their session, their subject, their
+    /// actors, their issuer or its signing key.
     ///
     /// Keep [`max_ttl`](Self::max_ttl) below
     /// [`longest_life`](crate::RevocationsBuilder::longest_life), less the life of a token: a revocation is kept no
     /// longer, so a job that could outlive it is refused.
     pub fn revocations(mut self, revocations: Revocations) -> Self {
         self.revocations = Some(revocations);
+        self
+    }
+
+    /// Refuses jobs that were sealed with a token of an issuer that was removed from these, or with what was derived
+    /// from one. Without it, a removed issuer's jobs live out their own life.
+    pub fn issuers(mut self, issuers: Issuers) -> Self {
+        self.issuers = Some(issuers);
         self
     }
 
@@ -113,6 +123,12 @@ impl JobsBuilder {
     /// Beyond it no job is opened: none is forgotten. Default 100,000.
     pub const fn replay_capacity(mut self, jobs: usize) -> Self {
         self.limits.replay_capacity = jobs;
+        self
+    }
+
+    /// How many of them may be one tenant's. Beyond it this tenant's jobs wait, and nobody else's. Default 10,000.
+    pub const fn tenant_replay_capacity(mut self, jobs: usize) -> Self {
+        self.limits.tenant_replay_capacity = jobs;
         self
     }
 
@@ -162,9 +178,9 @@ impl JobsBuilder {
                 Self::LONGEST_PAYLOAD
             ));
         }
-        if limits.replay_capacity == 0 {
+        if limits.replay_capacity == 0 || limits.tenant_replay_capacity == 0 {
             return error(
-                "Jobs: `replay_capacity` is 0, so no job could be opened; leave it at 100,000"
+                "Jobs: `replay_capacity` or `tenant_replay_capacity` is 0, so no job could be opened; leave them at 100,000 and 10,000"
                     .to_owned(),
             );
         }
@@ -173,10 +189,11 @@ impl JobsBuilder {
             signer: self.signer,
             keys: self.keys,
             revocations: self.revocations,
+            issuers: self.issuers,
             clock: self.tenants.clock(),
             resolver: Resolver::new(self.tenants),
             limits,
-            replays: Replays::new(limits.replay_capacity),
+            replays: Replays::new(limits.replay_capacity, limits.tenant_replay_capacity),
             on_dead_letter,
         })))
     }

@@ -47,6 +47,14 @@ impl JobEnvelope {
         &self.0
     }
 
+    /// Which job it says that it is, for whoever submitted it and will ask for its result. It is not verified: on
+    /// the opening side take [`Job::id`](super::Job::id).
+    pub fn id(&self) -> Option<JobId> {
+        // As long as the text is, whatever it claims.
+        let parts = Parts::read(self, self.0.len()).ok()?;
+        Some(JobId::new(parts.header.id))
+    }
+
     pub(super) fn seal(header: &[u8], signature: &[u8], payload: &[u8]) -> Self {
         let mut text = String::from(LEAD);
         URL_SAFE_NO_PAD.encode_string(header, &mut text);

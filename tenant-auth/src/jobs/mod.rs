@@ -69,7 +69,7 @@
 //! |---|---|
 //! | a payload | 256 KiB ([`JobsBuilder::max_payload`]) |
 //! | claims | 64 KiB; 8 actors, 256 scopes, 256 roles |
-//! | remembered jobs | 100,000 ([`JobsBuilder::replay_capacity`]); beyond it jobs wait |
+//! | remembered jobs | 100,000 ([`JobsBuilder::replay_capacity`]), 10,000 of one tenant ([`JobsBuilder::tenant_replay_capacity`]); beyond it jobs wait |
 //! | life | 1 h ([`JobsBuilder::ttl`]), at most 24 h ([`JobsBuilder::max_ttl`]) |
 
 mod builder;
@@ -93,7 +93,7 @@ pub use self::{
     run::Job,
     seal::NewJob,
 };
-use crate::{Revocations, TokenMinter, VerifyingKey};
+use crate::{Issuers, Revocations, TokenMinter, VerifyingKey};
 
 /// Seals and opens the jobs of one queue. See the [module's documentation](self). Clones share
 /// everything.
@@ -110,6 +110,7 @@ struct Shared {
     keys: Vec<VerifyingKey>,
     resolver: Resolver,
     revocations: Option<Revocations>,
+    issuers: Option<Issuers>,
     clock: Arc<dyn Clock>,
     limits: Limits,
     replays: Arc<Replays>,
@@ -122,6 +123,7 @@ struct Limits {
     max_ttl: std::time::Duration,
     max_payload: usize,
     replay_capacity: usize,
+    tenant_replay_capacity: usize,
 }
 
 impl fmt::Debug for Jobs {

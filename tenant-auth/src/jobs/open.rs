@@ -107,7 +107,8 @@ impl Jobs {
             }
         };
         let (id, expires_at) = (verified.id, verified.claims.expires_at);
-        match self.0.replays.begin(id, expires_at, self.0.clock.unix()) {
+        let replays = &self.0.replays;
+        match replays.begin(&verified.claims.tenant, id, expires_at, self.0.clock.unix()) {
             Ok(Ok(hold)) => Ok(Job::new(tenant, id, payload, hold)),
             Ok(Err(OpenError::Dead(reason))) => Err(letter(reason, Some(&verified))),
             Ok(Err(error)) => Err(error),
@@ -141,23 +142,32 @@ fn refusal(rejection: &Rejection) -> Option<DeadReason> {
 
 impl Shared {
     fn resolve(&self, claims: Claims) -> Lookup<Result<Arc<Identity>, Rejection>> {
+        if self.issuer_is_gone(&claims) {
+            return Lookup::Ready(Err(Rejection::credential_invalid("issuer")));
+        }
         let Some(revocations) = &self.revocations else {
             return self.resolver.resolve(claims);
         };
-        let standing = revocations.open().and_then(|()| {
-            let standing = revocations.standing();
-            // What has no issuer is an API key.
-            match claims.issuer {
-                Some(_) => standing
-                    .token(&claims, None)
-                    .map_err(Rejection::credential_invalid),
-                None => Ok(standing.api_key(&claims)),
-            }
+        let revocable = revocations.open().and_then(|()| {
+            let revocable = revocations.admit(&claims);
+            revocable.map_err(Rejection::credential_invalid)
         });
-        match standing {
-            Ok(standing) => self.resolver.resolve_revocable(claims, Arc::new(standing)),
+        match revocable {
+            Ok(revocable) => self.resolver.resolve_revocable(claims, revocable),
             Err(rejection) => Lookup::Ready(Err(rejection)),
         }
+    }
+
+    /// Whether an issuer of what the job was derived from was removed.
+    fn issuer_is_gone(&self, claims: &Claims) -> bool {
+        let Some(issuers) = &self.issuers else {
+            return false;
+        };
+        let parents = claims.parents.iter().map(|parent| &parent.issuer);
+        std::iter::once(&claims.issuer)
+            .chain(parents)
+            .flatten()
+            .any(|name| issuers.has_removed(name))
     }
 }
 

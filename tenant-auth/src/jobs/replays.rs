@@ -7,13 +7,14 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tenant_context::UnixTime;
+use tenant_context::{TenantId, UnixTime};
 
 use super::{JobId, OpenError, error::DeadReason};
 
 #[derive(Debug)]
 pub(super) struct Replays {
     capacity: usize,
+    tenant_capacity: usize,
     known: Mutex<Known>,
 }
 
@@ -21,10 +22,13 @@ pub(super) struct Replays {
 struct Known {
     jobs: HashMap<JobId, Entry>,
     by_expiry: BTreeSet<(UnixTime, JobId)>,
+    /// How many are remembered of each tenant.
+    of_tenant: HashMap<TenantId, usize>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
+    tenant: TenantId,
     expires_at: UnixTime,
     done: bool,
 }
@@ -34,9 +38,10 @@ struct Entry {
 pub(super) struct Full;
 
 impl Replays {
-    pub(super) fn new(capacity: usize) -> Arc<Self> {
+    pub(super) fn new(capacity: usize, tenant_capacity: usize) -> Arc<Self> {
         Arc::new(Self {
             capacity,
+            tenant_capacity,
             known: Mutex::default(),
         })
     }
@@ -44,6 +49,7 @@ impl Replays {
     /// Marks a job as running, if it neither runs nor is done.
     pub(super) fn begin(
         self: &Arc<Self>,
+        tenant: &TenantId,
         id: JobId,
         expires_at: UnixTime,
         now: UnixTime,
@@ -58,10 +64,18 @@ impl Replays {
             None if known.jobs.len() >= self.capacity => return Err(Full),
             None => {}
         }
+        let theirs = known.of_tenant.get(tenant).copied().unwrap_or(0);
+        if theirs >= self.tenant_capacity {
+            return Err(Full);
+        }
         let entry = Entry {
+            tenant: tenant.clone(),
             expires_at,
             done: false,
         };
+        known
+            .of_tenant
+            .insert(tenant.clone(), theirs.saturating_add(1));
         known.jobs.insert(id, entry);
         known.by_expiry.insert((expires_at, id));
         Ok(Ok(Hold {
@@ -80,7 +94,20 @@ impl Known {
                 break;
             }
             self.by_expiry.pop_first();
-            self.jobs.remove(&id);
+            self.remove(id);
+        }
+    }
+
+    fn remove(&mut self, id: JobId) {
+        let Some(entry) = self.jobs.remove(&id) else {
+            return;
+        };
+        self.by_expiry.remove(&(entry.expires_at, id));
+        if let Some(count) = self.of_tenant.get_mut(&entry.tenant) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.of_tenant.remove(&entry.tenant);
+            }
         }
     }
 }
@@ -106,8 +133,8 @@ impl Drop for Hold {
             if let Some(entry) = known.jobs.get_mut(&self.id) {
                 entry.done = true;
             }
-        } else if let Some(entry) = known.jobs.remove(&self.id) {
-            known.by_expiry.remove(&(entry.expires_at, self.id));
+        } else {
+            known.remove(self.id);
         }
     }
 }
@@ -120,7 +147,17 @@ mod tests {
     const LATER: UnixTime = UnixTime::from_secs(43_260);
 
     fn begin(replays: &Arc<Replays>, id: u8, now: UnixTime) -> Result<Hold, String> {
-        match replays.begin(JobId::new([id; 16]), LATER, now) {
+        begin_of(replays, "acme", id, now)
+    }
+
+    fn begin_of(
+        replays: &Arc<Replays>,
+        tenant: &str,
+        id: u8,
+        now: UnixTime,
+    ) -> Result<Hold, String> {
+        let tenant = TenantId::parse(tenant).unwrap();
+        match replays.begin(&tenant, JobId::new([id; 16]), LATER, now) {
             Ok(Ok(hold)) => Ok(hold),
             Ok(Err(error)) => Err(error.to_string()),
             Err(Full) => Err("full".to_owned()),
@@ -129,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_job_runs_once_at_a_time_and_is_done_once() {
-        let replays = Replays::new(10);
+        let replays = Replays::new(10, 10);
         let hold = begin(&replays, 1, NOON).unwrap();
         assert_eq!(
             begin(&replays, 1, NOON).unwrap_err(),
@@ -146,7 +183,7 @@ mod tests {
 
     #[test]
     fn i6_what_is_done_is_remembered_until_its_envelope_expires_and_no_longer() {
-        let replays = Replays::new(2);
+        let replays = Replays::new(2, 2);
         begin(&replays, 1, NOON).unwrap().done();
         begin(&replays, 2, NOON).unwrap().done();
         assert_eq!(begin(&replays, 3, NOON).unwrap_err(), "full");
@@ -155,7 +192,28 @@ mod tests {
             "no room is made by forgetting what is done"
         );
         begin(&replays, 3, LATER).unwrap().done();
-        assert_eq!(replays.known.lock().jobs.len(), 1);
-        assert_eq!(replays.known.lock().by_expiry.len(), 1);
+        let known = replays.known.lock();
+        assert_eq!(
+            (
+                known.jobs.len(),
+                known.by_expiry.len(),
+                known.of_tenant.len()
+            ),
+            (1, 1, 1)
+        );
+    }
+
+    #[test]
+    fn i6_one_tenants_jobs_do_not_take_anothers_room() {
+        let replays = Replays::new(10, 2);
+        begin_of(&replays, "acme", 1, NOON).unwrap().done();
+        let running = begin_of(&replays, "acme", 2, NOON).unwrap();
+        assert_eq!(begin_of(&replays, "acme", 3, NOON).unwrap_err(), "full");
+        begin_of(&replays, "globex", 4, NOON).unwrap().done();
+        drop(running);
+        begin_of(&replays, "acme", 3, NOON).unwrap().done();
+        assert_eq!(begin_of(&replays, "acme", 5, NOON).unwrap_err(), "full");
+        begin_of(&replays, "acme", 5, LATER).unwrap().done();
+        assert_eq!(replays.known.lock().of_tenant.len(), 1);
     }
 }

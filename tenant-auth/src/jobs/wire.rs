@@ -55,21 +55,23 @@ impl Header {
         writer.option(claims.resource_prefix.as_deref());
         writer.option(claims.issuer.as_deref());
         writer.option(claims.org_id.as_deref());
-        writer.option(claims.credential.as_ref().map(AsRef::as_ref));
+        writer.id(claims.credential.as_ref());
+        writer.option(claims.key_id.as_deref());
+        writer.id(claims.api_key.as_ref());
+        writer.id(claims.session.as_ref());
         writer.list(&claims.parents, |writer, parent| {
             writer.text(parent.credential.as_str());
+            writer.option(parent.issuer.as_deref());
+            writer.option(parent.key_id.as_deref());
+            writer.moment(parent.issued_at);
+            writer.id(parent.api_key.as_ref());
             writer.time(parent.expires_at);
             writer.list(&parent.scopes, |writer, text| writer.text(text));
             writer.option(parent.resource_prefix.as_deref());
         });
         writer.option(claims.purpose.as_deref());
         writer.option(claims.operator_of.as_ref().map(AsRef::as_ref));
-        writer.option(
-            claims
-                .issued_at
-                .map(|time| time.as_nanos().to_string())
-                .as_deref(),
-        );
+        writer.moment(claims.issued_at);
         if claims.custom.is_empty() {
             writer.option(None);
         } else {
@@ -117,20 +119,17 @@ impl Header {
         claims.resource_prefix = reader.option().ok()?.map(str::to_owned);
         claims.issuer = reader.option().ok()?.map(Arc::from);
         claims.org_id = reader.option().ok()?.map(str::to_owned);
-        claims.credential = match reader.option().ok()? {
-            Some(text) => Some(CredentialId::parse(text).ok()?),
-            None => None,
-        };
+        claims.credential = reader.id().ok()?;
+        claims.key_id = reader.option().ok()?.map(Arc::from);
+        claims.api_key = reader.id().ok()?;
+        claims.session = reader.id().ok()?;
         claims.parents = reader.list(Claims::MAX_ACTORS, Reader::parent)?;
         claims.purpose = reader.option().ok()?.map(str::to_owned);
         claims.operator_of = match reader.option().ok()? {
             Some(text) => Some(TenantId::parse(text).ok()?),
             None => None,
         };
-        claims.issued_at = match reader.option().ok()? {
-            Some(text) => Some(UnixTime::from_nanos(text.parse().ok()?)),
-            None => None,
-        };
+        claims.issued_at = reader.moment().ok()?;
         claims.custom = match reader.option().ok()? {
             Some(text) => serde_json::from_str(text).ok()?,
             None => Map::new(),
@@ -166,6 +165,17 @@ impl Writer {
 
     fn time(&mut self, time: UnixTime) {
         self.raw(&time.as_nanos().to_be_bytes());
+    }
+
+    fn moment(&mut self, time: Option<UnixTime>) {
+        self.raw(&[u8::from(time.is_some())]);
+        if let Some(time) = time {
+            self.time(time);
+        }
+    }
+
+    fn id(&mut self, id: Option<&CredentialId>) {
+        self.option(id.map(AsRef::as_ref));
     }
 
     fn principal(&mut self, principal: &Principal) {
@@ -214,6 +224,19 @@ impl<'a> Reader<'a> {
         Some(UnixTime::from_nanos(u64::from_be_bytes(*self.array()?)))
     }
 
+    fn moment(&mut self) -> Result<Option<UnixTime>, Fault> {
+        match self.raw(1) {
+            Some([0]) => Ok(None),
+            Some([1]) => self.time().map(Some).ok_or(Fault::Form),
+            _ => Err(Fault::Form),
+        }
+    }
+
+    fn id(&mut self) -> Result<Option<CredentialId>, Fault> {
+        let id = |text| CredentialId::parse(text).map_err(|_| Fault::Form);
+        self.option()?.map(id).transpose()
+    }
+
     fn principal(&mut self) -> Option<Principal> {
         let kind = match self.text()? {
             "human" => PrincipalKind::Human,
@@ -226,10 +249,18 @@ impl<'a> Reader<'a> {
 
     fn parent(&mut self) -> Option<Parent> {
         let credential = CredentialId::parse(self.text()?).ok()?;
+        let issuer = self.option().ok()?.map(Arc::from);
+        let key_id = self.option().ok()?.map(Arc::from);
+        let issued_at = self.moment().ok()?;
+        let api_key = self.id().ok()?;
         let expires_at = self.time()?;
         let scope = |reader: &mut Self| reader.text().map(Into::into);
         let scopes = self.list(Claims::MAX_GRANTS, scope)?;
         let mut parent = Parent::new(credential, expires_at, scopes);
+        parent.issuer = issuer;
+        parent.key_id = key_id;
+        parent.issued_at = issued_at;
+        parent.api_key = api_key;
         parent.resource_prefix = self.option().ok()?.map(Into::into);
         Some(parent)
     }
@@ -286,6 +317,11 @@ mod tests {
             vec("[!-~]{1,6}", 0..4),
             option::of(".{0,6}"),
             option::of("[a-zA-Z0-9._-]{1,8}"),
+            (
+                option::of(".{0,6}"),
+                option::of("[!-~]{1,6}"),
+                option::of("[!-~]{1,6}"),
+            ),
         );
         let own = (
             ".{0,6}",
@@ -305,6 +341,11 @@ mod tests {
             claims.credential = more.3.map(|id| CredentialId::parse(id).unwrap());
             claims.issued_at = more.4.map(UnixTime::from_nanos);
             claims.limited = more.6;
+            let (key_id, api_key, session) = more.10;
+            let id = |text| CredentialId::parse(text).unwrap();
+            claims.key_id = key_id.map(Arc::from);
+            claims.api_key = api_key.map(id);
+            claims.session = session.map(id);
             claims.parents = more
                 .7
                 .iter()
@@ -312,6 +353,10 @@ mod tests {
                     let credential = CredentialId::parse(id).unwrap();
                     let mut parent = Parent::new(credential, expires_at, vec!["a:*".into()]);
                     parent.resource_prefix = Some("p/1".into());
+                    parent.issuer.clone_from(&claims.issuer);
+                    parent.key_id.clone_from(&claims.key_id);
+                    parent.issued_at = claims.issued_at;
+                    parent.api_key.clone_from(&claims.api_key);
                     parent
                 })
                 .collect();

@@ -21,7 +21,7 @@ use super::{
     discovery::Allowed,
     schedule::{Schedule, Times, Unknown},
 };
-use crate::{VerifyingKey, ring::Ring};
+use crate::{VerifyingKey, algorithm::Algorithms, ring::Ring};
 
 /// Where a set comes from.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub(crate) enum Location {
 /// The keys of one issuer, as the worker last found them.
 pub(crate) struct LiveKeys {
     pub(crate) issuer: Arc<str>,
+    /// Keys of others are left out.
+    pub(crate) algorithms: Algorithms,
     pub(crate) location: Location,
     ring: ArcSwap<Ring>,
     pub(crate) schedule: Mutex<Schedule>,
@@ -98,9 +100,15 @@ pub(crate) enum State {
 }
 
 impl LiveKeys {
-    pub(crate) fn new(issuer: Arc<str>, location: Location, bench: Arc<Bench>) -> Self {
+    pub(crate) fn new(
+        issuer: Arc<str>,
+        algorithms: Algorithms,
+        location: Location,
+        bench: Arc<Bench>,
+    ) -> Self {
         Self {
             issuer,
+            algorithms,
             location,
             ring: ArcSwap::default(),
             schedule: Mutex::default(),

@@ -17,6 +17,7 @@ use super::{
     live::{Bench, LiveKeys, Location},
     schedule::{MAX_LIFETIME, MIN_LIFETIME, Times},
 };
+use crate::algorithm::Algorithms;
 
 /// Keeps the key sets of issuers up to date. Its worker does all the fetching: a future that the
 /// application spawns.
@@ -158,9 +159,10 @@ impl KeySource {
     }
 
     /// The set of this issuer, which the worker fetches from now on.
-    pub(crate) fn begin(&self, issuer: Arc<str>) -> Arc<LiveKeys> {
+    pub(crate) fn begin(&self, issuer: Arc<str>, algorithms: Algorithms) -> Arc<LiveKeys> {
         let shared = &self.refresher.0;
-        let keys = LiveKeys::new(issuer, self.location.clone(), Arc::clone(&shared.bench));
+        let (location, bench) = (self.location.clone(), Arc::clone(&shared.bench));
+        let keys = LiveKeys::new(issuer, algorithms, location, bench);
         let keys = Arc::new(keys);
         shared.sets.lock().push(Arc::downgrade(&keys));
         shared.bench.work.notify(usize::MAX);

@@ -179,7 +179,8 @@ async fn load(shared: &Shared, keys: &LiveKeys) -> Result<Loaded, String> {
             get(shared, &url).await?
         }
     };
-    let set = KeySet::from_json(body).map_err(|error| error.to_string())?;
+    let mut set = KeySet::from_json(body).map_err(|error| error.to_string())?;
+    set.only(keys.algorithms);
     if set.is_empty() {
         // Nothing would be left of the issuer: more likely a mistake there than an intention.
         return Err("no key of the set can be used".to_owned());

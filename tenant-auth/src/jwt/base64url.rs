@@ -2,8 +2,8 @@
 //! character are zero.
 //!
 //! A token is decoded whenever it is not cached, and most of its bytes are base64url. This takes
-//! fewer instructions than the `base64` crate's decoder, which it is tested against. (A decoder with vectors
-//! would be faster still; those that there are take `unsafe`, in front of every attacker.)
+//! fewer instructions than the `base64` crate's decoder, which it is tested against. (Decoders that name their
+//! vectors would be faster still; those that there are take `unsafe`, in front of every attacker.)
 
 /// Four characters, three bytes: one table for each place, its bits where they belong.
 static TABLES: [[u32; 256]; 4] = [table(18), table(12), table(6), table(0)];
@@ -39,9 +39,20 @@ pub(super) const fn decoded_len(characters: usize) -> usize {
 /// is not canonical base64url, or the room too small.
 pub(super) fn decode<'r>(text: &[u8], room: &'r mut [u8]) -> Option<(&'r mut [u8], &'r mut [u8])> {
     let (decoded, rest) = room.split_at_mut_checked(decoded_len(text.len()))?;
-    let (fours, tail) = text.as_chunks();
-    let (threes, last) = decoded.as_chunks_mut();
+    // Two times four at a time take two stores of six bytes, where one takes two of three.
+    let (eights, text) = text.as_chunks::<8>();
+    let (sixes, end) = decoded.split_at_mut_checked(eights.len().saturating_mul(6))?;
+    let (sixes, _) = sixes.as_chunks_mut::<6>();
     let mut all = 0;
+    for ([a, b, c, d, e, f, g, h], six) in eights.iter().zip(sixes) {
+        let (first, second) = (join([*a, *b, *c, *d]), join([*e, *f, *g, *h]));
+        all |= first | second;
+        let bits = (u64::from(first) << 24) | u64::from(second);
+        let [_, _, bytes @ ..] = bits.to_be_bytes();
+        *six = bytes;
+    }
+    let (fours, tail) = text.as_chunks();
+    let (threes, last) = end.as_chunks_mut();
     for (four, three) in fours.iter().zip(threes) {
         let bits = join(*four);
         all |= bits;

@@ -3,7 +3,7 @@
 use std::{fmt::Write, sync::Arc, time::Duration};
 
 use sha2::{Digest, Sha256};
-use tenant_context::{Claims, CredentialId, Principal, PrincipalId, TenantId, UnixTime};
+use tenant_context::{Claims, CredentialId, Principal, PrincipalId, Resolver, TenantId, UnixTime};
 
 use crate::{
     Issuer,
@@ -23,6 +23,7 @@ pub(super) struct Unread<'t, 'a> {
     iat: Found<'t, 'a>,
     sub: Found<'t, 'a>,
     jti: Found<'t, 'a>,
+    sid: Found<'t, 'a>,
     act: Found<'t, 'a>,
     tenant_chain: Found<'t, 'a>,
     cnf: Found<'t, 'a>,
@@ -48,6 +49,7 @@ impl<'t, 'a: 't> Unread<'t, 'a> {
             iat: None,
             sub: None,
             jti: None,
+            sid: None,
             act: None,
             tenant_chain: None,
             cnf: None,
@@ -67,6 +69,7 @@ impl<'t, 'a: 't> Unread<'t, 'a> {
                 "iat" => &mut unread.iat,
                 "sub" => &mut unread.sub,
                 "jti" => &mut unread.jti,
+                "sid" => &mut unread.sid,
                 "act" => &mut unread.act,
                 verify::CLAIM => &mut unread.tenant_chain,
                 "cnf" => &mut unread.cnf,
@@ -102,6 +105,7 @@ impl<'t, 'a: 't> Unread<'t, 'a> {
         &self,
         named: &Named<'_>,
         now: UnixTime,
+        resolver: &Resolver,
         signed: &[u8],
     ) -> Result<Claims, Reason> {
         let issuer = &named.trusted.issuer;
@@ -113,7 +117,7 @@ impl<'t, 'a: 't> Unread<'t, 'a> {
             return Err("audience");
         }
         let (expires_at, issued_at) = self.lifetime(issuer, now)?;
-        let tenant = self.tenant(named)?;
+        let tenant = self.tenant(named, resolver)?;
         let subject = required(self.sub, Claim::SUB)?;
         let subject = PrincipalId::parse(subject).map_err(|_| Claim::SUB.invalid)?;
         let kind = issuer.kinds.kind(self.root)?;
@@ -135,6 +139,10 @@ impl<'t, 'a: 't> Unread<'t, 'a> {
             Some(jti) => Some(CredentialId::parse(jti).map_err(|_| Claim::JTI.invalid)?),
             None if issuer.require_jti => return Err(Claim::JTI.missing),
             None => digest(signed),
+        };
+        claims.session = match optional(self.sid, Claim::SID)? {
+            Some(sid) => Some(CredentialId::parse(sid).map_err(|_| Claim::SID.invalid)?),
+            None => None,
         };
         claims.issued_at = issued_at;
         let owned = |text: Option<&str>| text.map(str::to_owned);
@@ -158,7 +166,7 @@ impl<'t, 'a: 't> Unread<'t, 'a> {
 
     /// The one tenant that the claim, the issuer's name and its fixed tenant agree on, of those that the
     /// issuer may speak for.
-    fn tenant(&self, named: &Named<'_>) -> Result<TenantId, Reason> {
+    fn tenant(&self, named: &Named<'_>, resolver: &Resolver) -> Result<TenantId, Reason> {
         let issuer = &named.trusted.issuer;
         let claimed = match &issuer.tenant_claim {
             Some(path) => Some(required(self.root.at_path(path), Claim::TENANT)?),
@@ -170,7 +178,8 @@ impl<'t, 'a: 't> Unread<'t, 'a> {
         if known.any(|other| other != tenant) {
             return Err("issuer_tenant");
         }
-        let tenant = TenantId::parse(tenant).map_err(|_| Claim::TENANT.invalid)?;
+        let tenant = resolver.tenant_id(tenant);
+        let tenant = tenant.map_err(|_| Claim::TENANT.invalid)?;
         issuer.speaks_for(&tenant)?;
         Ok(tenant)
     }
@@ -269,21 +278,27 @@ fn audience(value: Json<'_, '_>, issuer: &Issuer) -> Result<bool, Reason> {
 
 /// A list of scopes separated by spaces (RFC 6749 §3.3).
 fn split_scopes(list: &str, scopes: &mut Vec<String>) -> Result<(), Reason> {
-    let words = list.split(' ').filter(|scope| !scope.is_empty());
-    scopes.reserve_exact(words.clone().count());
-    for scope in words {
-        scopes.push(one_scope(scope)?.to_owned());
+    let allowed = |all: bool, byte: &u8| all & (is_of_scope(*byte) | (*byte == b' '));
+    if !list.as_bytes().iter().fold(true, allowed) {
+        return Err(Claim::SCOPE.invalid);
     }
+    // Of all white space there is only the space.
+    let spaces = list.bytes().filter(|byte| *byte == b' ').count();
+    scopes.reserve_exact(spaces.saturating_add(1).min(Claims::MAX_GRANTS));
+    scopes.extend(list.split_ascii_whitespace().map(str::to_owned));
     Ok(())
 }
 
 fn one_scope(scope: &str) -> Result<&str, Reason> {
-    let allowed = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
-    if !scope.is_empty() && scope.bytes().all(allowed) {
+    if !scope.is_empty() && scope.bytes().all(is_of_scope) {
         Ok(scope)
     } else {
         Err(Claim::SCOPE.invalid)
     }
+}
+
+const fn is_of_scope(byte: u8) -> bool {
+    byte.is_ascii_graphic() & (byte != b'"') & (byte != b'\\')
 }
 
 /// The chain of actors (RFC 8693 §4.1), the current one first.
@@ -293,39 +308,40 @@ fn chain(
     tenant: &TenantId,
 ) -> Result<Vec<Principal>, Reason> {
     let issuer = &named.trusted.issuer;
-    let inner = |act: &Json<'_, '_>| act.get("act").is_some();
-    let mut actors = Vec::with_capacity(if inner(&act) { 4 } else { 1 });
+    let depth = std::iter::successors(Some(act), |act| act.get("act")).count();
+    let mut actors = Vec::with_capacity(depth.min(Claims::MAX_ACTORS));
     let mut next = Some(act);
-    while let Some(act) = next {
-        if act.members().is_none() {
-            return Err(Claim::ACT.wrong_type);
-        }
+    while let Some(act) = next.take() {
         if actors.len() == Claims::MAX_ACTORS {
             return Err("act_depth");
         }
-        let text = |value: Json<'_, '_>| -> Result<bool, Reason> {
-            let named = value.as_text().ok_or(Claim::ACT.wrong_type)?;
-            Ok(named == tenant.as_str())
-        };
+        let (mut subject, mut iss) = (None, None);
+        for member in act.members().ok_or(Claim::ACT.wrong_type)? {
+            match member.name() {
+                "sub" => subject = Some(member),
+                "iss" => iss = Some(member),
+                "act" => next = Some(member),
+                _ => {}
+            }
+        }
         let claimed = issuer.tenant_claim.as_ref();
         if let Some(value) = claimed.and_then(|path| act.at_path(path))
-            && !text(value)?
+            && value.as_text().ok_or(Claim::ACT.wrong_type)? != tenant.as_str()
         {
             return Err("cross_tenant_chain");
         }
         // Where the issuer's name names the tenant, an actor of another issuer is one of another tenant.
         if named.tenant.is_some()
-            && let Some(value) = act.get("iss")
+            && let Some(value) = iss
             && value.as_text() != Some(named.iss)
         {
             return Err("cross_tenant_chain");
         }
-        let subject = act.get("sub").ok_or(Claim::ACT.invalid)?;
+        let subject = subject.ok_or(Claim::ACT.invalid)?;
         let subject = subject.as_text().ok_or(Claim::ACT.wrong_type)?;
         let subject = PrincipalId::parse(subject).map_err(|_| Claim::ACT.invalid)?;
         let kind = issuer.kinds.actor(act)?;
         actors.push(Principal::new(kind, subject));
-        next = act.get("act");
     }
     Ok(actors)
 }

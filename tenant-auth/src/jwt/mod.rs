@@ -6,16 +6,16 @@ mod token;
 
 use std::sync::Arc;
 
-use tenant_context::{Claims, UnixTime};
+use tenant_context::{Claims, Resolver, UnixTime};
 
 pub(crate) use self::token::Header;
 use self::{claims::Unread, token::Parts};
 use crate::{
-    Issuers, crypto::MAX_SIGNATURE_LEN, issuers::Trusted, json::Tape, jwks::Arrival,
-    origin::Origin, reason::Reason, ring::UNKNOWN,
+    Issuers, issuers::Trusted, json::Tape, jwks::Arrival, origin::Origin, reason::Reason,
+    ring::UNKNOWN,
 };
 
-/// Tokens whose header and claims are no longer than this are decoded without an allocation.
+/// Tokens whose parts are no longer than this are decoded without an allocation.
 const FEW_BYTES: usize = 2048;
 
 /// A token that verified: what it says, and who was trusted with it.
@@ -48,6 +48,7 @@ pub(crate) fn verify(
     issuers: &Issuers,
     token: &[u8],
     now: UnixTime,
+    resolver: &Resolver,
     patient: bool,
 ) -> Result<Verified, Unverified> {
     let parts = Parts::split(token)?;
@@ -59,21 +60,25 @@ pub(crate) fn verify(
             &mut many
         }
     };
-    let (header, claims) = parts.decode(room)?;
+    let (header, claims, room) = parts.decode(room)?;
     let mut header_tape = Tape::default();
     let header = Header::read(header, &mut header_tape)?;
     let mut claims_tape = Tape::default();
     claims_tape.read(claims)?;
     let claims = Unread::of(&claims_tape);
+    // Read before the table: who is removed in between is seen by the next hit.
+    let removals = issuers.removals();
     let table = issuers.table();
     let named = table.select(claims.issuer()?)?;
     let Trusted {
         issuer, keys, seal, ..
     } = named.trusted;
+    if !issuer.algorithms.contains(header.algorithm) {
+        return Err("algorithm".into());
+    }
     issuer.accepts_type(&header)?;
     claims.check_expiry(issuer, now)?;
-    let mut room = [0; MAX_SIGNATURE_LEN];
-    let signature = parts.signature(&mut room)?;
+    let signature = parts.signature(room)?;
     let mut ring = keys.ring(patient)?;
     let entry = match ring.select(&header) {
         Err(UNKNOWN) if patient => {
@@ -89,12 +94,15 @@ pub(crate) fn verify(
     if !entry.key.verifies(parts.signed, signature) {
         return Err("signature".into());
     }
+    let mut claims = claims.read(&named, now, resolver, parts.signed)?;
+    claims.key_id = entry.key.name().cloned();
+    table.stand_behind(&claims.parents)?;
     Ok(Verified {
-        claims: claims.read(&named, now, parts.signed)?,
         origin: Origin {
             issuer: Arc::clone(seal),
             key: Arc::clone(&entry.seal),
-            kid: entry.key.name().cloned(),
+            removals: (!claims.parents.is_empty()).then_some(removals),
         },
+        claims,
     })
 }

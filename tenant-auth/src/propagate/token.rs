@@ -2,12 +2,17 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use serde_json::Value;
 use tenant_context::{
     Claims, Clock, ConfigError, PrincipalId, PrincipalKind, Rejection, SystemClock, TenantContext,
     UnixTime,
 };
 
-use crate::{NewToken, TokenMinter};
+use crate::{
+    NewToken, TokenMinter,
+    delegation::{parents, verify::CLAIM},
+    token_issuer::Chain,
+};
 
 /// Signs the tokens with which one service calls others.
 ///
@@ -111,10 +116,35 @@ impl ServiceTokens {
         if let Some(prefix) = tenant.resource_prefix() {
             new = new.claim("resource_prefix", prefix);
         }
+        if let Some(session) = tenant.session() {
+            new = new.claim("sid", session.as_str());
+        }
         let failed = |error| Rejection::store_unavailable().with_source(error);
+        if let Some(chain) = chain(tenant, scopes)? {
+            new = new.claim(CLAIM, chain);
+        }
         let token = self.minter.mint(&new, &*self.clock).map_err(failed)?;
         Ok(Minted { token, expires_at })
     }
+}
+
+/// What the token was derived from: when one of them is revoked, so is this. All that is said of their scopes is that
+/// they are no narrower than the token's own. What has no name, such as an ingress' word, is not revoked.
+fn chain(tenant: &TenantContext, scopes: &[String]) -> Result<Option<Value>, Rejection> {
+    if tenant.credential().is_none() {
+        return Ok(None);
+    }
+    let mut parents = parents(tenant)?;
+    for parent in &mut parents {
+        parent.scope = scopes.join(" ");
+    }
+    let chain = Chain {
+        parents,
+        purpose: tenant.purpose(),
+        operator_of: None,
+    };
+    let failed = |error| Rejection::store_unavailable().with_source(error);
+    serde_json::to_value(chain).map(Some).map_err(failed)
 }
 
 impl fmt::Debug for ServiceTokens {

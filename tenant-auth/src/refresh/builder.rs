@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tenant_context::{CachedRegistry, ConfigError};
 
 use super::{Limits, RefreshStore, RefreshTokens, SessionEnded, Shared};
+use crate::Revocations;
 
 type OnReuse = Box<dyn Fn(&SessionEnded) + Send + Sync>;
 
@@ -14,6 +15,7 @@ pub struct RefreshTokensBuilder<S> {
     tenants: CachedRegistry,
     store: S,
     limits: Limits,
+    revocations: Option<Revocations>,
     on_reuse: Option<OnReuse>,
 }
 
@@ -28,6 +30,7 @@ impl<S: RefreshStore> RefreshTokens<S> {
                 life: Duration::from_secs(90 * 86_400),
                 grace: Duration::ZERO,
             },
+            revocations: None,
             on_reuse: None,
         }
     }
@@ -56,8 +59,15 @@ impl<S: RefreshStore> RefreshTokensBuilder<S> {
         self
     }
 
-    /// Called once for each session that a replay ended, before the replay is answered: revoke its
-    /// subject's access tokens (`Revocation::subject`), tell its owner. Required.
+    /// Ends a session's access tokens with it, by their `sid`: give them the session's id
+    /// ([`AccessToken::session`](crate::AccessToken::session)), and use the layer's revocations. Without them its access tokens
+    /// live on to their own end.
+    pub fn revocations(mut self, revocations: Revocations) -> Self {
+        self.revocations = Some(revocations);
+        self
+    }
+
+    /// Called once for each session that a replay ended, before the replay is answered: tell its owner. Required.
     pub fn on_reuse(mut self, callback: impl Fn(&SessionEnded) + Send + Sync + 'static) -> Self {
         self.on_reuse = Some(Box::new(callback));
         self
@@ -88,8 +98,16 @@ impl<S: RefreshStore> RefreshTokensBuilder<S> {
                 "RefreshTokens: nobody ends a stolen session's access tokens; add `.on_reuse(..)`",
             ));
         };
+        if let Some(revocations) = &self.revocations
+            && !revocations.is_for(&self.tenants)
+        {
+            return Err(ConfigError::new(
+                "RefreshTokens: the revocations were built for another registry, so they would not reach these tenants; use `Revocations::builder(&tenants)` with the same one",
+            ));
+        }
         Ok(RefreshTokens(Arc::new(Shared {
             store: self.store,
+            revocations: self.revocations,
             clock: self.tenants.clock(),
             tenants: self.tenants,
             limits,

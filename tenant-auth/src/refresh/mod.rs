@@ -2,8 +2,10 @@
 //!
 //! A session (a *family*) has one token. [`RefreshTokens::rotate`] exchanges it for its successor by
 //! compare-and-swap on (family, generation); from then on the old one is invalid. If it is presented
-//! again, somebody has a copy: the session is revoked, [`on_reuse`](RefreshTokensBuilder::on_reuse) is
-//! called, and nobody's token works any more.
+//! again, somebody has a copy: the session is revoked, its access tokens with it
+//! ([`revocations`](RefreshTokensBuilder::revocations)), [`on_reuse`](RefreshTokensBuilder::on_reuse) is called, and nobody's
+//! token works any more. Sign-outs end a session in the same way ([`end_session`](RefreshTokens::end_session)), and so does
+//! somebody's leaving all of theirs ([`end_all_of`](RefreshTokens::end_all_of)).
 //!
 //! Tokens are opaque, and what is stored of one is its hash: neither a store nor a copy of it gives one
 //! away, and there is no secret of the server to keep.
@@ -25,13 +27,14 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use tenant_auth::{CachedRegistry, Principal, PrincipalId, TenantId};
+//! use tenant_auth::{CachedRegistry, Principal, PrincipalId, Revocations, TenantId};
 //! use tenant_auth::refresh::{MemoryRefreshStore, NewSession, RefreshTokens};
 //!
-//! # async fn example(tenants: CachedRegistry) -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn example(tenants: CachedRegistry, revocations: Revocations) -> Result<(), Box<dyn std::error::Error>> {
 //! let refresh = RefreshTokens::builder(tenants, MemoryRefreshStore::new(100_000))
 //!     .concurrent_grace(Duration::from_secs(10))
-//!     .on_reuse(|ended| eprintln!("{:?} of {} was stolen", ended.session, ended.tenant))   // and revoke its subject's access tokens
+//!     .revocations(revocations)                                   // those of the layer: a session's access tokens end with it
+//!     .on_reuse(|ended| eprintln!("{:?} of {} was stolen", ended.session, ended.tenant))
 //!     .build()?;
 //!
 //! // Signed in:
@@ -52,7 +55,7 @@
 //! | a session's whole life | 90 days ([`RefreshTokensBuilder::life`]) |
 //! | grace | none; at most 60 s |
 //! | a presented token | one length, looked at first |
-//! | sessions in [`MemoryRefreshStore`] | its capacity; beyond it none begins |
+//! | sessions in [`MemoryRefreshStore`] | its capacity, a tenth of it (at least 1,000) of one tenant; beyond it none begins |
 
 mod builder;
 mod memory;
@@ -64,6 +67,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tenant_context::{CachedRegistry, Clock};
 
+use crate::Revocations;
+
+pub(crate) use self::store::Kind;
 pub use self::{
     builder::RefreshTokensBuilder,
     memory::MemoryRefreshStore,
@@ -81,6 +87,7 @@ struct Shared<S> {
     tenants: CachedRegistry,
     clock: Arc<dyn Clock>,
     limits: Limits,
+    revocations: Option<Revocations>,
     on_reuse: Box<dyn Fn(&SessionEnded) + Send + Sync>,
 }
 

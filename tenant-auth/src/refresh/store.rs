@@ -66,18 +66,26 @@ pub(super) struct Previous {
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Human,
     Agent,
     Service,
 }
 
 impl Kind {
-    pub(super) const fn of(kind: PrincipalKind) -> Self {
+    pub(crate) const fn of(kind: PrincipalKind) -> Self {
         match kind {
             PrincipalKind::Human => Self::Human,
             PrincipalKind::Agent => Self::Agent,
             _ => Self::Service,
+        }
+    }
+
+    pub(crate) const fn principal(self, id: PrincipalId) -> Principal {
+        match self {
+            Self::Human => Principal::human(id),
+            Self::Agent => Principal::agent(id),
+            Self::Service => Principal::service(id),
         }
     }
 }
@@ -95,12 +103,7 @@ impl Session {
 
     /// Who signed in.
     pub fn principal(&self) -> Principal {
-        let id = self.principal.clone();
-        match self.kind {
-            Kind::Human => Principal::human(id),
-            Kind::Agent => Principal::agent(id),
-            Kind::Service => Principal::service(id),
-        }
+        self.kind.principal(self.principal.clone())
     }
 
     /// What its access tokens may say at most.
@@ -171,4 +174,12 @@ pub trait RefreshStore: Send + Sync + 'static {
     /// Revokes a session for good, and says whether it was not revoked before, in one step. It must
     /// hold for every later `load` and `swap`.
     fn revoke(&self, id: SessionId) -> impl Future<Output = Result<bool, BoxError>> + Send;
+
+    /// Revokes all sessions of a tenant, or of one principal of it, as [`revoke`](Self::revoke), and says which were not
+    /// revoked before: `UPDATE … WHERE tenant = $1 AND ($2 IS NULL OR principal = $2) AND NOT revoked RETURNING id`.
+    fn revoke_all(
+        &self,
+        tenant: &TenantId,
+        principal: Option<&PrincipalId>,
+    ) -> impl Future<Output = Result<Vec<SessionId>, BoxError>> + Send;
 }

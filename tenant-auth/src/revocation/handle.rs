@@ -15,36 +15,48 @@ use std::{
 use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
 use tenant_context::{
-    BoxError, CachedRegistry, Clock, ConfigError, Monotonic, Rejection, Timer, UnixTime,
+    BoxError, CachedRegistry, Claims, Clock, ConfigError, Identity, Monotonic, Rejection,
+    Revocable, Timer, UnixTime,
 };
 
 use super::{
     Revocation,
-    credential::Standing,
     feed::RevocationFeed,
-    set::{Bounds, Set, Subject},
+    set::{Bounds, Seen, Set},
     store::{RevocationStore, Store},
+    subject::Subject,
 };
-use crate::Issuer;
+use crate::{
+    Issuer,
+    reason::{Claim, Reason},
+};
 
 /// What is revoked in this process. Clones share it; give one to
 /// [`AuthLayerBuilder::revocations`](crate::AuthLayerBuilder::revocations) and keep one to revoke with.
 ///
 /// When [`revoke`](Self::revoke) returns, the next request is refused, whether its credential was cached
 /// and also if its verification had begun before; contexts that are held no longer pass `check`, and
-/// open streams end.
+/// open streams end. So does all that was derived from it, whoever holds it: delegated tokens, service
+/// tokens and jobs carry the names of all their ancestors, and each of them is looked up.
 ///
 /// A request pays nothing for it: an identity asks again only after something was revoked in its tenant
-/// (or everywhere: an issuer, a signing key).
+/// (or everywhere: an issuer, a signing key, a tenant whose staff acts in others).
 ///
 /// # Bounds
 ///
 /// A revocation of tokens is kept as long as a token could live ([`longest_life`]); tokens that say no
 /// `iat`, or live longer, are refused where revocations are in use. Revocations of keys stay. At the
-/// bounds nothing is forgotten: a tenant with too many revocations has all its tokens revoked that were
-/// issued until then, and when there is nothing left to widen every request is refused with 503.
+/// bounds nothing is forgotten, and nobody pays for another:
+///
+/// | too many revocations of | then, of it alone |
+/// |---|---|
+/// | a tenant's tokens, sessions and subjects | all its tokens are revoked that were issued until then |
+/// | a tenant's API keys | all its API keys are revoked that were issued until then, or do not say when |
+/// | an issuer's signing keys | all its tokens are revoked, for good |
+/// | all together ([`capacity`]) | that befalls the largest group of these; when none is left, every request is refused with 503 |
 ///
 /// [`longest_life`]: RevocationsBuilder::longest_life
+/// [`capacity`]: RevocationsBuilder::capacity
 ///
 /// ```
 /// use tenant_auth::{CachedRegistry, Issuer, MemoryRegistry, Revocation, Revocations, TenantContext, VerifyingKey};
@@ -105,9 +117,10 @@ impl RevocationsBuilder {
         self
     }
 
-    /// The most revocations of one tenant's tokens and subjects. Default 10,000.
+    /// The most revocations of one tenant's tokens, sessions and subjects, as many again of its API keys, and as
+    /// many of one issuer's signing keys. Default 10,000.
     pub const fn tenant_capacity(mut self, revocations: usize) -> Self {
-        self.bounds.tenant_capacity = revocations;
+        self.bounds.each_capacity = revocations;
         self
     }
 
@@ -137,7 +150,7 @@ impl RevocationsBuilder {
 
     fn finish(self, store: Option<Arc<dyn Store>>) -> Result<Revocations, ConfigError> {
         let bounds = &self.bounds;
-        if bounds.longest_life.is_zero() || bounds.capacity == 0 || bounds.tenant_capacity == 0 {
+        if bounds.longest_life.is_zero() || bounds.capacity == 0 || bounds.each_capacity == 0 {
             return Err(ConfigError::new(
                 "Revocations: `longest_life`, `capacity` and `tenant_capacity` must not be 0; leave them at 24 h, 100,000 and 10,000",
             ));
@@ -221,7 +234,7 @@ impl Revocations {
             bounds: Bounds {
                 longest_life: Duration::from_secs(86_400),
                 capacity: 100_000,
-                tenant_capacity: 10_000,
+                each_capacity: 10_000,
             },
         }
     }
@@ -251,15 +264,17 @@ impl Revocations {
 
     pub(super) fn apply(&self, revocation: &Revocation) {
         let shared = &self.0;
-        let full = {
+        let (full, of_one) = {
             let mut set = shared.set.write();
             set.insert(&revocation.0, shared.clock.unix(), &shared.bounds);
-            set.is_full()
+            let tenant = revocation.tenant_id();
+            let of_one = tenant.filter(|tenant| !set.has_staff(tenant) && !set.is_full());
+            (set.is_full(), of_one)
         };
         // Recorded first, then told: whoever looks from now on finds it.
-        match revocation.tenant_id() {
-            Some(tenant) if !full => shared.tenants.recheck(tenant),
-            _ => shared.tenants.recheck_all(),
+        match of_one {
+            Some(tenant) => shared.tenants.recheck(tenant),
+            None => shared.tenants.recheck_all(),
         }
         if full && shared.open_until.swap(CLOSED, Ordering::SeqCst) != CLOSED {
             tracing::error!(
@@ -292,8 +307,26 @@ impl Revocations {
         self.0.tenants.is_clone_of(tenants)
     }
 
-    pub(crate) fn standing(&self) -> Standing {
-        Standing::new(Arc::clone(&self.0))
+    /// Prepares to use a credential: gives what an identity of these claims asks.
+    ///
+    /// A revocation is kept for the longest life of a token. So a token that says no `iat`, or lives
+    /// longer, cannot be revoked, and is refused. What has no issuer is an API key.
+    pub(crate) fn admit(&self, claims: &Claims) -> Result<Arc<dyn Revocable>, Reason> {
+        let shared = &self.0;
+        let mut seen = Seen {
+            issued_at: claims.issued_at.unwrap_or_default(),
+            expires_at: UnixTime::default(),
+            staff: claims.operator_of.as_ref(),
+        };
+        if claims.issuer.is_some() {
+            let issued_at = claims.issued_at.ok_or(Claim::IAT.missing)?;
+            if claims.expires_at > shared.latest_end(issued_at) {
+                return Err("life_too_long");
+            }
+            seen.expires_at = claims.expires_at;
+        }
+        shared.note(&seen);
+        Ok(Arc::clone(&self.0) as Arc<dyn Revocable>)
     }
 }
 
@@ -309,22 +342,24 @@ impl Shared {
     }
 
     /// The latest that a token issued then may end, its leeway included.
-    pub(super) fn latest_end(&self, issued_at: UnixTime) -> UnixTime {
+    fn latest_end(&self, issued_at: UnixTime) -> UnixTime {
         issued_at
             .saturating_add(self.bounds.longest_life)
             .saturating_add(Issuer::MAX_LEEWAY)
     }
 
-    pub(super) fn note(&self, issued_at: UnixTime, expires_at: UnixTime) {
-        let noted = self.set.read().has_noted(issued_at, expires_at);
+    /// Before the identity asks for the first time: whoever revokes from then on knows of it.
+    fn note(&self, seen: &Seen<'_>) {
+        let noted = self.set.read().has_noted(seen);
         if !noted {
-            self.set.write().note(issued_at, expires_at);
+            self.set.write().note(seen);
         }
     }
+}
 
-    pub(super) fn is_revoked(&self, subjects: &[Subject]) -> bool {
-        let set = self.set.read();
-        subjects.iter().any(|subject| set.is_revoked(subject))
+impl Revocable for Shared {
+    fn is_revoked(&self, identity: &Identity) -> bool {
+        self.set.read().is_revoked(&Subject::from(identity))
     }
 }
 

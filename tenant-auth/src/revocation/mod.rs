@@ -3,25 +3,26 @@
 //! [`Revocations`] is the set of them in this process, [`Revocation`] one of them, [`RevocationStore`]
 //! where other processes learn of it.
 
-mod credential;
+mod entries;
 mod feed;
 mod handle;
 mod set;
 mod store;
+mod subject;
 
 use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use tenant_context::{CredentialId, PrincipalId, TenantId, UnixTime};
 
-pub(crate) use self::credential::Standing;
 pub use self::{
     feed::RevocationFeed,
     handle::{Revocations, RevocationsBuilder, Revoking, SharedRevocationsBuilder},
     store::{FeedPosition, RevocationNews, RevocationStore},
 };
 
-/// What is not accepted any more: one credential, or all of a subject, a tenant, an issuer or a key.
+/// What is not accepted any more: one credential, or all of a session, a subject, a tenant, an issuer or a
+/// key; and with each of them all that was derived from it.
 ///
 /// A revocation is for good: there is no way to take one back, and none is needed, as whoever was
 /// revoked by mistake gets a new credential.
@@ -34,6 +35,8 @@ pub use self::{
 /// let (acme, now) = (TenantId::parse("acme")?, UnixTime::from_secs(1_767_225_600));
 /// // One token, by its `jti` or, where it has none, by the digest that `ctx.credential()` names:
 /// let signed_out = Revocation::token(acme.clone(), CredentialId::parse("b7b1c7a2-6f0e")?);
+/// // All tokens of one session, by their `sid`:
+/// let ended = Revocation::session(acme.clone(), CredentialId::parse("08a5019c-17e1")?);
 /// // All tokens of a person that were issued before now, also those that act for others:
 /// let left = Revocation::subject(acme.clone(), PrincipalId::parse("ada")?, now);
 /// // A key of an issuer whose private half got out: all that it signed, and all it is going to sign.
@@ -50,6 +53,10 @@ pub(crate) enum Target {
     Token {
         tenant: TenantId,
         credential: CredentialId,
+    },
+    Session {
+        tenant: TenantId,
+        session: CredentialId,
     },
     Subject {
         tenant: TenantId,
@@ -81,6 +88,14 @@ impl Revocation {
         Self(Target::Token { tenant, credential })
     }
 
+    /// All tokens of one session of this tenant, by their `sid`
+    /// ([`Identity::session`](tenant_context::Identity::session)): a sign-out, or a refresh token that was
+    /// presented twice. It stands as long as a token of the session could live: end the session where tokens
+    /// are issued, too.
+    pub const fn session(tenant: TenantId, session: CredentialId) -> Self {
+        Self(Target::Session { tenant, session })
+    }
+
     /// All tokens that name this subject and were issued before a time: as the one they speak for, and
     /// as an actor of their chain. API keys stay: revoke them by their ids.
     ///
@@ -102,14 +117,15 @@ impl Revocation {
     }
 
     /// All tokens of this issuer that were issued before a time, compared as in
-    /// [`subject`](Self::subject). An issuer that is no longer trusted is removed instead.
+    /// [`subject`](Self::subject). The name of a [template](crate::Issuer::template) stands for all the issuers
+    /// that it gives. An issuer that is no longer trusted is removed instead.
     pub fn issuer(issuer: &str, before: UnixTime) -> Self {
         let issuer = issuer.into();
         Self(Target::Issuer { issuer, before })
     }
 
-    /// All tokens that this issuer's key of this name verifies, whenever they were or will be issued; with
-    /// `Issuer::template` the issuer is one tenant's, as its tokens name it. It
+    /// All tokens that this issuer's key of this name verifies, whenever they were or will be issued. The name of a
+    /// [template](crate::Issuer::template) stands for all the issuers that it gives. It
     /// stands as long as the process does: whoever has the private half can go on signing. A key without
     /// a name is taken from its issuer instead.
     pub fn signing_key(issuer: &str, kid: &str) -> Self {
@@ -126,6 +142,7 @@ impl Revocation {
     pub const fn tenant_id(&self) -> Option<&TenantId> {
         match &self.0 {
             Target::Token { tenant, .. }
+            | Target::Session { tenant, .. }
             | Target::Subject { tenant, .. }
             | Target::Tenant { tenant, .. }
             | Target::ApiKey { tenant, .. } => Some(tenant),
@@ -136,15 +153,22 @@ impl Revocation {
 
 impl fmt::Debug for Revocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Target::Token { tenant, credential } => write!(f, "token {credential} of {tenant}"),
-            Target::Subject {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token { tenant, credential } => write!(f, "token {credential} of {tenant}"),
+            Self::Session { tenant, session } => write!(f, "session {session} of {tenant}"),
+            Self::Subject {
                 tenant, subject, ..
             } => write!(f, "subject {subject} of {tenant}"),
-            Target::Tenant { tenant, .. } => write!(f, "tenant {tenant}"),
-            Target::Issuer { issuer, .. } => write!(f, "issuer {issuer:?}"),
-            Target::SigningKey { issuer, kid } => write!(f, "key {kid:?} of {issuer:?}"),
-            Target::ApiKey { tenant, id } => write!(f, "API key {id} of {tenant}"),
+            Self::Tenant { tenant, .. } => write!(f, "tenant {tenant}"),
+            Self::Issuer { issuer, .. } => write!(f, "issuer {issuer:?}"),
+            Self::SigningKey { issuer, kid } => write!(f, "key {kid:?} of {issuer:?}"),
+            Self::ApiKey { tenant, id } => write!(f, "API key {id} of {tenant}"),
         }
     }
 }
@@ -156,6 +180,10 @@ enum Wire {
     Token {
         tenant: TenantId,
         credential: CredentialId,
+    },
+    Session {
+        tenant: TenantId,
+        session: CredentialId,
     },
     Subject {
         tenant: TenantId,
@@ -184,6 +212,7 @@ impl From<Revocation> for Wire {
     fn from(revocation: Revocation) -> Self {
         match revocation.0 {
             Target::Token { tenant, credential } => Self::Token { tenant, credential },
+            Target::Session { tenant, session } => Self::Session { tenant, session },
             Target::Subject {
                 tenant,
                 subject,
@@ -215,6 +244,7 @@ impl From<Wire> for Revocation {
         let time = UnixTime::from_nanos;
         match wire {
             Wire::Token { tenant, credential } => Self::token(tenant, credential),
+            Wire::Session { tenant, session } => Self::session(tenant, session),
             Wire::Subject {
                 tenant,
                 subject,
@@ -242,6 +272,10 @@ mod tests {
             (
                 Revocation::token(acme.clone(), id.clone()),
                 r#"{"revoked":"token","tenant":"acme","credential":"1"}"#,
+            ),
+            (
+                Revocation::session(acme.clone(), id.clone()),
+                r#"{"revoked":"session","tenant":"acme","session":"1"}"#,
             ),
             (
                 Revocation::subject(acme.clone(), ada, time),

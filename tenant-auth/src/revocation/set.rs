@@ -6,10 +6,14 @@ use std::{
     time::Duration,
 };
 
-use tenant_context::{CredentialId, PrincipalId, TenantId, UnixTime};
+use tenant_context::{TenantId, UnixTime};
 
-use super::Target;
-use crate::Issuer;
+use super::{
+    Target,
+    entries::{Cut, OfIssuer, OfTenant},
+    subject::{Link, Subject},
+};
+use crate::{Issuer, issuer};
 
 /// How much is kept, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +21,8 @@ pub(crate) struct Bounds {
     /// The longest life of a token, from its `iat` to its `exp`.
     pub(crate) longest_life: Duration,
     pub(crate) capacity: usize,
-    pub(crate) tenant_capacity: usize,
+    /// Of one tenant's tokens, of one tenant's API keys, and of one issuer's keys.
+    pub(crate) each_capacity: usize,
 }
 
 impl Bounds {
@@ -29,87 +34,36 @@ impl Bounds {
     }
 }
 
-/// What one token or key is looked up by.
-#[derive(Clone, Debug)]
-pub(crate) enum Subject {
-    Token {
-        tenant: TenantId,
-        /// Its own name, and those of the credentials it was derived from.
-        credentials: Box<[CredentialId]>,
-        /// The principal, and the actors that act for it.
-        principals: Box<[PrincipalId]>,
-        issuer: Option<Arc<str>>,
-        kid: Option<Arc<str>>,
-        issued_at: UnixTime,
-        expires_at: UnixTime,
-    },
-    ApiKey {
-        tenant: TenantId,
-        id: CredentialId,
-    },
-}
-
 /// All that is revoked.
 #[derive(Debug, Default)]
 pub(crate) struct Set {
     tenants: HashMap<TenantId, OfTenant>,
     issuers: HashMap<Arc<str>, OfIssuer>,
+    /// By the names of templates: they stand for all issuers whose names they give.
+    templates: HashMap<Arc<str>, OfIssuer>,
+    /// Tenants whose staff was seen in others: what is revoked there reaches all tenants. As many as
+    /// issuers name.
+    staff: HashSet<TenantId>,
     len: usize,
     next_sweep: UnixTime,
     /// When entries were last forgotten: a token that had expired by then is never accepted again,
     /// wherever the clock is set to.
     swept_at: UnixTime,
-    /// The latest expiry and the latest issue of all tokens that were looked up.
+    /// The latest expiry and the latest issue of all credentials that were looked up.
     latest_expiry: UnixTime,
     latest_issue: UnixTime,
     full: bool,
 }
 
-/// All tokens issued before `before`; forgotten at `until`.
-#[derive(Clone, Copy, Debug)]
-struct Cut {
-    before: UnixTime,
-    until: UnixTime,
-}
-
-#[derive(Debug, Default)]
-struct OfTenant {
-    all: Option<Cut>,
-    tokens: HashMap<CredentialId, UnixTime>,
-    subjects: HashMap<PrincipalId, Cut>,
-    api_keys: HashSet<CredentialId>,
-}
-
-#[derive(Debug, Default)]
-struct OfIssuer {
-    all: Option<Cut>,
-    keys: HashSet<Arc<str>>,
-}
-
-/// Keeps the later of two cuts in each respect, and says whether there was none before.
-fn widen(slot: &mut Option<Cut>, cut: Cut) -> bool {
-    let new = slot.is_none();
-    let known = slot.get_or_insert(cut);
-    known.before = known.before.max(cut.before);
-    known.until = known.until.max(cut.until);
-    new
-}
-
-impl OfTenant {
-    /// The entries that a cut of the whole tenant could stand for.
-    fn narrow(&self) -> usize {
-        self.tokens.len().saturating_add(self.subjects.len())
-    }
-
-    fn is_empty(&self) -> bool {
-        self.all.is_none() && self.narrow() == 0 && self.api_keys.is_empty()
-    }
-
-    fn len(&self) -> usize {
-        self.narrow()
-            .saturating_add(self.api_keys.len())
-            .saturating_add(usize::from(self.all.is_some()))
-    }
+/// Entries that one entry can stand for, which then revokes more than they do.
+#[derive(Clone, PartialEq, Eq)]
+enum Group {
+    /// The tokens, sessions and subjects of a tenant: all its tokens until now.
+    Tokens(TenantId),
+    /// The API keys of a tenant: all those that were issued until now.
+    ApiKeys(TenantId),
+    /// The keys of an issuer: all its tokens.
+    SigningKeys(Arc<str>),
 }
 
 impl Set {
@@ -119,13 +73,9 @@ impl Set {
         if now >= self.next_sweep {
             self.sweep(now, bounds);
         }
-        if self.contains(target) {
-            // Only its time can change, which takes no room.
-        } else {
-            self.make_room(target, now, bounds);
-            if self.full {
-                return;
-            }
+        self.make_room(target, now, bounds);
+        if self.full {
+            return;
         }
         let until = now
             .saturating_add(bounds.lifetime())
@@ -134,11 +84,20 @@ impl Set {
         self.len = self.len.saturating_add(usize::from(added));
     }
 
+    /// Whether it is a new entry.
     fn put(&mut self, target: &Target, until: UnixTime) -> bool {
+        let cut = |before: &UnixTime| Cut {
+            before: *before,
+            until,
+        };
         match target {
             Target::Token { tenant, credential } => {
                 let of = self.tenants.entry(tenant.clone()).or_default();
                 of.tokens.insert(credential.clone(), until).is_none()
+            }
+            Target::Session { tenant, session } => {
+                let of = self.tenants.entry(tenant.clone()).or_default();
+                of.sessions.insert(session.clone(), until).is_none()
             }
             Target::Subject {
                 tenant,
@@ -147,27 +106,20 @@ impl Set {
             } => {
                 let of = self.tenants.entry(tenant.clone()).or_default();
                 let mut slot = of.subjects.get(subject).copied();
-                let cut = Cut {
-                    before: *before,
-                    until,
-                };
-                let new = widen(&mut slot, cut);
-                of.subjects.insert(subject.clone(), slot.unwrap_or(cut));
+                let new = Cut::widen(&mut slot, cut(before));
+                of.subjects.extend(slot.map(|cut| (subject.clone(), cut)));
                 new
             }
             Target::Tenant { tenant, before } => {
                 let of = self.tenants.entry(tenant.clone()).or_default();
-                let before = *before;
-                widen(&mut of.all, Cut { before, until })
+                Cut::widen(&mut of.all, cut(before))
             }
             Target::Issuer { issuer, before } => {
-                let of = self.issuers.entry(Arc::clone(issuer)).or_default();
-                let before = *before;
-                widen(&mut of.all, Cut { before, until })
+                Cut::widen(&mut self.of_issuer(issuer).all, cut(before))
             }
             Target::SigningKey { issuer, kid } => {
-                let of = self.issuers.entry(Arc::clone(issuer)).or_default();
-                of.keys.insert(Arc::clone(kid))
+                let of = self.of_issuer(issuer);
+                !of.is_banned() && of.keys.insert(Arc::clone(kid))
             }
             Target::ApiKey { tenant, id } => {
                 let of = self.tenants.entry(tenant.clone()).or_default();
@@ -176,94 +128,129 @@ impl Set {
         }
     }
 
+    fn of_issuer(&mut self, name: &Arc<str>) -> &mut OfIssuer {
+        let map = if issuer::is_template(name) {
+            &mut self.templates
+        } else {
+            &mut self.issuers
+        };
+        map.entry(Arc::clone(name)).or_default()
+    }
+
     fn contains(&self, target: &Target) -> bool {
+        let of = |tenant| self.tenants.get(tenant);
+        let of_issuer = |name| {
+            let templates = || self.templates.get(name);
+            self.issuers.get(name).or_else(templates)
+        };
         match target {
-            Target::Token { tenant, credential } => self
-                .tenants
-                .get(tenant)
-                .is_some_and(|of| of.tokens.contains_key(credential)),
+            Target::Token { tenant, credential } => {
+                of(tenant).is_some_and(|of| of.tokens.contains_key(credential))
+            }
+            Target::Session { tenant, session } => {
+                of(tenant).is_some_and(|of| of.sessions.contains_key(session))
+            }
             Target::Subject {
                 tenant, subject, ..
-            } => self
-                .tenants
-                .get(tenant)
-                .is_some_and(|of| of.subjects.contains_key(subject)),
-            Target::Tenant { tenant, .. } => {
-                self.tenants.get(tenant).is_some_and(|of| of.all.is_some())
+            } => of(tenant).is_some_and(|of| of.subjects.contains_key(subject)),
+            Target::Tenant { tenant, .. } => of(tenant).is_some_and(|of| of.all.is_some()),
+            Target::ApiKey { tenant, id } => of(tenant).is_some_and(|of| of.api_keys.contains(id)),
+            Target::Issuer { issuer, .. } => of_issuer(issuer).is_some_and(|of| of.all.is_some()),
+            Target::SigningKey { issuer, kid } => {
+                of_issuer(issuer).is_some_and(|of| of.is_banned() || of.keys.contains(kid))
             }
-            Target::Issuer { issuer, .. } => {
-                self.issuers.get(issuer).is_some_and(|of| of.all.is_some())
-            }
-            Target::SigningKey { issuer, kid } => self
-                .issuers
-                .get(issuer)
-                .is_some_and(|of| of.keys.contains(kid)),
-            Target::ApiKey { tenant, id } => self
-                .tenants
-                .get(tenant)
-                .is_some_and(|of| of.api_keys.contains(id)),
         }
     }
 
-    /// At its bound a tenant's tokens and subjects become a cut of the whole tenant. At the bound of all,
-    /// that befalls the tenant with the most of them. If there is none left to widen, the set is full.
+    /// At its own bound a group becomes one entry, which concerns nobody else. At the bound of all, that
+    /// befalls the largest of them. If there is none left to widen, the set is full.
     fn make_room(&mut self, target: &Target, now: UnixTime, bounds: &Bounds) {
-        if let Target::Token { tenant, .. } | Target::Subject { tenant, .. } = target {
-            let narrow = self.tenants.get(tenant).map_or(0, OfTenant::narrow);
-            if narrow >= bounds.tenant_capacity {
-                self.cut_tenant(&tenant.clone(), now, bounds);
-            }
+        if self.contains(target) {
+            // Only its time can change, which takes no room.
+            return;
+        }
+        if let Some(own) = target.group()
+            && self.size(&own) >= bounds.each_capacity
+        {
+            self.widen(&own, now, bounds);
         }
         if self.len >= bounds.capacity {
             self.sweep(now, bounds);
         }
-        while self.len >= bounds.capacity {
-            let most = self
-                .tenants
-                .iter()
-                .map(|(id, of)| (of.narrow(), id))
-                .filter(|(narrow, _)| *narrow > 1)
-                .max_by_key(|(narrow, _)| *narrow)
-                .map(|(_, id)| id.clone());
-            let Some(tenant) = most else {
+        while self.len >= bounds.capacity && !self.contains(target) {
+            let Some(group) = self.largest() else {
                 self.full = true;
                 return;
             };
-            self.cut_tenant(&tenant, now, bounds);
+            self.widen(&group, now, bounds);
         }
     }
 
-    fn cut_tenant(&mut self, tenant: &TenantId, now: UnixTime, bounds: &Bounds) {
-        let Some(of) = self.tenants.get_mut(tenant) else {
-            return;
-        };
-        let was = of.len();
-        // Later than the issue of every token that can have been revoked.
-        let issued = now
+    fn size(&self, group: &Group) -> usize {
+        match group {
+            Group::Tokens(tenant) => self.tenants.get(tenant).map_or(0, OfTenant::narrow),
+            Group::ApiKeys(tenant) => self.tenants.get(tenant).map_or(0, |of| of.api_keys.len()),
+            Group::SigningKeys(issuer) => {
+                let templates = || self.templates.get(issuer);
+                let of = self.issuers.get(issuer).or_else(templates);
+                of.map_or(0, |of| of.keys.len())
+            }
+        }
+    }
+
+    /// The group that gives back most when it is widened.
+    fn largest(&self) -> Option<Group> {
+        let tenants = self.tenants.iter().flat_map(|(id, of)| {
+            [
+                (of.narrow(), Group::Tokens(id.clone())),
+                (of.api_keys.len(), Group::ApiKeys(id.clone())),
+            ]
+        });
+        let issuers = self.issuers.iter().chain(&self.templates);
+        let issuers =
+            issuers.map(|(name, of)| (of.keys.len(), Group::SigningKeys(Arc::clone(name))));
+        tenants
+            .chain(issuers)
+            .filter(|(size, _)| *size > 1)
+            .max_by_key(|(size, _)| *size)
+            .map(|(_, group)| group)
+    }
+
+    fn widen(&mut self, group: &Group, now: UnixTime, bounds: &Bounds) {
+        // Later than the issue of everything that can have been revoked.
+        let latest = now
             .saturating_add(Issuer::MAX_LEEWAY)
             .max(self.latest_issue);
-        let mut cut = Cut {
-            before: issued.saturating_add(Duration::from_nanos(1)),
-            until: now
-                .saturating_add(bounds.lifetime())
-                .max(self.latest_expiry),
-        };
-        for subject in of.subjects.values() {
-            cut.before = cut.before.max(subject.before);
-            cut.until = cut.until.max(subject.until);
+        let before = latest.saturating_add(Duration::from_nanos(1));
+        let until = now
+            .saturating_add(bounds.lifetime())
+            .max(self.latest_expiry);
+        match group {
+            Group::Tokens(tenant) => {
+                if let Some(of) = self.tenants.get_mut(tenant) {
+                    of.cut(Cut { before, until });
+                }
+                tracing::warn!(%tenant, "too many revocations: all tokens of the tenant that were issued until now are refused; raise the capacity");
+            }
+            Group::ApiKeys(tenant) => {
+                if let Some(of) = self.tenants.get_mut(tenant) {
+                    of.cut_api_keys(before);
+                }
+                tracing::warn!(%tenant, "too many revocations: all API keys of the tenant that were issued until now are refused; raise the capacity");
+            }
+            Group::SigningKeys(issuer) => {
+                self.of_issuer(issuer).ban();
+                tracing::warn!(%issuer, "too many revocations of its keys: all tokens of the issuer are refused; raise the capacity");
+            }
         }
-        for until in of.tokens.values() {
-            cut.until = cut.until.max(*until);
-        }
-        of.subjects = HashMap::new();
-        of.tokens = HashMap::new();
-        widen(&mut of.all, cut);
-        let now_is = of.len();
-        self.len = self.len.saturating_sub(was).saturating_add(now_is);
-        tracing::warn!(
-            %tenant,
-            "too many revocations: all tokens of the tenant that were issued until now are refused; raise the capacity"
-        );
+        self.count();
+    }
+
+    fn count(&mut self) {
+        let tenants = self.tenants.values().map(OfTenant::len);
+        let issuers = self.issuers.values().chain(self.templates.values());
+        let all = tenants.chain(issuers.map(OfIssuer::len));
+        self.len = all.fold(0, usize::saturating_add);
     }
 
     /// Forgets what no token can need any more.
@@ -271,78 +258,59 @@ impl Set {
         let pause = bounds.lifetime().checked_div(8).unwrap_or_default();
         self.next_sweep = now.saturating_add(pause);
         let was = self.len;
-        let alive = |cut: &Cut| cut.until > now;
-        for of in self.tenants.values_mut() {
-            of.all = of.all.filter(alive);
-            of.tokens.retain(|_, until| *until > now);
-            of.subjects.retain(|_, cut| alive(cut));
-        }
-        self.tenants.retain(|_, of| !of.is_empty());
-        for of in self.issuers.values_mut() {
-            of.all = of.all.filter(alive);
-        }
-        self.issuers
-            .retain(|_, of| of.all.is_some() || !of.keys.is_empty());
-        let tenants = self.tenants.values().map(OfTenant::len);
-        let issuers = self
-            .issuers
-            .values()
-            .map(|of| of.keys.len().saturating_add(usize::from(of.all.is_some())));
-        self.len = tenants.chain(issuers).fold(0, usize::saturating_add);
+        self.tenants.retain(|_, of| of.sweep(now));
+        self.issuers.retain(|_, of| of.sweep(now));
+        self.templates.retain(|_, of| of.sweep(now));
+        self.count();
         if self.len < was {
             self.swept_at = self.swept_at.max(now);
         }
     }
 
-    /// Notes the times of a token that is about to be used.
-    pub(crate) fn note(&mut self, issued_at: UnixTime, expires_at: UnixTime) {
-        self.latest_issue = self.latest_issue.max(issued_at);
-        self.latest_expiry = self.latest_expiry.max(expires_at);
+    /// Notes the times of a credential that is about to be used, and whose staff uses it.
+    pub(crate) fn note(&mut self, seen: &Seen<'_>) {
+        self.latest_issue = self.latest_issue.max(seen.issued_at);
+        self.latest_expiry = self.latest_expiry.max(seen.expires_at);
+        self.staff.extend(seen.staff.cloned());
     }
 
-    /// Whether [`note`](Self::note) would change anything.
-    pub(crate) fn has_noted(&self, issued_at: UnixTime, expires_at: UnixTime) -> bool {
-        issued_at <= self.latest_issue && expires_at <= self.latest_expiry
+    /// Whether [`note`](Self::note) would change nothing.
+    pub(crate) fn has_noted(&self, seen: &Seen<'_>) -> bool {
+        seen.issued_at <= self.latest_issue
+            && seen.expires_at <= self.latest_expiry
+            && seen.staff.is_none_or(|staff| self.staff.contains(staff))
     }
 
-    pub(crate) fn is_revoked(&self, subject: &Subject) -> bool {
-        if self.full {
-            return true;
-        }
-        match subject {
-            Subject::ApiKey { tenant, id } => self
+    /// Whether what is revoked in this tenant reaches others.
+    pub(crate) fn has_staff(&self, tenant: &TenantId) -> bool {
+        self.staff.contains(tenant)
+    }
+
+    /// Whether a credential is revoked, or one of those that it was derived from.
+    pub(crate) fn is_revoked(&self, subject: &Subject<'_>) -> bool {
+        self.full
+            || (subject.is_token() && subject.expires_at <= self.swept_at)
+            || self
                 .tenants
-                .get(tenant)
-                .is_some_and(|of| of.api_keys.contains(id)),
-            Subject::Token {
-                tenant,
-                credentials,
-                principals,
-                issuer,
-                kid,
-                issued_at,
-                expires_at,
-            } => {
-                let cut = |cut: &Cut| *issued_at < cut.before;
-                let by_tenant = |of: &OfTenant| {
-                    of.all.as_ref().is_some_and(cut)
-                        || credentials.iter().any(|id| of.tokens.contains_key(id))
-                        || principals
-                            .iter()
-                            .any(|id| of.subjects.get(id).is_some_and(cut))
-                };
-                let by_issuer = |of: &OfIssuer| {
-                    of.all.as_ref().is_some_and(cut)
-                        || kid.as_ref().is_some_and(|kid| of.keys.contains(kid))
-                };
-                *expires_at <= self.swept_at
-                    || self.tenants.get(tenant).is_some_and(by_tenant)
-                    || issuer
-                        .as_ref()
-                        .and_then(|name| self.issuers.get(name))
-                        .is_some_and(by_issuer)
-            }
-        }
+                .get(subject.tenant)
+                .is_some_and(|of| of.revokes(subject))
+            || subject
+                .staff
+                .and_then(|staff| self.tenants.get(staff))
+                .is_some_and(|of| of.revokes_operator(subject))
+            || subject.links().any(|link| self.by_issuer(&link))
+    }
+
+    fn by_issuer(&self, link: &Link<'_>) -> bool {
+        let Some(name) = link.issuer else {
+            return false;
+        };
+        let own = self.issuers.get(name);
+        let mut templates = self.templates.iter();
+        own.is_some_and(|of| of.revokes(link))
+            || templates.any(|(template, of)| {
+                (**template == *name || issuer::is_of_template(template, name)) && of.revokes(link)
+            })
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -351,6 +319,28 @@ impl Set {
 
     pub(crate) const fn is_full(&self) -> bool {
         self.full
+    }
+}
+
+/// What is noted of a credential that is about to be used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen<'a> {
+    pub(crate) issued_at: UnixTime,
+    pub(crate) expires_at: UnixTime,
+    pub(crate) staff: Option<&'a TenantId>,
+}
+
+impl Target {
+    /// The entries among which this one counts.
+    fn group(&self) -> Option<Group> {
+        match self {
+            Self::Token { tenant, .. }
+            | Self::Session { tenant, .. }
+            | Self::Subject { tenant, .. } => Some(Group::Tokens(tenant.clone())),
+            Self::ApiKey { tenant, .. } => Some(Group::ApiKeys(tenant.clone())),
+            Self::SigningKey { issuer, .. } => Some(Group::SigningKeys(Arc::clone(issuer))),
+            Self::Tenant { .. } | Self::Issuer { .. } => None,
+        }
     }
 }
 

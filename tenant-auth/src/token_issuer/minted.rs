@@ -52,7 +52,8 @@ impl AccessToken {
         self
     }
 
-    /// The session that the token belongs to (`sid`), for the application: tokens are revoked by id, subject or tenant.
+    /// The session that the token belongs to (`sid`), by which all tokens of a session are revoked
+    /// ([`Revocation::session`](crate::Revocation::session)).
     pub fn session(mut self, sid: impl Into<Box<str>>) -> Self {
         self.session = Some(sid.into());
         self

@@ -156,7 +156,6 @@ impl TokenIssuer {
             .typ("at+jwt")
             .max_age(Self::MAX_TTL)
             .chains_required()
-            .keep_claim("sid")
             .keep_claim("budget");
         let issuer = match &inner.operators {
             Some(operators) => issuer.operators_of(operators.staff.clone()),

@@ -71,10 +71,20 @@ pub(crate) struct Chain<'a> {
     pub(crate) operator_of: Option<&'a str>,
 }
 
-/// One credential in the chain, and what bounded it.
+/// One credential in the chain: what it is revoked by, and what bounded it.
 #[derive(Serialize)]
 pub(crate) struct Link<'a> {
     pub(crate) jti: &'a str,
+    /// An API key has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) iss: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kid: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) iat: Option<u64>,
+    /// The API key that was presented beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) api_key: Option<&'a str>,
     pub(crate) exp: u64,
     pub(crate) scope: String,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -6,9 +6,8 @@ use futures_util::FutureExt;
 use http::{HeaderValue, Request};
 use serde_json::{Value, json};
 use tenant_auth::{
-    ApiKeySecret, AuthLayerBuilder, Authenticated, CachedRegistry, CredentialId, Issuer,
-    MemoryApiKeys, NewApiKey, NewToken, Principal, PrincipalId, Rejection, TenantContext, TenantId,
-    TokenMinter,
+    ApiKeySecret, ApiKeys, AuthLayerBuilder, Authenticated, CachedRegistry, CredentialId, Issuer,
+    NewApiKey, NewToken, Principal, PrincipalId, Rejection, TenantContext, TenantId, TokenMinter,
 };
 use tenant_context::RequestHead;
 use tenant_testkit::ManualClock;
@@ -21,7 +20,7 @@ pub struct Fixture {
     pub clock: ManualClock,
     pub tenants: CachedRegistry,
     pub minter: TokenMinter,
-    pub keys: MemoryApiKeys,
+    pub keys: ApiKeys,
     pub auth: Authenticated,
 }
 
@@ -34,7 +33,10 @@ impl Fixture {
         let clock = ManualClock::new();
         let tenants = tenant_testkit::tenants(&["acme", "Acme", "globex", &"a".repeat(64)], &clock);
         let minter = TokenMinter::eddsa_generate("main").unwrap();
-        let keys = MemoryApiKeys::new("sk", "live", [7; 32]).unwrap();
+        let keys = ApiKeys::builder("sk", "live", [7; 32])
+            .clock(clock.clone())
+            .build()
+            .unwrap();
         let issuer = Issuer::new(ISSUER)
             .audience("api")
             .key(minter.verifying_key());
@@ -97,8 +99,13 @@ impl Fixture {
     }
 
     pub fn api_key(&self, tenant: &str, principal: &str) -> (ApiKeySecret, CredentialId) {
-        self.keys.issue(new_key(tenant, principal)).unwrap()
+        now(self.keys.issue(new_key(tenant, principal)))
     }
+}
+
+/// What a store in memory answers: at once.
+pub fn now<T, E: std::fmt::Debug>(answer: impl Future<Output = Result<T, E>>) -> T {
+    answer.now_or_never().expect("at once").unwrap()
 }
 
 pub const HEADER: &str = r#"{"alg":"EdDSA","kid":"main"}"#;

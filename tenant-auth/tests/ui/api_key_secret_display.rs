@@ -1,7 +1,0 @@
-use tenant_auth::ApiKeySecret;
-
-fn log(secret: ApiKeySecret) -> String {
-    format!("issued {secret}")
-}
-
-fn main() {}

@@ -45,7 +45,10 @@ const WRITES: &[Write] = &[
     ("§4.4 of the same origin in another case", "POST", 201, &[("location", "http://API.test/c?d")], (false, true, false)),
     ("§4.4 of another origin", "POST", 201, &[("location", "http://other.test/b")], (false, true, true)),
     ("§4.4 of an origin that begins alike", "POST", 201, &[("location", "http://api.test.other/b")], (false, true, true)),
-    ("§4.4 a reference that is not resolved", "POST", 201, &[("location", "b")], (false, false, false)),
+    ("§4.4 a relative reference, RFC 3986 §5.2", "POST", 201, &[("location", "b")], (false, false, true)),
+    ("§4.4 a relative reference with dots", "POST", 201, &[("location", "x/../c?d#e")], (false, true, false)),
+    ("§4.4 an empty reference is the target", "POST", 201, &[("content-location", "")], (false, true, true)),
+    ("§4.4 what cannot be told to be of this origin or not", "POST", 201, &[("location", "urn:b")], (false, false, false)),
     ("§4.4 Location of a write that failed", "POST", 400, &[("location", "/b")], (true, true, true)),
 ];
 

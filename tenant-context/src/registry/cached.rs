@@ -6,7 +6,7 @@ use dashmap::{DashMap, Entry};
 use futures_util::future::{self, Either, FutureExt};
 use parking_lot::Mutex;
 
-use super::{LookupError, LookupErrorKind, Source, TenantRegistry};
+use super::{LookupError, LookupErrorKind, RegistryWorker, Source, TenantRegistry};
 use crate::{
     Clock, ConfigError, Lookup, Monotonic, RoleMapping, Roles, SystemClock, TenantId, TenantRecord,
     TenantState, TenantStatus, Timer,
@@ -49,7 +49,7 @@ pub(crate) struct Directory {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    ttl: Duration,
+    pub(super) ttl: Duration,
     negative_ttl: Duration,
     retry_after: Duration,
     pub(crate) max_stale: Duration,
@@ -95,7 +95,8 @@ impl CachedRegistryBuilder {
         self
     }
 
-    /// The most tenants known at a time, unknown ones included. Default 100,000.
+    /// The most tenants known at a time, unknown ones included. Default 100,000. Tenants that are suspended by hand
+    /// are kept beyond it.
     pub fn capacity(mut self, capacity: usize) -> Self {
         self.settings.capacity = capacity;
         self
@@ -115,7 +116,7 @@ impl CachedRegistryBuilder {
         self
     }
 
-    /// How long a look-up may take when there is a [`timer`](Self::timer). Default 2 s.
+    /// How long a look-up may take. Default 2 s; it needs a [`timer`](Self::timer).
     pub fn load_timeout(mut self, timeout: Duration) -> Self {
         self.settings.load_timeout = Some(timeout);
         self
@@ -132,7 +133,7 @@ impl CachedRegistryBuilder {
     /// # Errors
     ///
     /// [`ConfigError`] if a time to live is below 1 ms, the maximum staleness is below the time to
-    /// live, or the capacity is zero.
+    /// live, the capacity is zero, or there is a `load_timeout` and no timer.
     pub fn build(self) -> Result<CachedRegistry, ConfigError> {
         let settings = self.settings;
         if settings.ttl < Duration::from_millis(1)
@@ -211,12 +212,45 @@ impl CachedRegistry {
 
     /// Suspends a tenant in this process. When this returns, its next request is refused, whoever
     /// waits on [`ended`](crate::TenantContext::ended) has been woken, and its open streams end. It
-    /// stands until [`resume`](Self::resume) or a record with a newer version: no load that is
-    /// under way undoes it, and no eviction forgets it.
+    /// stands until [`resume`](Self::resume), or until a newer record that suspends or closes the tenant has taken it
+    /// over and a newer one again lifts that: no load that is under way undoes it, no change of another kind, and
+    /// no eviction forgets it.
     ///
-    /// Other processes learn of it from the registry, within the time to live.
+    /// Other processes learn of it from the registry: for requests within the time to live, for what is open already
+    /// within twice that if they run the [`worker`](Self::worker).
     pub fn suspend(&self, id: &TenantId) {
         self.0.state_uncapped(id).suspend();
+    }
+
+    /// The worker, which the application spawns: it looks again at the tenants whose streams, `WebSocket`s and jobs wait
+    /// for their [`end`](crate::TenantContext::ended), for requests look by themselves. Without it, what is open when a
+    /// tenant is suspended *elsewhere* goes on until a request of the same tenant looks.
+    ///
+    /// It looks every time to live, at 16 tenants at a time, and ends what is open if a record cannot be had for
+    /// longer than the maximum staleness. It ends when the registry is dropped.
+    ///
+    /// ```
+    /// use tenant_context::{CachedRegistry, MemoryRegistry};
+    /// # #[cfg(feature = "tokio")]
+    /// # async fn run() -> Result<(), tenant_context::ConfigError> {
+    /// let tenants = CachedRegistry::builder(MemoryRegistry::new())
+    ///     .timer(tenant_context::TokioTimer::new())
+    ///     .build()?;
+    /// tokio::spawn(tenants.worker()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] without a [`timer`](CachedRegistryBuilder::timer).
+    pub fn worker(&self) -> Result<RegistryWorker, ConfigError> {
+        let Some(timer) = self.0.settings.timer.clone() else {
+            return Err(ConfigError::new(
+                "CachedRegistry: the worker sleeps by a timer; add `.timer(TokioTimer::new())`",
+            ));
+        };
+        Ok(RegistryWorker::new(Arc::downgrade(&self.0), timer))
     }
 
     /// Lifts a suspension made in this process. The registry's own status counts again; it is looked
@@ -252,7 +286,7 @@ impl CachedRegistry {
     }
 
     /// Makes the next request of this tenant look at the registry again: call it when a change of
-    /// its record becomes known.
+    /// its record becomes known. A look-up that is under way does not count as that look.
     pub fn refresh(&self, id: &TenantId) {
         if let Some(state) = self.known(id) {
             state.expire();
@@ -260,7 +294,7 @@ impl CachedRegistry {
     }
 
     /// Takes in a record that was pushed (a change feed, a webhook), if it is newer than the one
-    /// known.
+    /// known, or refuses under the same version.
     pub fn apply(&self, record: TenantRecord) {
         if let Some(state) = self.known(&record.id) {
             let now = self.0.settings.clock.monotonic();
@@ -287,6 +321,11 @@ impl CachedRegistry {
         self.0.states.is_empty()
     }
 
+    /// The id of a tenant that has a state, known or not known to the registry.
+    pub(crate) fn known_id(&self, text: &str) -> Option<TenantId> {
+        self.0.states.get(text).map(|state| state.key().clone())
+    }
+
     fn known(&self, id: &TenantId) -> Option<Arc<TenantState>> {
         self.0.states.get(id).map(|state| Arc::clone(&state))
     }
@@ -310,6 +349,15 @@ fn known(state: Arc<TenantState>) -> Result<Arc<TenantState>, LookupError> {
 impl Directory {
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// The tenants whose end somebody waits for.
+    pub(super) fn waited_for(&self) -> Vec<Arc<TenantState>> {
+        let states = self.states.iter();
+        states
+            .filter(|state| state.is_waited_for())
+            .map(|state| Arc::clone(&state))
+            .collect()
     }
 
     fn state(self: &Arc<Self>, id: &TenantId) -> Result<Arc<TenantState>, LookupError> {
@@ -364,7 +412,7 @@ impl Directory {
                 }
                 Err(error) => {
                     tracing::warn!(tenant = %state.id(), error = &error as &dyn std::error::Error, "tenant look-up failed");
-                    state.load_failed(error.clone(), now.saturating_add(settings.retry_after));
+                    state.load_failed(error.clone(), ticket, now.saturating_add(settings.retry_after));
                     Err(error)
                 }
             }

@@ -3,6 +3,7 @@
 
 mod cached;
 mod memory;
+mod worker;
 
 use std::{error::Error, fmt, future::Future, sync::Arc};
 
@@ -12,6 +13,7 @@ pub(crate) use self::cached::Directory;
 pub use self::{
     cached::{CachedRegistry, CachedRegistryBuilder},
     memory::MemoryRegistry,
+    worker::RegistryWorker,
 };
 use crate::{TenantId, TenantRecord};
 

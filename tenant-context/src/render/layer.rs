@@ -108,6 +108,7 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let is_head = *request.method() == Method::HEAD;
         // gRPC is POST; under another method the identity layer refuses it, and says it was gRPC.
         let protocol = if *request.method() == Method::POST {
             Protocol::of(request.headers())
@@ -117,6 +118,7 @@ where
         RenderFuture {
             inner: self.inner.call(request),
             protocol,
+            is_head,
             renderer: self.renderer.clone(),
         }
     }
@@ -128,6 +130,7 @@ pub struct RenderFuture<F> {
     #[pin]
     inner: F,
     protocol: Protocol,
+    is_head: bool,
     renderer: Option<Renderer>,
 }
 
@@ -152,13 +155,14 @@ where
             Protocol::Grpc => Protocol::Grpc,
             Protocol::Http => *this.protocol,
         };
-        Poll::Ready(Ok(render(response, protocol, to_body)))
+        Poll::Ready(Ok(render(response, protocol, *this.is_head, to_body)))
     }
 }
 
 fn render<B>(
     response: Response<B>,
     protocol: Protocol,
+    is_head: bool,
     to_body: &dyn Fn(&Rejection) -> Rendered,
 ) -> Response<RenderBody<B>> {
     let (mut parts, _replaced) = response.into_parts();
@@ -183,7 +187,8 @@ fn render<B>(
                 header::CONTENT_LENGTH,
                 HeaderValue::from(rendered.body.len()),
             );
-            rendered.body
+            // The answer to HEAD has the length and no content (RFC 9110 §9.3.2); over HTTP/2 it would be an error.
+            if is_head { Bytes::new() } else { rendered.body }
         }
     };
     Response::from_parts(parts, RenderBody::rendered(body))

@@ -14,6 +14,7 @@ mod failure;
 mod flight;
 mod freshness;
 mod suspension;
+mod worker;
 
 use std::{
     sync::{

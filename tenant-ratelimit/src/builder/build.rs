@@ -14,10 +14,11 @@ use crate::{
     cells::{Cross, Rate},
     charge::Terms,
     counts::Tally,
-    decide::{Custom, Inner, MAX_CUSTOM},
+    decide::{Custom, Inner, Keyed, MAX_CUSTOM},
     endpoints::Endpoints,
     floors::Seats,
-    keys::Places,
+    key::Key,
+    keys::{Kind, Places},
     rules::{EndpointRules, Rule, Rules},
     tenants::Tenants,
 };
@@ -49,6 +50,13 @@ impl RateLimitLayerBuilder {
             || self.in_flight.agent.is_some()
             || self.endpoints.iter().any(in_flight);
         let custom: Vec<Custom> = self.custom.drain(..).map(|(custom, _)| custom).collect();
+        let plans_tenants = self.tenant.is_some() || seats.is_some();
+        let dimension = |counted: bool, name| counted.then(|| Key::dimension(name));
+        let keyed = Keyed {
+            agents: dimension(rules.keyed(Kind::AGENT).is_some(), "agent"),
+            principals: dimension(rules.keyed(Kind::PRINCIPAL).is_some(), "principal"),
+            delegations: dimension(rules.carried.is_some(), "delegation"),
+        };
         let limits = Limits::new(Inner {
             instance: InstanceId::new(),
             clock: self.clock,
@@ -57,7 +65,9 @@ impl RateLimitLayerBuilder {
             generation: AtomicU64::new(0),
             plans: self.tenant,
             overrides: Mutex::new(HashMap::new()),
+            plans_tenants,
             max_tenants: self.max_tenants,
+            keyed,
             reads_head: !custom.is_empty() || self.cost.is_some(),
             custom,
             cost: self.cost,
@@ -104,19 +114,22 @@ impl RateLimitLayerBuilder {
         let limited = self.tenant.is_some() || self.in_flight.tenant.is_some();
         let public = rate("public", self.public)?;
         let carried = self.terms(Dimension::Delegation, None);
-        Ok(Rules {
+        let mut rules = Rules {
             generation: 0,
             global: global.map(|rate| self.cross(Dimension::Global, rate)),
             public: public.map(|rate| self.cross(Dimension::Public, rate)),
             tenant: limited.then(|| self.terms(Dimension::Tenant, self.in_flight.tenant)),
             planned: self.tenant.is_some(),
             shadows: !self.shadows.is_empty(),
+            plain: false,
             keyed: keyed.into(),
             carried: self.carried.then_some(carried),
             endpoints: endpoints.into(),
             share: self.max_keys_per_tenant,
             kept,
-        })
+        };
+        rules.plain = rules.are_plain();
+        Ok(rules)
     }
 
     fn seats(&self) -> Result<Option<Seats>, ConfigError> {

@@ -12,7 +12,7 @@ use std::{
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tenant_auth::{ApiKeySecret, MemoryApiKeys, NewApiKey, NewToken, TokenMinter};
+use tenant_auth::{ApiKeySecret, ApiKeys, NewApiKey, NewToken, TokenMinter};
 use tenant_context::{Principal, PrincipalId, SystemClock, TenantId, TenantRecord};
 use tokio::net::TcpListener;
 use uuid::Uuid;
@@ -76,11 +76,12 @@ impl World {
     pub(super) async fn start() -> Self {
         let listen = async || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let minter = TokenMinter::eddsa_generate("isolation").unwrap();
-        let keys = MemoryApiKeys::new("sk", "test", [7; 32]).unwrap();
+        let keys = ApiKeys::in_memory("sk", "test", [7; 32]).unwrap();
         let robot = Principal::service(PrincipalId::parse("robot").unwrap());
         let globex_id = TenantId::parse("globex").unwrap();
         let (globex_key, _) = keys
             .issue(NewApiKey::new(globex_id.clone(), robot))
+            .await
             .unwrap();
         let log = tempfile::tempdir().unwrap();
         let listeners = (listen().await, listen().await);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tenant_auth::{ApiKeySecret, MemoryApiKeys, NewApiKey, NewToken, TokenMinter};
+use tenant_auth::{ApiKeySecret, ApiKeys, NewApiKey, NewToken, TokenMinter};
 use tenant_context::{BoxError, Clock, Principal, PrincipalId, SystemClock, TenantId};
 
 use crate::stack::{AUDIENCE, ISSUER};
@@ -27,7 +27,7 @@ pub(crate) struct Cast {
 }
 
 impl Cast {
-    pub(crate) fn mint(minter: &TokenMinter, api_keys: &MemoryApiKeys) -> Result<Self, BoxError> {
+    pub(crate) async fn mint(minter: &TokenMinter, api_keys: &ApiKeys) -> Result<Self, BoxError> {
         let clock = SystemClock::new();
         let of = |tenant: &str, subject: &str| {
             NewToken::new(ISSUER, AUDIENCE, tenant, subject).expires_in(LIFETIME)
@@ -35,7 +35,8 @@ impl Cast {
         let mint = |token: &NewToken| minter.mint(token, &clock);
 
         let robot = Principal::service(PrincipalId::parse("robot")?);
-        let (robot, _id) = api_keys.issue(NewApiKey::new(TenantId::parse("acme")?, robot))?;
+        let robot = NewApiKey::new(TenantId::parse("acme")?, robot);
+        let (robot, _id) = api_keys.issue(robot).await?;
 
         // Another key under the same name; a good token whose head is exchanged, without a signature.
         let impostor = TokenMinter::eddsa_generate("quickstart")?;

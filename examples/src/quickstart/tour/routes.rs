@@ -60,7 +60,7 @@ pub(super) async fn rows(tour: &Tour<'_>) -> Rows {
     };
     rows.push(Row::new(
         BOTH,
-        "/late | Late/Ping: added after the stack",
+        "/late | Late/Ping: the last one, undeclared",
         shows::FAIL_CLOSED,
         "401 | 16, with a token 200 | 0",
         format!(

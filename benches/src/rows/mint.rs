@@ -1,0 +1,113 @@
+//! Tokens minted, delegated, and what the signature alone takes.
+
+use std::{sync::Arc, time::Duration};
+
+use aws_lc_rs::{
+    encoding::{AsDer, Pkcs8V1Der},
+    rand::SystemRandom,
+    rsa::KeySize,
+    signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+    },
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use futures_util::FutureExt;
+use http::Request;
+use tenant_auth::{
+    AccessToken, Delegation, Principal, PrincipalId, SigningKey, TenantContext, TenantId,
+    TokenIssuer,
+};
+use tenant_context::RequestHead;
+
+use super::{Definition, Shared, stack};
+use crate::{
+    Result,
+    row::{Operation, Row},
+    token::{AUDIENCE, ISSUER, TENANT},
+};
+
+/// About the bytes of a minted token before its signature.
+const SIGNED: [u8; 400] = [b'x'; 400];
+
+fn issuer(key: SigningKey) -> Result<TokenIssuer> {
+    Ok(TokenIssuer::builder(ISSUER, AUDIENCE).key(key).build()?)
+}
+
+fn rs256_key() -> Result<SigningKey> {
+    let der: Pkcs8V1Der<'_> = RsaKeyPair::generate(KeySize::Rsa2048)?.as_der()?;
+    let encoded = STANDARD.encode(der.as_ref());
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{encoded}\n-----END PRIVATE KEY-----\n");
+    Ok(SigningKey::rs256_pem("bench", pem)?)
+}
+
+fn mint(definition: &'static Definition, key: SigningKey) -> Result<Row> {
+    let issuer = issuer(key)?;
+    let ada = Principal::human(PrincipalId::parse("ada")?);
+    let token =
+        AccessToken::new(TenantId::parse(TENANT)?, ada).scopes(["invoices:read", "invoices:write"]);
+    Ok(definition.row(Operation::new(move || issuer.access_token(&token).is_ok())))
+}
+
+pub(super) fn eddsa(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+    mint(definition, SigningKey::eddsa_generate("bench")?)
+}
+
+pub(super) fn es256(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+    mint(definition, SigningKey::es256_generate("bench")?)
+}
+
+pub(super) fn rs256(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+    mint(definition, rs256_key()?)
+}
+
+/// Whoever holds this token, by the one door there is.
+fn context(issuer: &TokenIssuer) -> Result<TenantContext> {
+    let ada = Principal::human(PrincipalId::parse("ada")?);
+    let token = AccessToken::new(TenantId::parse(TENANT)?, ada)
+        .scopes(["invoices:*", "reports:create"])
+        .ttl(TokenIssuer::MAX_TTL);
+    let token = issuer.access_token(&token)?;
+    let door = tenant_auth::layer(stack::tenants()?)
+        .jwt(issuer.as_issuer())
+        .authenticate()?;
+    let request = Request::builder().header("authorization", format!("Bearer {}", token.expose()));
+    let (head, ()) = request.body(())?.into_parts();
+    let admitted = TenantContext::admit(&door, &RequestHead::new(&head)).wait();
+    let admitted = admitted.now_or_never();
+    Ok(admitted.ok_or("the tenant is in memory")??)
+}
+
+pub(super) fn delegate(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+    let issuer = issuer(SigningKey::eddsa_generate("bench")?)?;
+    let context = context(&issuer)?;
+    let delegation = Delegation::to(Principal::agent(PrincipalId::parse("reader")?))
+        .scopes(["invoices:read"])
+        .ttl(Duration::from_secs(60))
+        .purpose("monthly report");
+    Ok(definition.row(Operation::new(move || {
+        issuer.delegate(&context, delegation.clone()).is_ok()
+    })))
+}
+
+pub(super) fn sign_eddsa(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+    let pair = Ed25519KeyPair::generate()?;
+    Ok(definition.row(Operation::new(move || {
+        !pair.sign(&SIGNED).as_ref().is_empty()
+    })))
+}
+
+pub(super) fn sign_es256(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?;
+    let random = SystemRandom::new();
+    Ok(definition.row(Operation::new(move || pair.sign(&random, &SIGNED).is_ok())))
+}
+
+pub(super) fn sign_rs256(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+    let pair = RsaKeyPair::generate(KeySize::Rsa2048)?;
+    let random = SystemRandom::new();
+    let mut signature = vec![0; pair.public_modulus_len()];
+    Ok(definition.row(Operation::new(move || {
+        pair.sign(&RSA_PKCS1_SHA256, &random, &SIGNED, &mut signature)
+            .is_ok()
+    })))
+}

@@ -1,0 +1,91 @@
+//! What names a budget's partition to clients: an HMAC, never the tenant's id.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::OnceLock,
+};
+
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use tenant_context::TenantId;
+
+use crate::{Dimension, key::Key};
+
+/// The `pk` of a policy. It is the same for every request that spends the same cell, as long as the process lives:
+/// another process counts for itself, and names its partitions anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Partition([u8; 16]);
+
+impl Partition {
+    /// The partition of a cell; `None` if there is one for all.
+    pub(crate) fn of(
+        dimension: Dimension,
+        tenant: Option<&TenantId>,
+        key: Option<Key>,
+    ) -> Option<Self> {
+        static SECRET: OnceLock<Hmac<Sha256>> = OnceLock::new();
+        if tenant.is_none() && key.is_none() {
+            return None;
+        }
+        let secret = SECRET.get_or_init(|| {
+            let random = RandomState::new();
+            let mut secret = [0; 64];
+            for (part, at) in secret.chunks_exact_mut(8).zip(0_u8..) {
+                part.copy_from_slice(&random.hash_one(at).to_be_bytes());
+            }
+            <Hmac<Sha256> as Mac>::new(&secret.into())
+        });
+        let mut mac = secret.clone();
+        let key = key.map(Key::to_bytes);
+        let parts = [
+            dimension.as_str().as_bytes(),
+            tenant.map_or(&[], |tenant| tenant.as_str().as_bytes()),
+            key.as_ref().map_or(&[], <[u8; 16]>::as_slice),
+        ];
+        for part in parts {
+            // No id is as long as its length would not fit.
+            mac.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            mac.update(part);
+        }
+        let mut short = [0; 16];
+        for (to, from) in short.iter_mut().zip(mac.finalize().into_bytes()) {
+            *to = from;
+        }
+        Some(Self(short))
+    }
+
+    pub(crate) const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i11_partitions_differ_where_cells_do_and_the_ids_are_not_in_them() {
+        let tenant = |id| TenantId::parse(id).unwrap();
+        let (acme, globex) = (tenant("acme"), tenant("globex"));
+        let key = Key::constant("x");
+        let all = [
+            Partition::of(Dimension::Tenant, Some(&acme), None),
+            Partition::of(Dimension::Tenant, Some(&globex), None),
+            Partition::of(Dimension::Endpoint, Some(&acme), None),
+            Partition::of(Dimension::Agent, Some(&acme), Some(key)),
+            Partition::of(Dimension::Agent, Some(&globex), Some(key)),
+            Partition::of(Dimension::Agent, Some(&acme), Some(Key::constant("y"))),
+            Partition::of(Dimension::Address, None, Some(key)),
+        ]
+        .map(Option::unwrap);
+        for (at, one) in all.iter().enumerate() {
+            assert_eq!(all.iter().position(|other| other == one), Some(at));
+        }
+        assert_eq!(
+            Partition::of(Dimension::Tenant, Some(&acme), None),
+            Some(all[0])
+        );
+        assert_eq!(Partition::of(Dimension::Global, None, None), None);
+    }
+}
