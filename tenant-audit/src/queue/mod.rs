@@ -527,8 +527,36 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    proptest! {
     #[test]
+    fn i6_no_few_tenants_take_all_places() {
+        let bounds = Bounds {
+            in_flight: 4096,
+            waiting: 4096,
+        };
+        let queue = Queue::new(bounds);
+        let mut taken = Vec::new();
+        for n in 0..12 {
+            let tenant = TenantId::parse(format!("t{n}")).unwrap();
+            let before = queue.lane.lock().in_flight;
+            loop {
+                let pressed = {
+                    let mut lane = queue.lane.lock();
+                    assert!(lane.enter(bounds), "tenant {n} finds no place");
+                    lane.is_pressed(bounds)
+                };
+                if pressed && !queue.charge(Some(&tenant)) {
+                    queue.lane.lock().in_flight -= 1;
+                    break;
+                }
+            }
+            taken.push(queue.lane.lock().in_flight - before);
+        }
+        assert!((2047..=2050).contains(&taken[0]), "{taken:?}");
+        assert!(taken.iter().all(|places| *places > 0), "{taken:?}");
+    }
+
+    proptest! {
+        #[test]
         fn i6_a_place_is_free_as_long_as_both_bounds_hold(steps in proptest::collection::vec(0_u8..3, 0..200)) {
             let bounds = Bounds { in_flight: 5, waiting: 7 };
             let queue = Arc::new(Queue::new(bounds));
