@@ -141,6 +141,10 @@ fn text(answer: Response<CacheBody<Streamed>>) -> Bytes {
     whole.expect("all of it is there").unwrap().to_bytes()
 }
 
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "an item of a stream that may fail"
+)]
 fn data(text: impl Into<Bytes>) -> Result<Frame<Bytes>, io::Error> {
     Ok(Frame::data(text.into()))
 }

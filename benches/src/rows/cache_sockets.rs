@@ -82,6 +82,8 @@ where
     let (stop, stopped) = oneshot::channel::<()>();
     std::thread::spawn(move || {
         runtime.block_on(async {
+            // Answers that wait for acknowledgements would measure those.
+            let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
             let serving =
                 axum::serve(listener, Router::new().fallback_service(service)).into_future();
             tokio::select! {
