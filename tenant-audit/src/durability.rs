@@ -21,7 +21,7 @@ use crate::actions::RouteTable;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Durability {
     /// Soon after the answer: a crash of the machine or the process loses what waits, some milliseconds'
@@ -123,6 +123,15 @@ pub enum Durability {
     IntentFirst,
 }
 
+/// What a request brings.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Arrives {
+    /// It says that it is gRPC.
+    pub(crate) grpc: bool,
+    /// It has content.
+    pub(crate) content: bool,
+}
+
 /// The durability of each request.
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
@@ -153,10 +162,17 @@ impl Policy {
 
     /// What holds for a request. A gRPC call is no safe method, whatever it comes under. Without declared routes
     /// one comparison.
-    pub(crate) fn of(&self, method: &Method, path: &str, grpc: bool) -> Durability {
-        let method = if grpc { &Method::POST } else { method };
+    ///
+    /// What a client calls its request is not believed where there is content: tonic serves a gRPC call under any
+    /// method and any content type. A route that is not declared for the method is then as strict as for POST.
+    pub(crate) fn of(&self, method: &Method, path: &str, arrives: Arrives) -> Durability {
+        let method = if arrives.grpc { &Method::POST } else { method };
         if let Some(durability) = self.routes.of(method, path) {
             return *durability;
+        }
+        if arrives.content {
+            let posted = self.routes.of(&Method::POST, path).copied();
+            return posted.map_or(self.others, |posted| posted.max(self.others));
         }
         if method.is_safe() {
             self.safe
@@ -190,20 +206,52 @@ mod tests {
             (Method::DELETE, "/pay/7", Durability::Synced),
         ] {
             assert_eq!(
-                policy.of(&method, path, false),
+                policy.of(&method, path, Arrives::default()),
                 durability,
                 "{method} {path}"
             );
         }
         // Whatever method a gRPC call comes under.
-        assert_eq!(policy.of(&Method::GET, "/s/m", true), Durability::Synced);
+        let grpc = Arrives {
+            grpc: true,
+            content: true,
+        };
+        assert_eq!(policy.of(&Method::GET, "/s/m", grpc), Durability::Synced);
         assert_eq!(
-            policy.of(&Method::GET, "/pay/7", true),
+            policy.of(&Method::GET, "/pay/7", grpc),
             Durability::IntentFirst
         );
         let error = policy
             .declare(Method::GET, "/{a}{b}", Durability::Synced)
             .unwrap_err();
         assert!(error.to_string().contains("is no template"));
+    }
+
+    #[test]
+    fn a_request_with_content_is_as_strict_as_a_post_whatever_it_is_called() {
+        let mut policy = Policy::default();
+        for (template, durability) in [
+            ("/pkg.Pay/Charge", Durability::IntentFirst),
+            ("/pkg.Pay/Search", Durability::Deferred),
+        ] {
+            policy.declare(Method::POST, template, durability).unwrap();
+        }
+        policy
+            .declare(Method::GET, "/search", Durability::Deferred)
+            .unwrap();
+        let content = Arrives {
+            grpc: false,
+            content: true,
+        };
+        for (method, path, durability) in [
+            (Method::GET, "/pkg.Pay/Charge", Durability::IntentFirst),
+            (Method::PUT, "/pkg.Pay/Charge", Durability::IntentFirst),
+            (Method::GET, "/pkg.Pay/Search", Durability::Synced),
+            (Method::GET, "/", Durability::Synced),
+            (Method::GET, "/search", Durability::Deferred),
+        ] {
+            let found = policy.of(&method, path, content);
+            assert_eq!(found, durability, "{method} {path}");
+        }
     }
 }

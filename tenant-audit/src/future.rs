@@ -126,6 +126,7 @@ pub(crate) fn refusal(error: AuditError, protocol: Protocol) -> Response<()> {
 impl<S, B, ResBody> Future for ResponseFuture<S, B, ResBody>
 where
     S: Service<Request<B>, Response = Response<ResBody>>,
+    B: Body,
     ResBody: Body,
 {
     type Output = Result<Response<AuditBody<ResBody>>, S::Error>;

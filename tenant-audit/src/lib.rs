@@ -3,8 +3,12 @@
 //! An [`AuditLayer`] stands outermost. It reserves a place in a bounded queue when a request comes
 //! in, opens the request's [`Trail`], and writes *one* record when the request is over, however it
 //! ends: answered, refused, failed, cancelled, panicked, cut off in the middle of the body. The
-//! request's thread encodes nothing and waits for nothing; the [`AuditWorker`], which the application
+//! request's thread encodes nothing; the [`AuditWorker`], which the application
 //! spawns, encodes, chains and hands batches to the [`AuditSink`].
+//!
+//! GET, HEAD, OPTIONS and TRACE wait for nothing. The answer to every other request, gRPC included, waits until its record
+//! is synced, at most [`sync_deadline`](AuditLayerBuilder::sync_deadline) (5 s), then it is 503: [`Durability`] changes that by
+//! class of methods or by route.
 //!
 //! # Example
 //!
@@ -20,7 +24,7 @@
 //! # let tmp = tempfile::tempdir()?;
 //! # let dir = tmp.path();
 //! let (audit, worker) = tenant_audit::layer(FileSink::open(dir)?)
-//!     .when_full(WhenFull::Refuse)      // or wait: `.timer(TokioTimer::new())`
+//!     .when_full(WhenFull::Refuse)      // a service also needs `.timer(TokioTimer::new())`: without one a disk error ends the worker
 //!     .build()?;
 //! let worker = tokio::spawn(worker);
 //!

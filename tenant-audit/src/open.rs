@@ -8,6 +8,7 @@ use tenant_context::{Monotonic, Protocol, Rejection, Trail, TrailCell};
 
 use crate::{
     Durability,
+    durability::Arrives,
     outcome::End,
     queue::{Cell, Entry, Place},
     request::{Request, Taken},
@@ -27,15 +28,21 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 impl Open {
     /// Opens the record of a request, and its trail.
-    pub(crate) fn begin<B>(
+    pub(crate) fn begin<B: Body>(
         place: Place,
         request: &mut http::Request<B>,
         arrival: Monotonic,
     ) -> Self {
         let door = place.door();
         let grpc = Protocol::of(request.headers()) == Protocol::Grpc;
+        let arrives = Arrives {
+            grpc,
+            content: !request.body().is_end_stream(),
+        };
         let taken = Taken {
-            durability: door.policy.of(request.method(), request.uri().path(), grpc),
+            durability: door
+                .policy
+                .of(request.method(), request.uri().path(), arrives),
             pressed: place.is_pressed(),
             grpc,
             trace: door.trace,
@@ -87,7 +94,8 @@ impl Open {
         let (request, status) = (slot.cell.record(), response.status());
         request.progress.answered(status);
         note_rejection(&slot.cell, response.extensions());
-        if request.grpc {
+        // The server says what it was: a client that calls its gRPC something else hides no failure.
+        if request.grpc || Protocol::of(response.headers()) == Protocol::Grpc {
             request.progress.grpc(grpc_status(response.headers()));
             return;
         }
@@ -110,9 +118,7 @@ impl Open {
 
     /// Takes in the trailers.
     pub(crate) fn trailers(&self, trailers: &HeaderMap) {
-        if let Some(request) = self.request()
-            && request.grpc
-        {
+        if let Some(request) = self.request() {
             request.progress.grpc(grpc_status(trailers));
         }
     }

@@ -33,6 +33,7 @@ impl<S> AuditService<S> {
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for AuditService<S>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+    ReqBody: Body,
     ResBody: Body,
 {
     type Response = Response<AuditBody<ResBody>>;

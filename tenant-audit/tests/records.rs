@@ -397,6 +397,24 @@ fn i9_a_body_that_fails_is_one_record() {
     );
 }
 
+/// tonic answers gRPC whatever the request calls itself: its failures are no successes for that.
+#[test]
+fn i9_a_grpc_call_under_another_name_is_recorded_by_its_own_status() {
+    let audit = Audit::new();
+    let service = audit.layer.layer(service_fn(async |_: Request<Body>| {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", "7".parse().unwrap());
+        let end = stream::iter([Ok::<_, Failure>(Frame::<Bytes>::trailers(trailers))]);
+        let response = Response::builder().header("content-type", "application/grpc");
+        response.body(StreamBody::new(end))
+    }));
+    let call = Request::post("/pkg.Pay/Charge").header("content-type", "text/plain");
+    assert_eq!(exchange(service, call.body(Body::default()).unwrap()), 200);
+    let record = audit.one();
+    assert_eq!(record["grpc_status"], 7);
+    assert_ne!(record["outcome"], "success");
+}
+
 #[test]
 fn grpc_is_recorded_by_its_own_status() {
     let grpc = || {

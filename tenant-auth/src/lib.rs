@@ -74,7 +74,7 @@
 //! # }
 //! ```
 //!
-//! The tenant is named by a claim ([`Issuer::tenant_claim`], [`Issuer::tenant_path`] for one inside of others), by the
+//! The tenant is named by a claim (`tenant_id`, or what [`Issuer::tenant_claim`] says; [`Issuer::tenant_path`] for one inside of others), by the
 //! issuer's name ([`Issuer::template`]), or is the issuer's one tenant ([`Issuer::fixed_tenant`]).
 //!
 //! `iss`, `aud`, `exp`, `sub` and the tenant claim are required; `nbf`, `iat`, `act` (RFC 8693), `scope`, `scopes`,
@@ -316,7 +316,7 @@
 //!
 //! - `aws_lc_rs` (default): signatures with AWS-LC; each key is parsed once. Used if both are on.
 //! - `jwks`: [`HttpFetcher`], key sets and metadata over HTTPS with `reqwest` and `rustls`.
-//! - `rust_crypto`: signatures in pure Rust, 4 to 10 times slower for public keys.
+//! - `rust_crypto`: signatures in pure Rust, several times slower for public keys.
 //!
 //! Without either, every key is refused when the layer is built.
 

@@ -36,7 +36,8 @@ use crate::{
 /// (`s-maxage`, `max-age`, `Expires`), or that say `no-cache` or are stale and carry a validator; freshness is guessed only
 /// on [request](ResponseCacheLayerBuilder::heuristic). Never one with `Set-Cookie`,
 /// `no-store`, `private`, `Vary: *`, a `Vary` on `Authorization` or `Cookie`, a field marked as sensitive, a
-/// `Cache-Control` that does not parse, trailers, a refusal among its extensions or its trail, or gRPC content; no 206, 304, 401, 403 or 429.
+/// `Cache-Control` that does not parse, trailers, a refusal among its extensions or its trail, or gRPC content; nor one whose status speaks of the request
+/// or the client (206, 304, 401, 403, 407, 408, 412, 413, 416, 417, 421, 425, 426, 428, 429, 431, 511). `Vary` may name 16 fields.
 ///
 /// Requests with `Range`, `If-Match`, `If-Unmodified-Since`, `no-store` or content go to
 /// the handler. `no-cache`, `max-age`, `min-fresh`, `max-stale` and `only-if-cached` are obeyed; HEAD is answered from a stored GET. `If-None-Match` and

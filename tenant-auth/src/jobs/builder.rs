@@ -58,7 +58,7 @@ impl JobsBuilder {
     }
 
     /// The key that seals, and one of those that open. A key pair lets workers open without being able to
-    /// seal; an HMAC secret is ten times faster, and whoever opens with it can seal.
+    /// seal; an HMAC secret is faster, and whoever opens with it can seal.
     pub fn sign_with(mut self, key: TokenMinter) -> Self {
         self.keys.push(key.verifying_key());
         self.signer = Some(key);
