@@ -153,7 +153,7 @@
 //! | a session: a sign-out, a refresh token presented twice | [`Revocation::session`], by `sid` |
 //! | somebody who left, an agent that runs wild | [`Revocation::subject`] |
 //! | a tenant's tokens | [`Revocation::tenant`]; to stop the tenant, suspend it |
-//! | an API key | [`Revocation::api_key`], or [`MemoryApiKeys::revoke`] in this process |
+//! | an API key | [`Revocation::api_key`], or [`ApiKeys::revoke`] in this process |
 //! | a signing key that got out | [`Revocation::signing_key`] |
 //! | an issuer's tokens until now; an issuer | [`Revocation::issuer`]; [`Issuers::remove`] |
 //!
