@@ -67,7 +67,7 @@ fn stable_names_stay_and_every_row_answers_200() {
         assert_eq!(tally.refused, 0, "{}: {:?}", row.name, tally.status);
     }
     for name in STABLE {
-        assert!(rows::ALL.iter().any(|row| row.name == name), "{name}");
+        assert!(rows::ALL.iter().any(|row| row.name == *name), "{name}");
     }
 }
 

@@ -72,7 +72,7 @@ impl Client {
                     named.then(|| value.parse::<usize>().unwrap())
                 });
                 if body.len() >= length.unwrap() {
-                    return head[9..12].parse().unwrap();
+                    return head.get(9..12).unwrap().parse().unwrap();
                 }
             }
             let read = self.stream.read(&mut part).await.unwrap();
@@ -144,7 +144,7 @@ async fn run(floors: bool) -> (usize, usize) {
         (of_quiet, of_loud)
     };
     tokio::select! {
-        served = asking => served,
+        outcome = asking => outcome,
         () = serving => panic!("the server has ended"),
     }
 }

@@ -84,7 +84,7 @@ const GROUP: usize = 4096;
 /// Encoded, chained and written, from the queue to the file, a whole group at a time: what is shared by a group (the
 /// sync, the checkpoint, two changes of threads) is shared by as many records as the row says. The worker runs on the
 /// measuring thread, so that it does nothing before the clock does.
-struct Worker {
+struct Groups {
     handle: AuditHandle,
     worker: Option<AuditWorker>,
     system: SystemContext,
@@ -95,7 +95,7 @@ struct Worker {
     _directory: tempfile::TempDir,
 }
 
-impl Worker {
+impl Groups {
     /// Lets the worker write all there is.
     fn write(&mut self) -> bool {
         let (Some(worker), handle) = (&mut self.worker, &self.handle) else {
@@ -115,7 +115,7 @@ impl Worker {
     }
 }
 
-impl Work for Worker {
+impl Work for Groups {
     fn prepare(&mut self, operations: usize) {
         self.prepared = operations > 0;
         for _ in 0..if self.prepared { GROUP } else { 0 } {
@@ -162,7 +162,7 @@ pub(super) fn worker(definition: &'static Definition, _: &Arc<Shared>) -> Result
         .when_full(WhenFull::Refuse)
         .timer(TokioTimer::new())
         .build()?;
-    Ok(definition.row(Worker {
+    Ok(definition.row(Groups {
         handle: layer.handle(),
         worker: Some(worker),
         system: SystemContext::begin("bench"),

@@ -130,7 +130,7 @@ impl Served {
 
     /// Reads one answer; an error if it is none of status 200.
     fn answer(&mut self) -> Result<()> {
-        let mut chunk = [0; 64 << 10];
+        let mut chunk = [0; 16 << 10];
         loop {
             if let Some(length) = whole(&self.buffer)? {
                 self.buffer.drain(..length);

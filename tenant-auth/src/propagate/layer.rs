@@ -24,7 +24,7 @@ use super::ServiceTokens;
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What is taken off every request: credentials, and the tenant in the words of the network.
-const NEVER_PASSED_ON: [HeaderName; 9] = [
+const NEVER_PASSED_ON: [HeaderName; 13] = [
     header::AUTHORIZATION,
     header::PROXY_AUTHORIZATION,
     header::COOKIE,
@@ -32,6 +32,10 @@ const NEVER_PASSED_ON: [HeaderName; 9] = [
     HeaderName::from_static("txn-token"),
     HeaderName::from_static("dpop"),
     HeaderName::from_static("x-tenant-id"),
+    HeaderName::from_static("x-tenant"),
+    HeaderName::from_static("x-organization-id"),
+    HeaderName::from_static("x-org-id"),
+    HeaderName::from_static("organization-id"),
     HeaderName::from_static("x-forwarded-access-token"),
     HeaderName::from_static("x-user-id"),
 ];
