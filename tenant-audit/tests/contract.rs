@@ -21,7 +21,7 @@ use std::time::Duration;
 use common::Audit;
 use futures_util::FutureExt;
 use http::Request;
-use tenant_audit::{AuditHandle, Event, SystemContext, WhenFull};
+use tenant_audit::{AuditHandle, AuditLayerBuilder, Durability, Event, SystemContext, WhenFull};
 use tenant_testkit::contract::{Clause, Probe, ProbeBody, ProbeService};
 use tower_layer::Layer;
 
@@ -41,7 +41,7 @@ fn plain() -> Request<ProbeBody> {
 
 #[test]
 fn i10_the_contract_holds_with_a_queue_that_refuses() {
-    let audit = Audit::with(|builder| builder.queue(64).when_full(WhenFull::Refuse));
+    let audit = Audit::with(|builder| deferred(builder).queue(64).when_full(WhenFull::Refuse));
     let (layer, handle, work) = (audit.layer.clone(), audit.handle.clone(), audit.working());
     Probe::new("audit")
         .layer(move |handler: ProbeService| layer.layer(handler))
@@ -60,7 +60,16 @@ const DEADLINE: Duration = Duration::from_secs(1);
 
 fn waiting() -> Audit {
     let deadline = DEADLINE;
-    Audit::with(|builder| builder.queue(64).when_full(WhenFull::Wait { deadline }))
+    Audit::with(|builder| {
+        deferred(builder)
+            .queue(64)
+            .when_full(WhenFull::Wait { deadline })
+    })
+}
+
+/// The probe's requests have content, and nobody writes meanwhile: nothing shall wait for the sink.
+fn deferred(builder: AuditLayerBuilder) -> AuditLayerBuilder {
+    builder.unsafe_methods(Durability::Deferred)
 }
 
 #[test]
@@ -108,7 +117,7 @@ fn i10_the_contract_holds_for_requests_that_wait_in_vain() {
 #[test]
 fn i10_the_contract_holds_with_a_queue_that_drops() {
     let audit = Audit::with(|builder| {
-        builder
+        deferred(builder)
             .queue(1)
             .in_flight(1)
             .when_full(WhenFull::DropAndRecord)
