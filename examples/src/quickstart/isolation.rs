@@ -56,9 +56,16 @@ async fn isolation_what_one_warmed_no_other_is_answered_with() {
         ),
         (
             "her token with a role",
-            token(&of("acme", "ada").roles(["invoices:write"])),
+            token(
+                &of("acme", "ada")
+                    .scopes(["invoices:read"])
+                    .roles(["viewer"]),
+            ),
         ),
-        ("another at acme", token(&of("acme", "alan"))),
+        (
+            "another at acme",
+            token(&of("acme", "alan").scopes(["invoices:read"])),
+        ),
         ("globex", world.globex.token.clone()),
         (
             "globex' Ada",
