@@ -139,11 +139,12 @@ impl Tally {
             return;
         };
         count.meters.refuse();
+        let refused = add(&count.refused);
         tracing::debug!(
             target: "tenant_ratelimit",
             tenant = tenant.map(tracing::field::display),
             dimension = dimension.as_str(),
-            refused = add(&count.refused),
+            refused,
             "refused"
         );
     }
@@ -154,11 +155,13 @@ impl Tally {
             return;
         };
         count.meters.shadow();
+        // Before the event, whose fields are read only if somebody listens.
+        let shadowed = add(&count.shadowed);
         tracing::debug!(
             target: "tenant_ratelimit",
             %tenant,
             dimension = dimension.as_str(),
-            shadowed = add(&count.shadowed),
+            shadowed,
             "would have been refused"
         );
     }
