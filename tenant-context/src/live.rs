@@ -370,7 +370,7 @@ mod loom_tests {
                 .into_iter()
                 .map(|standing| {
                     let cell = Arc::clone(&cell);
-                    thread::spawn(move || cell.set(standing))
+                    thread::spawn(move || drop(cell.set(standing)))
                 })
                 .collect();
             for thread in threads {
