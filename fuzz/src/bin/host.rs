@@ -32,7 +32,7 @@ fn service() -> &'static (Authenticated, String) {
             panic!("a store in memory answers at once");
         };
         let auth = tenant_auth::layer(tenants)
-            .api_keys(keys)
+            .api_keys(keys.clone())
             .subdomain(Subdomain::of(DOMAIN))
             .authenticate()
             .expect("a layer");
