@@ -98,10 +98,13 @@ fn i5_beyond_the_maximum_staleness_nobody_goes_on_while_one_looks() {
 #[test]
 fn racing_threads_see_one_state() {
     let house = house([Answer::found(acme(1))]);
+    // Whoever comes while another looks waits for its answer.
+    let look_up = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(house.begin("acme")).unwrap()
+    };
     let states: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| house.acme().unwrap()))
-            .collect();
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(look_up)).collect();
         let states = threads.into_iter().map(|thread| thread.join().unwrap());
         states.collect()
     });
