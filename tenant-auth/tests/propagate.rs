@@ -27,7 +27,7 @@ use tenant_auth::{
 };
 use tenant_context::{Claims, TenantStack};
 use tenant_testkit::{ManualClock, claims, context_with, tenants};
-use tower::{Layer, Service, ServiceExt, util::MapResponse};
+use tower::{Layer, Service, ServiceExt, make::Shared, util::MapResponse};
 
 const ISSUER: &str = "https://orders.internal";
 const MINUTE: Duration = Duration::from_secs(60);
@@ -122,7 +122,11 @@ impl Fixture {
     /// The service that is called: a whole stack.
     fn billing(
         &self,
-    ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone {
+    ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+    + use<>
+    + Clone
+    + Send
+    + 'static {
         async fn who(tenant: TenantContext) -> String {
             let chain: Vec<_> = tenant
                 .actors()
@@ -337,6 +341,39 @@ fn a_trace_goes_on_or_begins() {
         );
         assert_eq!(with(&[&made]), made, "what is made is valid");
     }
+}
+
+/// reqwest calls over a socket, with a token that a deputy might have left on the request.
+#[tokio::test]
+async fn a_client_not_written_by_us_carries_it_over_a_socket() {
+    let fixture = Fixture::new();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = tokio::spawn(axum::serve(listener, Shared::new(fixture.billing())).into_future());
+    let client = reqwest::Client::new();
+    let send = tower::service_fn(move |request: Request<Vec<u8>>| {
+        let client = client.clone();
+        async move { client.execute(request.try_into()?).await }
+    });
+    let billing = Fixture::layer(&fixture.clock, &fixture.minter).layer(send);
+    let request = || {
+        Request::get(format!("http://{address}/who"))
+            .header("authorization", "Bearer inbound")
+            .header("x-tenant-id", "globex")
+            .body(Vec::new())
+            .unwrap()
+    };
+    let ada = fixture.context(|claims| claims);
+    let answer = ada.scope(billing.clone().oneshot(request())).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let seen = answer.text().await.unwrap();
+    assert_eq!(seen, "acme ada orders invoices:write");
+    let without = billing.oneshot(request()).await;
+    assert!(
+        matches!(without, Err(PropagateError::Refused(_))),
+        "sent without a context: {without:?}"
+    );
+    served.abort();
 }
 
 /// Each forgery, at the service that is called.

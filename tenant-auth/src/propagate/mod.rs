@@ -33,6 +33,26 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! hyper-util's clients and tonic's channels are such services as they are. reqwest has a request type of its own, into which
+//! `http::Request` converts:
+//!
+//! ```
+//! use tenant_auth::{TokenMinter, propagate::{PropagateLayer, ServiceTokens}};
+//! use tower::Layer;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = reqwest::Client::new();
+//! let send = tower::service_fn(move |request: http::Request<Vec<u8>>| {
+//!     let client = client.clone();
+//!     async move { client.execute(request.try_into()?).await }
+//! });
+//! let tokens = ServiceTokens::new("https://orders.internal", "orders", TokenMinter::eddsa_generate("2026-01")?)?;
+//! let billing = PropagateLayer::new(tokens, "billing")?.scopes(["invoices:write"]).layer(send);
+//! // In a handler: `billing.oneshot(http::Request::post("https://billing.internal/charges").body(charge)?).await?`
+//! # Ok(())
+//! # }
+//! ```
 
 mod layer;
 mod token;
