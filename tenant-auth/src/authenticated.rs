@@ -4,13 +4,13 @@ use std::{fmt, net::IpAddr, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use tenant_context::{
-    Authenticate, Claims, ClientAddress, Clock, CredentialId, Identity, Lookup, Rejection,
-    RequestHead, Resolver, Revocable, UnixTime,
+    Authenticate, Claims, ClientAddress, Clock, Identity, Lookup, Rejection, RequestHead, Resolver,
+    Revocable, UnixTime,
 };
 
 use crate::{
     ApiKeys, Issuers, Revocations,
-    api_key::{LiveKey, Vouched},
+    api_key::{Behind, LiveKey, Vouched},
     cache::{self, CacheKey, CredentialCache, Found, Voucher},
     credential::{Credential, Presented, check_bytes},
     failures::{Attempt, Failures},
@@ -189,6 +189,11 @@ impl Shared {
         {
             return None;
         }
+        if let Some(keys) = &self.keys
+            && !voucher.behind.iter().all(|key| keys.is_known(key))
+        {
+            return None;
+        }
         match (&voucher.api_key, &self.keys) {
             (Some(key), Some(keys)) => match keys.vouch(key) {
                 Vouched::Again => None,
@@ -287,7 +292,10 @@ impl Shared {
         revocable: Option<Arc<dyn Revocable>>,
         keys: Vec<Arc<LiveKey>>,
     ) -> Answer {
-        let Verified { claims, voucher } = verified;
+        let Verified {
+            claims,
+            mut voucher,
+        } = verified;
         let weight = cache::weight(&claims);
         let resolved = match revocable {
             Some(revocable) => self.resolver.resolve_revocable(claims, revocable),
@@ -296,9 +304,10 @@ impl Shared {
         let shared = Arc::clone(self);
         resolved.map(move |resolved| {
             let identity = resolved?;
-            for api_key in &keys {
+            for api_key in voucher.api_key.iter().chain(&keys) {
                 api_key.adopt(&identity)?;
             }
+            voucher.behind = keys;
             shared.cache.insert(key, &identity, voucher, weight);
             Ok(identity)
         })
@@ -334,7 +343,7 @@ impl Shared {
         })?;
         let voucher = Voucher {
             origin: Some(origin),
-            api_key: None,
+            ..Voucher::default()
         };
         Ok(Verified { claims, voucher })
     }
@@ -359,29 +368,22 @@ impl Shared {
         found
             .allows(|| client)
             .map_err(Rejection::credential_invalid)?;
-        let claims = found.claims().clone();
+        let mut claims = found.claims().clone();
+        claims.expires_at = claims.expires_at.min(found.ends_at());
         let voucher = Voucher {
-            origin: None,
             api_key: Some(found),
+            ..Voucher::default()
         };
         Ok(Verified { claims, voucher })
     }
 
-    /// The API keys whose end is the identity's: the one that is presented, and those of this store that
-    /// the token was derived from, which are asked for if they are not held.
-    fn keys_behind(&self, verified: &Verified) -> Lookup<Result<Vec<Arc<LiveKey>>, Rejection>> {
-        let Verified { claims, voucher } = verified;
-        let presented = voucher.api_key.iter().cloned().collect();
-        let (Some(keys), false) = (&self.keys, claims.parents.is_empty()) else {
-            return Lookup::Ready(Ok(presented));
-        };
-        let parents = claims.parents.iter().flat_map(|parent| {
-            let own = Some(&parent.credential).filter(|_| parent.issuer.is_none());
-            [own, parent.api_key.as_ref()]
-        });
-        let parents: Vec<CredentialId> = parents.flatten().cloned().collect();
-        let behind = keys.behind(&claims.tenant, parents);
-        behind.map(|behind| Ok(presented.into_iter().chain(behind?).collect()))
+    /// The API keys of this store that the token was derived from, which are asked for if they are not held: their end is the
+    /// identity's, as is that of the one that is presented.
+    fn keys_behind(&self, verified: &Verified) -> Lookup<Behind> {
+        match &self.keys {
+            Some(keys) => keys.behind_token(&verified.claims),
+            None => Lookup::Ready(Ok(Vec::new())),
+        }
     }
 }
 
@@ -398,6 +400,7 @@ fn agree(token: Verified, api_key: Verified) -> Result<Verified, Failed> {
     let voucher = Voucher {
         origin: token.voucher.origin,
         api_key: api_key.voucher.api_key,
+        ..Voucher::default()
     };
     Ok(Verified { claims, voucher })
 }

@@ -24,7 +24,7 @@ use tenant_auth::{
     ApiKeyError, ApiKeyRecord, ApiKeyState, ApiKeys, CredentialId, NewApiKey, Principal,
     PrincipalId, Rejection, RotationPolicy, TenantContext, TenantId,
 };
-use tenant_context::EndReason;
+use tenant_context::{Claims, EndReason, Network, Parent};
 use tenant_testkit::ManualClock;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -296,6 +296,31 @@ fn the_end_of_a_grace_is_told_once_while_the_old_key_is_still_in_use() {
     assert_eq!(*told.lock(), [id], "once, and only of the one in use");
 }
 
+/// What is derived from a key in its grace ends with the grace.
+#[test]
+fn i3_a_key_in_its_grace_says_when_that_ends() {
+    let fixture = Fixture::new();
+    let (before, id) = fixture.api_key("acme", "ci");
+    let (fresh, other) = fixture.api_key("acme", "nightly");
+    assert!(
+        fixture.admit(in_header(before.expose())).is_ok(),
+        "held since"
+    );
+    for id in [&id, &other] {
+        now(fixture
+            .keys
+            .rotate_with_grace(&acme(), id, Duration::from_secs(60)));
+    }
+    let end = ManualClock::START.saturating_add(Duration::from_secs(60));
+    let fixture = fixture.layered(|layer| layer);
+    for key in [&before, &fresh] {
+        assert_eq!(
+            fixture.admit(in_header(key.expose())).unwrap().expires_at(),
+            end
+        );
+    }
+}
+
 #[test]
 fn i5_what_an_old_key_admitted_ends_with_the_grace_at_the_next_sweep() {
     let fixture = Fixture::new();
@@ -400,6 +425,120 @@ fn a_request_makes_no_key_that_is_wider_than_itself_or_another_tenants() {
     );
     assert_eq!(Rejection::from(refused).reason(), "api_key_wider");
     assert_eq!(now(fixture.keys.list(&acme())).len(), 1);
+}
+
+/// A key has no parents and no actors, and no end by itself: it would be what its caller is not.
+#[test]
+fn i3_a_request_makes_no_key_that_outlives_what_bounds_its_caller() {
+    let fixture = Fixture::new();
+    let service = || {
+        NewApiKey::new(
+            acme(),
+            Principal::service(PrincipalId::parse("ci").unwrap()),
+        )
+        .scopes(["reports:read"])
+    };
+    let human = |name: &str| {
+        NewApiKey::new(acme(), Principal::human(PrincipalId::parse(name).unwrap()))
+            .scopes(["reports:read"])
+    };
+    let refused = |context: &TenantContext, new: NewApiKey| {
+        let failed = fails(fixture.keys.issue_by(context, new));
+        assert_eq!(Rejection::from(failed).reason(), "api_key_wider");
+    };
+    let context = |change: &dyn Fn(Claims) -> Claims| {
+        let mut claims = tenant_testkit::claims("acme", "ada").scopes(["reports:*"]);
+        claims.issuer = Some("https://id.example.com".into());
+        tenant_testkit::context_with(&fixture.tenants, change(claims))
+    };
+    let ada = context(&|claims| claims);
+    refused(&ada, human("bob"));
+    now(fixture.keys.issue_by(&ada, human("ada")));
+    let bot = || Principal::agent(PrincipalId::parse("bot").unwrap());
+    refused(&context(&|claims| claims.actor(bot())), service());
+    refused(
+        &context(&|mut claims| {
+            let login = CredentialId::parse("login").unwrap();
+            claims.parents = vec![Parent::new(login, claims.expires_at, Vec::new())];
+            claims
+        }),
+        service(),
+    );
+    refused(
+        &context(&|mut claims| {
+            claims.operator_of = Some(TenantId::parse("globex").unwrap());
+            claims
+        }),
+        service(),
+    );
+    let agent = context(&|mut claims| {
+        claims.principal = bot();
+        claims.roles(["admin"])
+    });
+    refused(&agent, service());
+    refused(&agent, NewApiKey::new(acme(), bot()).roles(["admin"]));
+    now(fixture.keys.issue_by(
+        &agent,
+        NewApiKey::new(acme(), bot()).scopes(["reports:read"]),
+    ));
+    // What has no issuer and is no key of these has no bounds that are known.
+    refused(
+        &context(&|mut claims| {
+            claims.issuer = None;
+            claims.credential(CredentialId::parse("elsewhere").unwrap())
+        }),
+        service(),
+    );
+}
+
+#[test]
+fn a_key_makes_no_key_that_is_valid_longer_or_elsewhere() {
+    let fixture = Fixture::new();
+    let end = ManualClock::START.saturating_add(Duration::from_secs(3600));
+    let network = |text: &str| text.parse::<Network>().unwrap();
+    let parent = new_key("acme", "ci")
+        .scopes(["reports:*"])
+        .allowed_ips([network("192.0.2.0/24")])
+        .expires_at(end);
+    let (_, parent) = now(fixture.keys.issue(parent));
+    let context = tenant_testkit::context_with(
+        &fixture.tenants,
+        tenant_testkit::claims("acme", "ci")
+            .scopes(["reports:*"])
+            .credential(parent),
+    );
+    let new = || {
+        NewApiKey::new(
+            acme(),
+            Principal::service(PrincipalId::parse("nightly").unwrap()),
+        )
+        .scopes(["reports:read"])
+    };
+    let (_, id) = now(fixture.keys.issue_by(&context, new()));
+    let issued = one(&fixture, &id);
+    assert_eq!(issued.expires_at(), end);
+    assert_eq!(issued.allowed_ips(), [network("192.0.2.0/24")]);
+    let narrower = new()
+        .allowed_ips([network("192.0.2.7")])
+        .expires_at(ManualClock::START.saturating_add(Duration::from_secs(60)));
+    let (_, id) = now(fixture.keys.issue_by(&context, narrower));
+    let issued = one(&fixture, &id);
+    assert!(issued.expires_at() < end);
+    assert_eq!(issued.allowed_ips(), [network("192.0.2.7")]);
+    for wider in ["192.0.0.0/16", "0.0.0.0/0", "198.51.100.1"] {
+        let wider = new().allowed_ips([network("192.0.2.7"), network(wider)]);
+        let failed = fails(fixture.keys.issue_by(&context, wider));
+        assert_eq!(Rejection::from(failed).reason(), "api_key_wider");
+    }
+}
+
+#[test]
+fn two_scopes_in_one_text_are_no_scope_of_a_key() {
+    let fixture = Fixture::new();
+    for text in ["a:read b:write", "", "a\"b"] {
+        let failed = fails(fixture.keys.issue(new_key("acme", "ci").scopes([text])));
+        assert!(matches!(failed, ApiKeyError::Invalid(_)), "{text:?}");
+    }
 }
 
 #[test]

@@ -489,3 +489,60 @@ fn i5_what_was_derived_from_a_key_ends_with_it_also_where_the_key_was_never_seen
         "nor by who comes later"
     );
 }
+
+/// What is held there was made before; the key itself is never presented there.
+#[test]
+fn i5_a_key_revoked_elsewhere_ends_what_was_derived_from_it_as_soon_as_itself() {
+    let (database, clock) = (Database::new(), ManualClock::new());
+    let issuer = TokenIssuer::builder("https://own.example.com", "api")
+        .key(SigningKey::eddsa_generate("own").unwrap())
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let trusting = || process(&database, &clock).layered(|layer| layer.jwt(issuer.as_issuer()));
+    let (here, there) = (trusting(), trusting());
+    let (key, id) = now(here
+        .keys
+        .issue(common::new_key("acme", "ci").scopes(["reports:*"])));
+    let holder = here.admit(in_header(key.expose())).unwrap();
+    let delegate = |to: &str| {
+        let bot = Principal::agent(PrincipalId::parse(to).unwrap());
+        let delegation = Delegation::to(bot).scopes(["reports:read"]);
+        issuer.delegate(&holder, delegation).unwrap()
+    };
+    let (cached, fresh) = (delegate("bot"), delegate("bat"));
+    let held = there.bearer(cached.expose()).unwrap();
+    now(here.keys.revoke(&acme(), &id));
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(there.reason(cached.expose()), "revoked");
+    assert_eq!(there.reason(fresh.expose()), "revoked");
+    assert_eq!(held.check().unwrap_err().reason(), "revoked");
+}
+
+#[test]
+fn what_was_derived_from_a_key_goes_on_while_the_store_is_down_as_long_as_the_key_itself() {
+    let (database, clock) = (Database::new(), ManualClock::new());
+    let issuer = TokenIssuer::builder("https://own.example.com", "api")
+        .key(SigningKey::eddsa_generate("own").unwrap())
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let fixture = process(&database, &clock).layered(|layer| layer.jwt(issuer.as_issuer()));
+    let (key, _) = now(fixture
+        .keys
+        .issue(common::new_key("acme", "ci").scopes(["reports:*"])));
+    let holder = fixture.admit(in_header(key.expose())).unwrap();
+    let bot = Principal::agent(PrincipalId::parse("bot").unwrap());
+    let delegation = Delegation::to(bot).scopes(["reports:read"]);
+    let derived = issuer.delegate(&holder, delegation).unwrap();
+    let send = || {
+        let admitted = fixture.bearer(derived.expose());
+        admitted.map_or_else(|it| it.reason().to_owned(), |_| "ok".to_owned())
+    };
+    assert_eq!(send(), "ok");
+    database.down.store(true, SeqCst);
+    clock.advance(Duration::from_secs(6));
+    assert_eq!(send(), "ok");
+    clock.advance(Duration::from_secs(300));
+    assert_eq!(send(), "store_unavailable");
+}

@@ -240,6 +240,37 @@ fn the_depth_is_bounded() {
     );
 }
 
+/// Signed with the issuer's key all the same.
+#[test]
+fn i3_the_depth_is_verified_again() {
+    let world = World::new();
+    let act = |depth: usize| {
+        (0..depth).fold(Value::Null, |inner, n| {
+            let mut act = json!({"sub": format!("bot-{n}"), "principal_kind": "agent"});
+            if !inner.is_null() {
+                act["act"] = inner;
+            }
+            act
+        })
+    };
+    assert_eq!(world.forged(|claims| claims["act"] = act(4)), "ok");
+    assert_eq!(world.forged(|claims| claims["act"] = act(5)), "act_depth");
+}
+
+#[test]
+fn what_could_not_be_revoked_by_time_is_not_delegated() {
+    let world = World::new();
+    let mut parent = claims("acme", "ada")
+        .scopes(["a:*"])
+        .credential(tenant_auth::CredentialId::parse("login").unwrap());
+    parent.issuer = Some("https://elsewhere.example.com".into());
+    let parent = context_with(&world.tenants, parent);
+    assert_eq!(
+        world.hire(&parent, to("bot", &["a:read"])).unwrap_err(),
+        "delegation_undated"
+    );
+}
+
 #[test]
 fn a_prefix_only_gets_longer() {
     let world = World::new();
@@ -600,6 +631,9 @@ fn an_operator_acts_in_one_named_tenant_for_a_limited_time_with_a_reason() {
         .hire(&for_ada, to("indexer", &["invoices:read"]))
         .unwrap();
     assert_eq!(further.operator_of(), Some(&id("staff")));
+    let elsewise = to("indexer", &["invoices:read"]).purpose("curiosity");
+    let elsewise = world.hire(&visiting, elsewise).unwrap();
+    assert_eq!(elsewise.purpose(), visiting.purpose(), "why staff is there");
 
     // Through the same checks.
     world.tenants.suspend(&id("acme"));

@@ -28,11 +28,15 @@ use tenant_testkit::ManualClock;
 
 const SOON: UnixTime = UnixTime::from_secs(ManualClock::START.as_secs() + 1);
 
-/// Every way to derive once, and every pair of ways.
+/// Every way to derive once, twice, and three times.
 fn paths() -> Vec<Vec<Kind>> {
-    let one = Kind::ALL.map(|kind| vec![kind]);
-    let two = Kind::ALL.map(|first| Kind::ALL.map(|then| vec![first, then]));
-    one.into_iter().chain(two.into_iter().flatten()).collect()
+    let further = |path: &Vec<Kind>| {
+        Kind::ALL.map(|kind| path.iter().copied().chain([kind]).collect::<Vec<_>>())
+    };
+    let one: Vec<_> = Kind::ALL.map(|kind| vec![kind]).into();
+    let two: Vec<_> = one.iter().flat_map(further).collect();
+    let three: Vec<_> = two.iter().flat_map(further).collect();
+    [one, two, three].concat()
 }
 
 type Root = fn(&World) -> TenantContext;
@@ -136,14 +140,9 @@ fn i5_a_revocation_of_an_api_key_reaches_all_that_was_derived_from_it() {
 }
 
 #[test]
-fn i5_a_key_that_its_store_revokes_ends_the_tokens_that_were_derived_from_it() {
+fn i5_a_key_that_its_store_revokes_ends_all_that_was_derived_from_it() {
     for root in [World::api_key as Root, World::token_and_key] {
-        for path in [
-            vec![Kind::Delegated],
-            vec![Kind::Service],
-            vec![Kind::Job, Kind::Service],
-            vec![Kind::Delegated, Kind::Service],
-        ] {
+        for path in paths() {
             ends_with(root, &path, |world, root| {
                 let key = root.api_key().or_else(|| root.credential()).unwrap();
                 world
@@ -247,6 +246,46 @@ fn i5_what_an_operator_came_with_ends_its_tokens_in_other_tenants_at_once() {
             assert_eq!(world.present(&derived).unwrap_err(), "revoked");
             at_home.check().expect("the tenant's own");
         }
+    }
+}
+
+#[test]
+fn i5_an_operators_api_key_that_its_store_revokes_ends_its_tokens_in_other_tenants() {
+    for further in [false, true] {
+        let world = World::new();
+        let olga = world.staff_with_a_key();
+        let operation = Operation::new(acme(), "ticket 4711").scopes(["invoices:read"]);
+        let token = world.own.operate(&olga, operation).unwrap();
+        let mut derived = Derived::Token(token.expose().to_owned());
+        let mut visiting = world.present(&derived).unwrap();
+        if further {
+            derived = world.derive(Kind::Job, &visiting);
+            visiting = world.present(&derived).unwrap();
+        }
+        let staff = TenantId::parse("staff").unwrap();
+        let key = olga.credential().unwrap();
+        let revoked = world.keys.revoke(&staff, key).now_or_never().unwrap();
+        revoked.unwrap();
+        assert_eq!(visiting.check().unwrap_err().reason(), "revoked");
+        assert_eq!(world.present(&derived).unwrap_err(), "revoked");
+    }
+}
+
+/// A job has a life of its own; what is derived from it has no other.
+#[test]
+fn i3_nothing_that_was_derived_from_a_job_seals_one_that_lives_longer() {
+    let world = World::new();
+    let job = world.derive(Kind::Job, &world.token());
+    let job = world.present(&job).unwrap();
+    let end = job.expires_at();
+    for path in paths() {
+        let mut last = job.clone();
+        for kind in path.iter().chain([&Kind::Job]) {
+            let next = world.derive(*kind, &last);
+            last = world.present(&next).unwrap();
+            assert!(last.expires_at() <= end, "{path:?}");
+        }
+        world.clock.advance(Duration::from_secs(1));
     }
 }
 

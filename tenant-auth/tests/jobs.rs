@@ -126,6 +126,21 @@ fn what_a_context_says_travels_with_its_job() {
 }
 
 #[test]
+fn i3_an_operators_job_ends_with_the_operators_time() {
+    let fixture = Fixture::new();
+    let mut visiting = claims("acme", "support").scopes(["reports:read"]);
+    visiting.operator_of = Some(TenantId::parse("globex").unwrap());
+    visiting.expires_at = ManualClock::START.saturating_add(10 * MINUTE);
+    let visiting = context_with(&fixture.tenants, visiting);
+    let envelope = fixture.jobs.seal(&visiting, b"").unwrap();
+    let job = fixture.jobs.open(Some(&envelope)).now_or_never().unwrap();
+    assert_eq!(
+        job.unwrap().context().expires_at(),
+        ManualClock::START.saturating_add(10 * MINUTE)
+    );
+}
+
+#[test]
 fn a_job_has_the_scopes_it_names_and_no_others() {
     let fixture = Fixture::new();
     let scopes = claims("acme", "ada")

@@ -25,7 +25,10 @@ use tenant_auth::{
     TokenMinter,
     propagate::{Propagate, PropagateError, PropagateLayer, ServiceTokens},
 };
-use tenant_context::{Claims, TenantStack};
+use tenant_context::{
+    Claims, MemoryRegistry, RequestHead, RoleGrants, RoleMapping, Roles, TenantId, TenantRecord,
+    TenantStack, TenantState,
+};
 use tenant_testkit::{ManualClock, claims, context_with, tenants};
 use tower::{Layer, Service, ServiceExt, make::Shared, util::MapResponse};
 
@@ -85,6 +88,7 @@ impl Fixture {
         PropagateLayer::new(tokens, "billing")
             .unwrap()
             .scopes(["invoices:write"])
+            .unwrap()
     }
 
     fn send(
@@ -154,6 +158,22 @@ impl Fixture {
         let router = Router::new().route("/who", get(who));
         let stack = TenantStack::new().identity(identity).layer(router);
         MapResponse::new(stack, |answer: Response<_>| answer.map(Body::new))
+    }
+
+    /// What the other side makes of them.
+    fn context_of(&self, headers: HeaderMap) -> TenantContext {
+        let issuer = Issuer::new(ISSUER)
+            .audience("billing")
+            .key(self.minter.verifying_key());
+        let auth = tenant_auth::layer(self.tenants.clone())
+            .jwt(issuer)
+            .authenticate()
+            .unwrap();
+        let mut request = Request::new(());
+        *request.headers_mut() = headers;
+        let (head, ()) = request.into_parts();
+        let admitted = TenantContext::admit(&auth, &RequestHead::new(&head));
+        admitted.wait().now_or_never().unwrap().unwrap()
     }
 
     fn ask(&self, headers: HeaderMap) -> (StatusCode, String) {
@@ -305,6 +325,70 @@ fn a_token_is_reused_until_shortly_before_its_end_and_by_its_own_identity_alone(
         format!("Bearer {}", fixture.token(&gus)).parse().unwrap(),
     );
     assert!(fixture.ask(headers).1.starts_with("globex "));
+}
+
+/// One text that is read as two scopes on the other side.
+#[test]
+fn i3_two_scopes_in_one_text_are_refused() {
+    let fixture = Fixture::new();
+    for text in ["invoices:read billing:write", "", "a\\b"] {
+        let layer = Fixture::layer(&fixture.clock, &fixture.minter).scopes([text]);
+        let error = layer.unwrap_err().to_string();
+        assert!(error.contains("name each by itself"), "{error}");
+    }
+}
+
+#[test]
+fn a_role_that_is_taken_away_is_gone_with_the_next_call() {
+    let roles = Arc::new(Mutex::new(Roles::ready()));
+    struct Changing(Arc<Mutex<Roles>>);
+    impl RoleMapping for Changing {
+        fn grants(&self, tenant: &TenantState, role: &str) -> Option<Arc<RoleGrants>> {
+            self.0.lock().grants(tenant, role)
+        }
+    }
+    let mut fixture = Fixture::new();
+    let registry = MemoryRegistry::new();
+    registry.insert(TenantRecord::new(TenantId::parse("acme").unwrap()));
+    fixture.tenants = CachedRegistry::builder(registry)
+        .clock(fixture.clock.clone())
+        .roles(Changing(Arc::clone(&roles)))
+        .build()
+        .unwrap();
+    let ada = context_with(&fixture.tenants, claims("acme", "ada").roles(["admin"]));
+    fixture.token(&ada);
+    *roles.lock() = Roles::none();
+    assert_eq!(
+        fixture.send(&ada, Request::new(())),
+        Err(RejectionKind::InsufficientScope)
+    );
+}
+
+#[test]
+fn budgets_and_what_the_network_says_in_its_own_words() {
+    let fixture = Fixture::new();
+    let ada = fixture.context(|mut claims| {
+        let budget = serde_json::json!([{"requests": 7, "seconds": 60}]);
+        claims.custom.insert("budget".to_owned(), budget);
+        claims
+    });
+    let mine = http::HeaderName::from_static("x-acting-for");
+    let client = Fixture::layer(&fixture.clock, &fixture.minter)
+        .never_send(mine.clone())
+        .layer(fixture.wire.clone());
+    let request = Request::builder()
+        .header(&mine, "gus")
+        .header("x-goog-iap-jwt-assertion", "inbound");
+    let sent = ada.scope(client.oneshot(request.body(()).unwrap()));
+    sent.now_or_never().unwrap().unwrap();
+    let headers = fixture.wire.0.lock().last().cloned().unwrap();
+    assert!(!headers.contains_key(&mine) && !headers.contains_key("x-goog-iap-jwt-assertion"));
+    let seen = fixture.context_of(headers);
+    assert_eq!(
+        seen.claim::<serde_json::Value>("budget").unwrap(),
+        serde_json::json!([null, {"requests": 7, "seconds": 60}]),
+        "the agent's, after that of the service, which has none"
+    );
 }
 
 #[test]

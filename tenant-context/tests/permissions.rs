@@ -79,7 +79,9 @@ fn an_agent_has_what_its_credential_names_and_nothing_of_a_role() {
     assert!(acting.require_role("admin").is_err());
     let mut own = holder(&["admin"]);
     own.principal = bot();
-    assert!(!context_with(&tenants, own).allows("invoices:read"));
+    let own = context_with(&tenants, own);
+    assert!(!own.allows("invoices:read"));
+    assert!(own.require_role("admin").is_err());
 }
 
 #[test]

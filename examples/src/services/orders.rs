@@ -41,7 +41,7 @@ struct Billing {
 impl Billing {
     fn new(at: Addresses, minter: &TokenMinter) -> Result<Self, BoxError> {
         let tokens = ServiceTokens::new(ORDERS, "orders", minter.clone())?;
-        let layer = PropagateLayer::new(tokens, BILLING)?.scopes(["charges:write"]);
+        let layer = PropagateLayer::new(tokens, BILLING)?.scopes(["charges:write"])?;
         Ok(Self {
             at,
             http: layer.layer(client::http()),

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 use futures_util::FutureExt;
 use parking_lot::RwLock;
 use subtle::ConstantTimeEq;
-use tenant_context::{Clock, ConfigError, CredentialId, Lookup, Rejection, TenantId};
+use tenant_context::{Claims, Clock, ConfigError, CredentialId, Lookup, Rejection, TenantId};
 
 use super::{
     ApiKeyDigest, ApiKeyRecord, ApiKeysBuilder, SecretTag,
@@ -72,6 +72,9 @@ pub(super) struct Held {
     /// What a look-up of a key that is not known is compared with.
     nobody: KeyHash,
 }
+
+/// The keys whose end is that of what was derived from them.
+pub(crate) type Behind = Result<Vec<Arc<LiveKey>>, Rejection>;
 
 /// What becomes of a request with a key that is cached.
 pub(crate) enum Vouched {
@@ -170,6 +173,12 @@ impl ApiKeys {
         Vouched::Stands
     }
 
+    /// Whether a key that something was derived from need not be asked for again.
+    pub(crate) fn is_known(&self, key: &LiveKey) -> bool {
+        let clock = &self.0.clock;
+        !key.is_due(clock.coarse_monotonic().as_nanos()) && !key.is_over(clock.coarse_unix())
+    }
+
     /// The key that is presented. One that is not held is asked for.
     pub(crate) fn verify(&self, text: &[u8]) -> Lookup<Result<Arc<LiveKey>, Rejection>> {
         let invalid = |reason| Lookup::Ready(Err(Rejection::credential_invalid(reason)));
@@ -195,29 +204,44 @@ impl ApiKeys {
 }
 
 impl ApiKeys {
-    /// The keys of these ids that credentials were derived from: held from now on, so that their end reaches what was derived.
-    /// An id that is not known here is another service's key.
-    pub(crate) fn behind(
-        &self,
-        tenant: &TenantId,
-        ids: Vec<CredentialId>,
-    ) -> Lookup<Result<Vec<Arc<LiveKey>>, Rejection>> {
+    /// The keys that a token was derived from.
+    pub(crate) fn behind_token(&self, claims: &Claims) -> Lookup<Behind> {
+        self.behind(claims, Vec::new())
+    }
+
+    /// The keys that a job was sealed with, or that what sealed it was derived from.
+    pub(crate) fn behind_job(&self, claims: &Claims) -> Lookup<Behind> {
+        let own = claims.credential.iter().filter(|_| claims.issuer.is_none());
+        let own = own.chain(&claims.api_key).cloned();
+        self.behind(claims, own.collect())
+    }
+
+    /// Held from now on, so that their end reaches what was derived. An id that is not known here is another service's key. What
+    /// an operator does in a tenant was derived from a key of its own.
+    fn behind(&self, claims: &Claims, mut ids: Vec<CredentialId>) -> Lookup<Behind> {
+        for parent in &claims.parents {
+            let own = Some(&parent.credential).filter(|_| parent.issuer.is_none());
+            ids.extend(own.into_iter().chain(&parent.api_key).cloned());
+        }
         if ids.is_empty() {
             return Lookup::Ready(Ok(Vec::new()));
         }
-        let (keys, tenant) = (self.clone(), tenant.clone());
+        let keys = self.clone();
+        let tenants: Vec<_> = [Some(&claims.tenant), claims.operator_of.as_ref()]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
         let mut finding = Box::pin(async move {
             let mut found = Vec::new();
-            for id in ids {
-                let key = match keys.held(&tenant, &id) {
-                    Some(key) => Some(key),
-                    None => keys.0.load_named(&tenant, &id).await?,
-                };
-                if let Some(key) = key {
-                    if key.is_over(keys.0.clock.unix()) {
-                        return Err(Rejection::credential_invalid("expired"));
+            for id in &ids {
+                for tenant in &tenants {
+                    if let Some(key) = keys.named(tenant, id).await? {
+                        key.check(keys.0.clock.unix())
+                            .map_err(Rejection::credential_invalid)?;
+                        found.push(key);
+                        break;
                     }
-                    found.push(key);
                 }
             }
             Ok(found)
@@ -225,6 +249,32 @@ impl ApiKeys {
         match (&mut finding).now_or_never() {
             Some(found) => Lookup::Ready(found),
             None => Lookup::Pending(finding),
+        }
+    }
+}
+
+impl ApiKeys {
+    /// The key of this id, asked for as often as one that is presented.
+    async fn named(
+        &self,
+        tenant: &TenantId,
+        id: &CredentialId,
+    ) -> Result<Option<Arc<LiveKey>>, Rejection> {
+        let clock = &*self.0.clock;
+        let Some(held) = self.held(tenant, id) else {
+            return self.0.load_named(tenant, id).await;
+        };
+        if !held.claim_refresh(clock) && !held.is_stale(clock) {
+            return Ok(Some(held));
+        }
+        match self.0.load_named(tenant, id).await {
+            Ok(None) => {
+                // Nobody deletes keys that are in use; whoever did so meant it.
+                held.end();
+                Ok(Some(held))
+            }
+            Err(_) if !held.is_stale(clock) => Ok(Some(held)),
+            answer => answer,
         }
     }
 }

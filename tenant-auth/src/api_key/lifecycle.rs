@@ -3,14 +3,15 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tenant_context::{
-    ConfigError, CredentialId, PrincipalId, Rejection, TenantContext, TenantId, UnixTime,
-    scope_covers,
+    ConfigError, CredentialId, PrincipalId, PrincipalKind, Rejection, TenantContext, TenantId,
+    UnixTime, scope_covers,
 };
 
 use super::{
     ApiKeyDigest, ApiKeyError, ApiKeyRecord, ApiKeySecret, ApiKeyState, ApiKeys, NewApiKey,
     error::unavailable, format::random, live::LiveKey,
 };
+use crate::jobs::UNTIL;
 
 /// A key's successor.
 #[derive(Clone, Debug)]
@@ -62,35 +63,41 @@ impl ApiKeys {
         Ok((secret, id))
     }
 
-    /// Issues a key that a request asks for: of the context's tenant, with scopes and roles that the context has itself, by the
-    /// context's actor.
+    /// Issues a key that a request asks for: of the context's tenant, for the caller itself or for a service, with scopes and roles
+    /// that the context has itself. What an API key asks for is valid no longer and nowhere else than that key.
     ///
     /// # Errors
     ///
     /// [`ApiKeyError`] as [`issue`](Self::issue); [`ApiKeyError::Refused`] for another tenant's key, for a scope or role that the
-    /// context does not have, and of a context that has ended, has a resource prefix or is an operator's.
+    /// context does not have, for another principal's, and of a context that has ended, has a resource prefix, is an operator's or
+    /// a job's, or acts for somebody else: a key has none of these bounds, and would outlive them.
     pub async fn issue_by(
         &self,
         tenant: &TenantContext,
-        mut new: NewApiKey,
+        new: NewApiKey,
     ) -> Result<(ApiKeySecret, CredentialId), ApiKeyError> {
         let refused = |rejection| ApiKeyError::Refused(tenant.deny(rejection));
         tenant.check().map_err(ApiKeyError::Refused)?;
         if new.tenant != *tenant.tenant_id() {
             return Err(refused(Rejection::tenant_mismatch()));
         }
-        // A key has neither a prefix nor a parent: it would be wider, and outlive whoever may enter.
-        let bounded = tenant.resource_prefix().is_some() || tenant.operator_of().is_some();
-        let ceiling = tenant.ceiling();
-        let within = |scope: &String| {
-            tenant.allows(scope) && ceiling.iter().any(|held| scope_covers(held, scope))
-        };
-        let scopes = new.scopes.iter().all(within);
-        let roles = new.roles.iter().all(|role| tenant.has_role(role));
-        if bounded || !scopes || !roles {
+        if is_wider(&new, tenant) {
             let wanted = new.scopes.iter().map(String::as_str);
             let rejection = Rejection::insufficient_scope(wanted);
             return Err(refused(rejection.with_reason("api_key_wider")));
+        }
+        let mut new = new;
+        let presented = tenant.credential().filter(|_| tenant.issuer().is_none());
+        for id in presented.into_iter().chain(tenant.api_key()) {
+            // A credential of this kind that is not a key of ours has no bounds that we know.
+            match self.record(tenant.tenant_id(), id).await {
+                Ok(record) if new.narrow_to(&record) => {}
+                Ok(_) | Err(ApiKeyError::Unknown) => {
+                    let rejection = Rejection::insufficient_scope(None::<&str>);
+                    return Err(refused(rejection.with_reason("api_key_wider")));
+                }
+                Err(error) => return Err(error),
+            }
         }
         new.created_by = Some(tenant.actor().id().clone());
         self.issue(new).await
@@ -418,6 +425,25 @@ impl ApiKeys {
         let key = held.by_id.get(id).cloned();
         key.filter(|key| key.claims().tenant == *tenant)
     }
+}
+
+/// Whether a key would allow more than the context that asks for it, or outlive what ends that.
+fn is_wider(new: &NewApiKey, tenant: &TenantContext) -> bool {
+    let bounded = tenant.resource_prefix().is_some()
+        || tenant.operator_of().is_some()
+        || !tenant.actors().is_empty()
+        || !tenant.parents().is_empty()
+        || tenant.claim::<u64>(UNTIL).is_some();
+    let principal = tenant.principal();
+    let itself = new.principal == *principal;
+    let service =
+        new.principal.kind() == PrincipalKind::Service && principal.kind() != PrincipalKind::Agent;
+    let ceiling = tenant.ceiling();
+    let within = |scope: &String| {
+        tenant.allows(scope) && ceiling.iter().any(|held| scope_covers(held, scope))
+    };
+    let has = |role: &String| tenant.roles_grant() && tenant.has_role(role);
+    bounded || !(itself || service) || !new.scopes.iter().all(within) || !new.roles.iter().all(has)
 }
 
 /// For the handler: whether a failure is the caller's.

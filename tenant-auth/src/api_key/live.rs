@@ -90,6 +90,11 @@ impl LiveKey {
         &self.claims
     }
 
+    /// When it ends, as far as is known: a rotation may have brought it forward since it was read.
+    pub(crate) fn ends_at(&self) -> UnixTime {
+        UnixTime::from_nanos(self.ends_at.load(Ordering::Acquire))
+    }
+
     pub(super) const fn id(&self) -> Option<&CredentialId> {
         self.claims.credential.as_ref()
     }

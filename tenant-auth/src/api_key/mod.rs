@@ -27,4 +27,8 @@ pub use self::{
     secret::ApiKeySecret,
     store::ApiKeyStore,
 };
-pub(crate) use self::{format::random, keys::Vouched, live::LiveKey};
+pub(crate) use self::{
+    format::random,
+    keys::{Behind, Vouched},
+    live::LiveKey,
+};

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use tenant_context::{Claims, ConfigError, Network, Principal, PrincipalId, TenantId, UnixTime};
 
+use super::ApiKeyRecord;
+use crate::token_issuer::is_scope;
+
 /// An API key to be issued: whose it is, what it allows, and from when, to when and where.
 ///
 /// ```
@@ -116,6 +119,21 @@ impl NewApiKey {
         self
     }
 
+    /// Ends it no later than this key, and accepts it only where that is accepted. False if it names a place where that is not.
+    pub(super) fn narrow_to(&mut self, parent: &ApiKeyRecord) -> bool {
+        self.expires_at = self.expires_at.min(parent.expires_at());
+        let bounds = parent.allowed_ips();
+        if bounds.is_empty() {
+            return true;
+        }
+        if self.allowed_ips.is_empty() {
+            self.allowed_ips = bounds.to_vec();
+            return true;
+        }
+        let within = |network: &Network| bounds.iter().any(|bound| bound.covers(network));
+        self.allowed_ips.iter().all(within)
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let too_long = |text: &String| text.len() > Self::MAX_LABEL_LEN;
         let fault = if self.not_before >= self.expires_at {
@@ -134,6 +152,10 @@ impl NewApiKey {
             Some("its description has more than 256 bytes")
         } else if self.scopes.len().max(self.roles.len()) > Claims::MAX_GRANTS {
             Some("it has more than 256 scopes or roles")
+        } else if !self.scopes.iter().all(|scope| is_scope(scope)) {
+            Some(
+                "a scope is printable ASCII without spaces, quotes and backslashes (RFC 6749 §3.3); name each by itself",
+            )
         } else {
             None
         };

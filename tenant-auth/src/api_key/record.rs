@@ -267,8 +267,7 @@ impl ApiKeyRecord {
     }
 
     pub(super) fn claims(&self) -> Claims {
-        let end = UnixTime::from_nanos(self.expires_at);
-        let mut claims = Claims::new(self.tenant_id.clone(), self.principal(), end)
+        let mut claims = Claims::new(self.tenant_id.clone(), self.principal(), self.expires_at())
             .scopes(self.scopes.iter().cloned())
             .roles(self.roles.iter().cloned())
             .credential(self.key_id.clone());

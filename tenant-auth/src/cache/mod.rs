@@ -62,6 +62,8 @@ pub(crate) struct Voucher {
     pub(crate) origin: Option<Origin>,
     /// The API key.
     pub(crate) api_key: Option<Arc<LiveKey>>,
+    /// The API keys that the token was derived from.
+    pub(crate) behind: Vec<Arc<LiveKey>>,
 }
 
 /// What an entry is found by.

@@ -7,6 +7,7 @@ use tenant_context::{Principal, PrincipalKind, Rejection, TenantContext, UnixTim
 
 use crate::{
     KeyError, MintedToken, TokenIssuer,
+    jobs::UNTIL,
     token_issuer::{Act, Chain, Link, Subject, joined},
 };
 
@@ -40,7 +41,7 @@ impl Budget {
 }
 
 /// The claim that carries budgets, the current actor's first.
-const BUDGET: &str = "budget";
+pub(crate) const BUDGET: &str = "budget";
 /// The most bytes of a purpose.
 const MAX_PURPOSE: usize = 256;
 
@@ -94,7 +95,7 @@ impl Delegation {
         self
     }
 
-    /// What it is for: at most 256 bytes, shown as `ctx.purpose()`.
+    /// What it is for: at most 256 bytes, shown as `ctx.purpose()`. From an operator's context the operator's reason stays.
     pub fn purpose(mut self, purpose: impl Into<Box<str>>) -> Self {
         self.purpose = Some(purpose.into());
         self
@@ -175,7 +176,11 @@ impl TokenIssuer {
         let now = self.inner().clock.unix();
         let expires_at = self.end(tenant, actor, delegation.ttl, now)?;
         let prefix = prefix(tenant, delegation.resource_prefix.as_deref())?;
-        let purpose = delegation.purpose.as_deref().or(tenant.purpose());
+        let purpose = match tenant.operator_of() {
+            // Why staff is in the tenant stays to be seen.
+            Some(_) => tenant.purpose(),
+            None => delegation.purpose.as_deref().or(tenant.purpose()),
+        };
         if purpose.is_some_and(|purpose| !is_purpose(purpose)) {
             return Err(malformed());
         }
@@ -189,6 +194,7 @@ impl TokenIssuer {
             parents: parents(tenant)?,
             purpose,
             operator_of: tenant.operator_of().map(AsRef::as_ref),
+            until: tenant.claim(UNTIL),
         };
         let subject = Subject {
             tenant: tenant.tenant_id(),
@@ -254,6 +260,10 @@ pub(crate) fn parents(tenant: &TenantContext) -> Result<Vec<Link<'_>>, Rejection
     let credential = tenant
         .credential()
         .ok_or_else(|| forbidden("delegation_nameless"))?;
+    if tenant.issuer().is_some() && tenant.issued_at().is_none() {
+        // Nor could what does not say since when it is.
+        return Err(forbidden("delegation_undated"));
+    }
     let own = Link {
         jti: credential.as_str(),
         iss: tenant.issuer(),
@@ -261,7 +271,7 @@ pub(crate) fn parents(tenant: &TenantContext) -> Result<Vec<Link<'_>>, Rejection
         iat: tenant.issued_at().map(UnixTime::as_secs),
         api_key: tenant.api_key().map(AsRef::as_ref),
         exp: tenant.expires_at().as_secs(),
-        scope: tenant.ceiling().join(" "),
+        scope: joined(&tenant.ceiling()).map_err(|_| malformed())?,
         resource_prefix: tenant.resource_prefix(),
     };
     let earlier = tenant.parents().iter().map(|parent| Link {
@@ -289,7 +299,10 @@ fn prefix<'a>(
 }
 
 /// The new budget, then those that the parent carries. Without any there is no claim.
-fn budgets(tenant: &TenantContext, own: Option<Budget>) -> Result<Vec<Value>, Rejection> {
+pub(crate) fn budgets(
+    tenant: &TenantContext,
+    own: Option<Budget>,
+) -> Result<Vec<Value>, Rejection> {
     let carried = match tenant.claim::<Value>(BUDGET) {
         None => Vec::new(),
         Some(Value::Array(list)) => list,

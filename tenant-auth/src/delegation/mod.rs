@@ -4,7 +4,7 @@ mod delegate;
 mod operate;
 pub(crate) mod verify;
 
-pub(crate) use self::delegate::parents;
+pub(crate) use self::delegate::{BUDGET, budgets, parents};
 pub use self::{
     delegate::{Budget, Delegation},
     operate::{Operation, Operators},

@@ -9,6 +9,7 @@ use tenant_context::{
 use super::delegate::{forbidden, is_purpose, malformed, parents, unsigned};
 use crate::{
     MintedToken, TokenIssuer,
+    jobs::UNTIL,
     token_issuer::{Act, Chain, Subject, joined},
 };
 
@@ -204,6 +205,7 @@ impl TokenIssuer {
             parents,
             purpose: Some(&operation.reason),
             operator_of: Some(operators.staff.as_str()),
+            until: staff.claim(UNTIL),
         };
         let minted = self.mint(&subject, |body| {
             body.scope = Some(&scope);

@@ -8,6 +8,7 @@ use tenant_context::{
 
 use crate::{
     Issuer,
+    jobs::UNTIL,
     json::Json,
     reason::{Claim, Reason},
 };
@@ -23,6 +24,9 @@ pub(crate) fn chain(
     expires_at: UnixTime,
     claims: &mut Claims,
 ) -> Result<(), Reason> {
+    if claims.actors.len() > issuer.depth() {
+        return Err("act_depth");
+    }
     let Some(chain) = chain else {
         return if issuer.chained() && !claims.actors.is_empty() {
             Err(Claim::CHAIN.missing)
@@ -41,6 +45,10 @@ pub(crate) fn chain(
                     return Err("cross_tenant_chain");
                 }
                 claims.operator_of = Some(staff);
+            }
+            "until" => {
+                let until = secs(member)?.as_secs();
+                claims.custom.insert(UNTIL.to_owned(), until.into());
             }
             // What narrows in a way that we do not know cannot be verified.
             _ => return Err(Claim::CHAIN.invalid),
@@ -98,11 +106,6 @@ fn link(value: Json<'_, '_>) -> Result<Parent, Reason> {
     let (mut jti, mut end, mut scopes, mut prefix) = (None, None, None, None);
     let (mut iss, mut kid, mut iat, mut api_key) = (None, None, None, None);
     let id = |value| CredentialId::parse(text(value)?).map_err(|_| Claim::CHAIN.invalid);
-    let secs = |value: Json<'_, '_>| {
-        let number = value.as_number().ok_or(Claim::CHAIN.wrong_type)?;
-        let secs = number.as_u64().ok_or(Claim::CHAIN.invalid)?;
-        Ok::<_, Reason>(UnixTime::from_secs(secs))
-    };
     for member in value.members().ok_or(Claim::CHAIN.wrong_type)? {
         match member.name() {
             "jti" => jti = Some(id(member)?),
@@ -135,6 +138,12 @@ fn link(value: Json<'_, '_>) -> Result<Parent, Reason> {
         }
         _ => Err(Claim::CHAIN.invalid),
     }
+}
+
+fn secs(value: Json<'_, '_>) -> Result<UnixTime, Reason> {
+    let number = value.as_number().ok_or(Claim::CHAIN.wrong_type)?;
+    let secs = number.as_u64().ok_or(Claim::CHAIN.invalid)?;
+    Ok(UnixTime::from_secs(secs))
 }
 
 fn text<'t>(value: Json<'t, '_>) -> Result<&'t str, Reason> {

@@ -5,12 +5,13 @@ mod kind;
 
 use std::{collections::HashSet, time::Duration};
 
-use tenant_context::{ConfigError, TenantId};
+use tenant_context::{Claims, ConfigError, TenantId};
 
 pub use self::kind::KindRule;
 
 use crate::{
-    Algorithm, KeySet, KeySource, VerifyingKey, algorithm::Algorithms, jwt::Header, reason::Reason,
+    Algorithm, KeySet, KeySource, VerifyingKey, algorithm::Algorithms, delegation::BUDGET,
+    jwt::Header, reason::Reason,
 };
 
 /// Where the tenant stands in a template.
@@ -55,6 +56,7 @@ pub struct Issuer {
     pub(crate) require_jti: bool,
     tenants: Option<HashSet<TenantId>>,
     chained: bool,
+    max_depth: usize,
     operators_of: Option<TenantId>,
     typ: Option<Box<str>>,
     pub(crate) algorithms: Algorithms,
@@ -87,13 +89,15 @@ impl IssuerWithoutAudience {
             tenant_claim: template.is_none().then(|| vec!["tenant_id".into()]),
             template,
             fixed_tenant: None,
-            kept: Vec::new(),
+            // What a delegation is good for is known wherever it is presented.
+            kept: vec![BUDGET.into()],
             kinds: KindRule::default(),
             leeway: Duration::from_secs(30),
             max_age: None,
             require_jti: false,
             tenants: None,
             chained: false,
+            max_depth: Claims::MAX_ACTORS,
             operators_of: None,
             typ: None,
             algorithms: Algorithms::ALL,
@@ -206,6 +210,18 @@ impl Issuer {
     pub const fn chains_required(mut self) -> Self {
         self.chained = true;
         self
+    }
+
+    /// Refuses tokens whose chain has more actors than this. Default, and at most: [`Claims::MAX_ACTORS`].
+    pub const fn max_depth(mut self, actors: usize) -> Self {
+        if actors < self.max_depth {
+            self.max_depth = actors;
+        }
+        self
+    }
+
+    pub(crate) const fn depth(&self) -> usize {
+        self.max_depth
     }
 
     pub(crate) const fn chained(&self) -> bool {

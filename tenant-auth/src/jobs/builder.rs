@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tenant_context::{CachedRegistry, ConfigError, Resolver};
 
 use super::{DeadLetter, Jobs, Limits, Shared, replays::Replays};
-use crate::{Issuers, Revocations, TokenMinter, VerifyingKey};
+use crate::{ApiKeys, Issuers, Revocations, TokenMinter, VerifyingKey};
 
 type OnDeadLetter = Box<dyn Fn(DeadLetter<'_>) + Send + Sync>;
 
@@ -18,6 +18,7 @@ pub struct JobsBuilder {
     keys: Vec<VerifyingKey>,
     revocations: Option<Revocations>,
     issuers: Option<Issuers>,
+    api_keys: Option<ApiKeys>,
     limits: Limits,
     on_dead_letter: Option<OnDeadLetter>,
 }
@@ -32,6 +33,7 @@ impl Jobs {
             keys: Vec::new(),
             revocations: None,
             issuers: None,
+            api_keys: None,
             limits: Limits {
                 ttl: Duration::from_secs(3600),
                 max_ttl: Duration::from_secs(86_400),
@@ -88,6 +90,14 @@ impl JobsBuilder {
     /// from one. Without it, a removed issuer's jobs live out their own life.
     pub fn issuers(mut self, issuers: Issuers) -> Self {
         self.issuers = Some(issuers);
+        self
+    }
+
+    /// Ends jobs with the API key that sealed them, or that what sealed them was derived from, when it is revoked, rotated away
+    /// or expires in these. Without it, a job lives out its own life; a [`Revocation`](crate::Revocation) of the key reaches it
+    /// through [`revocations`](Self::revocations).
+    pub fn api_keys(mut self, keys: ApiKeys) -> Self {
+        self.api_keys = Some(keys);
         self
     }
 
@@ -190,6 +200,7 @@ impl JobsBuilder {
             keys: self.keys,
             revocations: self.revocations,
             issuers: self.issuers,
+            api_keys: self.api_keys,
             clock: self.tenants.clock(),
             resolver: Resolver::new(self.tenants),
             limits,

@@ -93,16 +93,16 @@ pub use self::{
     run::Job,
     seal::NewJob,
 };
-use crate::{Issuers, Revocations, TokenMinter, VerifyingKey};
+use crate::{ApiKeys, Issuers, Revocations, TokenMinter, VerifyingKey};
 
 /// Seals and opens the jobs of one queue. See the [module's documentation](self). Clones share
 /// everything.
 #[derive(Clone)]
 pub struct Jobs(Arc<Shared>);
 
-/// The claim of a job's context that says, in Unix seconds, until when what it seals may live. It only
-/// shortens, whoever sets it.
-const UNTIL: &str = "tenant-auth:job-until";
+/// The claim of a job's context, and of all that is derived from it, that says, in Unix seconds, until when what it seals
+/// may live. It only shortens, whoever sets it.
+pub(crate) const UNTIL: &str = "tenant-auth:job-until";
 
 struct Shared {
     queue: String,
@@ -111,6 +111,7 @@ struct Shared {
     resolver: Resolver,
     revocations: Option<Revocations>,
     issuers: Option<Issuers>,
+    api_keys: Option<ApiKeys>,
     clock: Arc<dyn Clock>,
     limits: Limits,
     replays: Arc<Replays>,

@@ -40,7 +40,7 @@ struct Door(Arc<Shared>);
 impl Authenticate for Door {
     fn authenticate(&self, head: &RequestHead<'_>) -> Lookup<Result<Arc<Identity>, Rejection>> {
         match head.extensions().get::<Verified>() {
-            Some(verified) => self.0.resolve(verified.claims.clone()),
+            Some(verified) => self.0.admit(&verified.claims),
             None => Lookup::Ready(Err(Rejection::credential_missing())),
         }
     }
@@ -141,6 +141,24 @@ fn refusal(rejection: &Rejection) -> Option<DeadReason> {
 }
 
 impl Shared {
+    /// Admits what a job says, tied to the API keys that it comes from.
+    fn admit(self: &Arc<Self>, claims: &Claims) -> Lookup<Result<Arc<Identity>, Rejection>> {
+        let Some(keys) = &self.api_keys else {
+            return self.resolve(claims.clone());
+        };
+        let behind = keys.behind_job(claims);
+        let (shared, claims) = (Arc::clone(self), claims.clone());
+        let admitted = async move {
+            let keys = behind.wait().await?;
+            let identity = shared.resolve(claims).wait().await?;
+            for key in &keys {
+                key.adopt(&identity)?;
+            }
+            Ok(identity)
+        };
+        Lookup::pending(admitted)
+    }
+
     fn resolve(&self, claims: Claims) -> Lookup<Result<Arc<Identity>, Rejection>> {
         if self.issuer_is_gone(&claims) {
             return Lookup::Ready(Err(Rejection::credential_invalid("issuer")));

@@ -94,6 +94,14 @@ impl NewJob<'_> {
             // A job of a job: or a chain of them would outlive every credential.
             claims.expires_at = claims.expires_at.min(UnixTime::from_secs(end));
         }
+        if self.tenant.operator_of().is_some() {
+            // Staff is in the tenant for a limited time.
+            claims.expires_at = claims.expires_at.min(self.tenant.expires_at());
+        }
+        for parent in &mut claims.parents {
+            // They name what revokes the job. It has a life of its own, and what is derived from it ends with that.
+            parent.expires_at = parent.expires_at.max(claims.expires_at);
+        }
         let mut id = [0; ID_LEN];
         getrandom::fill(&mut id).map_err(|_| SealError::Key(KeyError::randomness()))?;
         let header = Header {

@@ -19,12 +19,13 @@ use tenant_context::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::ServiceTokens;
+use super::{ServiceTokens, token};
+use crate::token_issuer::{NO_SCOPE, is_scope};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What is taken off every request: credentials, and the tenant in the words of the network.
-const NEVER_PASSED_ON: [HeaderName; 13] = [
+const NEVER_PASSED_ON: [HeaderName; 17] = [
     header::AUTHORIZATION,
     header::PROXY_AUTHORIZATION,
     header::COOKIE,
@@ -37,6 +38,10 @@ const NEVER_PASSED_ON: [HeaderName; 13] = [
     HeaderName::from_static("x-org-id"),
     HeaderName::from_static("organization-id"),
     HeaderName::from_static("x-forwarded-access-token"),
+    HeaderName::from_static("x-forwarded-authorization"),
+    HeaderName::from_static("x-auth-request-access-token"),
+    HeaderName::from_static("cf-access-jwt-assertion"),
+    HeaderName::from_static("x-goog-iap-jwt-assertion"),
     HeaderName::from_static("x-user-id"),
 ];
 
@@ -50,6 +55,7 @@ pub struct PropagateLayer {
     tokens: ServiceTokens,
     audience: Arc<str>,
     scopes: Arc<[String]>,
+    never: Arc<[HeaderName]>,
     instance: InstanceId,
 }
 
@@ -69,15 +75,36 @@ impl PropagateLayer {
             tokens,
             audience: audience.into(),
             scopes: Arc::default(),
+            never: Arc::new(NEVER_PASSED_ON),
             instance: InstanceId::new(),
         })
     }
 
     /// What the token allows: what the operation at hand needs. A call whose context does not allow all of
     /// it is refused.
-    pub fn scopes<T: Into<String>>(mut self, scopes: impl IntoIterator<Item = T>) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if a text is no scope, such as two in one text.
+    pub fn scopes<T: Into<String>>(
+        mut self,
+        scopes: impl IntoIterator<Item = T>,
+    ) -> Result<Self, ConfigError> {
         self.scopes = scopes.into_iter().map(Into::into).collect();
+        if let Some(scope) = self.scopes.iter().find(|scope| !is_scope(scope)) {
+            return Err(ConfigError::new(format!(
+                "PropagateLayer: {scope:?} is no scope: {NO_SCOPE}; name each by itself"
+            )));
+        }
         self.instance = InstanceId::new();
+        Ok(self)
+    }
+
+    /// Also takes this header off whatever the caller sends: one that names a tenant or a user inside your network, or carries a
+    /// credential, under a name of your own. Name those of
+    /// [`internal_header`](tenant_context::IdentityLayerBuilder::internal_header).
+    pub fn never_send(mut self, name: HeaderName) -> Self {
+        self.never = self.never.iter().cloned().chain([name]).collect();
         self
     }
 }
@@ -115,7 +142,7 @@ impl PropagateLayer {
             None => TenantContext::current()?,
         };
         context.check()?;
-        for name in NEVER_PASSED_ON {
+        for name in self.never.iter() {
             headers.remove(name);
         }
         headers.insert(header::AUTHORIZATION, self.token(&context)?);
@@ -135,6 +162,7 @@ impl PropagateLayer {
         let good = |end: UnixTime| now.saturating_add(MARGIN) < end;
         let kept = tenant.attachments().get::<Kept>(self.instance, 0);
         if let Some(kept) = kept {
+            token::require(tenant, &self.scopes)?;
             let kept = kept.0.lock();
             if good(kept.1) {
                 return Ok(kept.0.clone());

@@ -29,7 +29,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let client = tower::service_fn(|_: http::Request<String>| async { Ok::<_, std::io::Error>(http::Response::new(())) });
 //! let tokens = ServiceTokens::new("https://orders.internal", "orders", TokenMinter::eddsa_generate("2026-01")?)?;
-//! let billing = PropagateLayer::new(tokens, "billing")?.scopes(["invoices:write"]).layer(client);
+//! let billing = PropagateLayer::new(tokens, "billing")?.scopes(["invoices:write"])?.layer(client);
 //! # Ok(())
 //! # }
 //! ```
@@ -48,7 +48,7 @@
 //!     async move { client.execute(request.try_into()?).await }
 //! });
 //! let tokens = ServiceTokens::new("https://orders.internal", "orders", TokenMinter::eddsa_generate("2026-01")?)?;
-//! let billing = PropagateLayer::new(tokens, "billing")?.scopes(["invoices:write"]).layer(send);
+//! let billing = PropagateLayer::new(tokens, "billing")?.scopes(["invoices:write"])?.layer(send);
 //! // In a handler: `billing.oneshot(http::Request::post("https://billing.internal/charges").body(charge)?).await?`
 //! # Ok(())
 //! # }

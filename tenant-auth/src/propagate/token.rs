@@ -1,6 +1,6 @@
 //! Service tokens: of minutes, for one operation.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tenant_context::{
@@ -10,8 +10,9 @@ use tenant_context::{
 
 use crate::{
     NewToken, TokenMinter,
-    delegation::{parents, verify::CLAIM},
-    token_issuer::Chain,
+    delegation::{BUDGET, budgets, parents, verify::CLAIM},
+    jobs::UNTIL,
+    token_issuer::{Chain, joined},
 };
 
 /// Signs the tokens with which one service calls others.
@@ -83,13 +84,10 @@ impl ServiceTokens {
         audience: &str,
         scopes: &[String],
     ) -> Result<Minted, Rejection> {
-        let lacking = || Rejection::insufficient_scope(scopes.iter().map(String::as_str));
-        if !scopes.iter().all(|scope| tenant.allows(scope)) {
-            return Err(lacking());
-        }
+        require(tenant, scopes)?;
         if tenant.operator_of().is_some() {
             // The token has no words for whose staff acts: the other side would take it for the tenant's own.
-            return Err(lacking().with_reason("operator_not_propagated"));
+            return Err(lacking(scopes).with_reason("operator_not_propagated"));
         }
         if tenant.actors().len() >= Claims::MAX_ACTORS {
             return Err(Rejection::credential_invalid("act_depth"));
@@ -98,6 +96,8 @@ impl ServiceTokens {
         let life = self.life.min(tenant.expires_at().saturating_since(now));
         // Whole seconds, rounded down: the token's end is never after the context's.
         let expires_at = UnixTime::from_secs(now.saturating_add(life).as_secs());
+        let scope = joined(scopes).map_err(failed)?;
+        let budget = budgets(tenant, None)?;
         let principal = tenant.principal();
         let mut new = NewToken::new(
             &*self.issuer,
@@ -108,7 +108,7 @@ impl ServiceTokens {
         .kind(principal.kind())
         .act(PrincipalKind::Service, self.service.as_str())
         // Also where there are none: the token is then limited to nothing.
-        .claim("scope", scopes.join(" "))
+        .claim("scope", scope.as_str())
         .claim("exp", expires_at.as_secs());
         for actor in tenant.actors() {
             new = new.act(actor.kind(), actor.id().as_str());
@@ -119,8 +119,10 @@ impl ServiceTokens {
         if let Some(session) = tenant.session() {
             new = new.claim("sid", session.as_str());
         }
-        let failed = |error| Rejection::store_unavailable().with_source(error);
-        if let Some(chain) = chain(tenant, scopes)? {
+        if !budget.is_empty() {
+            new = new.claim(BUDGET, budget);
+        }
+        if let Some(chain) = chain(tenant, &scope)? {
             new = new.claim(CLAIM, chain);
         }
         let token = self.minter.mint(&new, &*self.clock).map_err(failed)?;
@@ -130,21 +132,38 @@ impl ServiceTokens {
 
 /// What the token was derived from: when one of them is revoked, so is this. All that is said of their scopes is that
 /// they are no narrower than the token's own. What has no name, such as an ingress' word, is not revoked.
-fn chain(tenant: &TenantContext, scopes: &[String]) -> Result<Option<Value>, Rejection> {
+fn chain(tenant: &TenantContext, scope: &str) -> Result<Option<Value>, Rejection> {
     if tenant.credential().is_none() {
         return Ok(None);
     }
     let mut parents = parents(tenant)?;
     for parent in &mut parents {
-        parent.scope = scopes.join(" ");
+        scope.clone_into(&mut parent.scope);
     }
     let chain = Chain {
         parents,
         purpose: tenant.purpose(),
         operator_of: None,
+        until: tenant.claim(UNTIL),
     };
-    let failed = |error| Rejection::store_unavailable().with_source(error);
     serde_json::to_value(chain).map(Some).map_err(failed)
+}
+
+/// Refuses a context that does not allow all of this.
+pub(super) fn require(tenant: &TenantContext, scopes: &[String]) -> Result<(), Rejection> {
+    if scopes.iter().all(|scope| tenant.allows(scope)) {
+        Ok(())
+    } else {
+        Err(lacking(scopes))
+    }
+}
+
+fn lacking(scopes: &[String]) -> Rejection {
+    Rejection::insufficient_scope(scopes.iter().map(String::as_str))
+}
+
+fn failed(error: impl Error + Send + Sync + 'static) -> Rejection {
+    Rejection::store_unavailable().with_source(error)
 }
 
 impl fmt::Debug for ServiceTokens {

@@ -156,7 +156,7 @@ impl TokenIssuer {
             .typ("at+jwt")
             .max_age(Self::MAX_TTL)
             .chains_required()
-            .keep_claim("budget");
+            .max_depth(inner.max_depth);
         let issuer = match &inner.operators {
             Some(operators) => issuer.operators_of(operators.staff.clone()),
             None => issuer,
@@ -209,18 +209,21 @@ pub(crate) fn refused(message: impl Into<std::borrow::Cow<'static, str>>) -> Key
 }
 
 /// Scopes as they stand in a token, separated by spaces (RFC 6749 §3.3).
-pub(crate) fn joined(scopes: &[Box<str>]) -> Result<String, KeyError> {
-    let allowed = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
-    if scopes
-        .iter()
-        .all(|scope| !scope.is_empty() && scope.bytes().all(allowed))
-    {
-        Ok(scopes.join(" "))
-    } else {
-        Err(refused(
-            "a scope is printable ASCII without spaces, quotes and backslashes (RFC 6749 §3.3)",
-        ))
+pub(crate) fn joined<S: AsRef<str>>(scopes: &[S]) -> Result<String, KeyError> {
+    if !scopes.iter().all(|scope| is_scope(scope.as_ref())) {
+        return Err(refused(NO_SCOPE));
     }
+    let scopes: Vec<&str> = scopes.iter().map(AsRef::as_ref).collect();
+    Ok(scopes.join(" "))
+}
+
+pub(crate) const NO_SCOPE: &str =
+    "a scope is printable ASCII without spaces, quotes and backslashes (RFC 6749 §3.3)";
+
+/// Whether a text is one scope: written between spaces it is read as what it was.
+pub(crate) fn is_scope(scope: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+    !scope.is_empty() && scope.bytes().all(allowed)
 }
 
 impl fmt::Debug for TokenIssuer {

@@ -69,6 +69,9 @@ pub(crate) struct Chain<'a> {
     pub(crate) purpose: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) operator_of: Option<&'a str>,
+    /// Until when what is sealed with it may live, if a job is among what it was derived from. Unix seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) until: Option<u64>,
 }
 
 /// One credential in the chain: what it is revoked by, and what bounded it.

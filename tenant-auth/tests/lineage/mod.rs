@@ -14,8 +14,8 @@ use http::{Request, Response};
 use parking_lot::Mutex;
 use tenant_auth::{
     AccessToken, ApiKeys, Authenticated, CachedRegistry, CredentialId, Delegation, Issuer, Issuers,
-    NewToken, Operators, Principal, PrincipalId, Rejection, Revocation, Revocations, SigningKey,
-    TenantContext, TenantId, TenantRecord, TokenIssuer, TokenMinter,
+    NewApiKey, NewToken, Operators, Principal, PrincipalId, Rejection, Revocation, Revocations,
+    SigningKey, TenantContext, TenantId, TenantRecord, TokenIssuer, TokenMinter,
     jobs::{DeadReason, JobEnvelope, Jobs, OpenError},
     propagate::{Propagate, PropagateLayer, ServiceTokens},
 };
@@ -184,12 +184,14 @@ impl World {
         let client = PropagateLayer::new(tokens, "api")
             .unwrap()
             .scopes(["invoices:write"])
+            .unwrap()
             .layer(wire.clone());
         let jobs = Jobs::builder(tenants.clone())
             .queue("reports")
             .sign_with(TokenMinter::hs256("jobs", [9; 32]).unwrap())
             .revocations(revocations.clone())
             .issuers(issuers.clone())
+            .api_keys(keys.clone())
             .on_dead_letter(|_| ())
             .build()
             .unwrap();
@@ -284,6 +286,20 @@ impl World {
             .session("shift-1");
         let token = self.own.access_token(&token).unwrap();
         self.admit(bearer(token.expose())).unwrap()
+    }
+
+    /// The same person, with an API key.
+    pub fn staff_with_a_key(&self) -> TenantContext {
+        let key = NewApiKey::new(
+            TenantId::parse("staff").unwrap(),
+            Principal::human(principal("olga")),
+        )
+        .scopes(["*"])
+        .roles(["admin"]);
+        let issued = self.keys.issue(key).now_or_never().unwrap();
+        let text = issued.unwrap().0.expose().to_owned();
+        let begun = self.begin(&Presented::Key(None, text));
+        begun.now_or_never().unwrap().unwrap()
     }
 
     /// A token whose parent is of an issuer that was never trusted here.

@@ -36,8 +36,9 @@ impl Identity {
         scopes
     }
 
-    /// Nobody who acts for another has the other's roles.
-    fn roles_grant(&self) -> bool {
+    /// Whether the identity's roles allow anything: nobody who acts for another has the other's roles, and an agent has only
+    /// what its credential names.
+    pub fn roles_grant(&self) -> bool {
         self.actors().is_empty() && self.principal().kind() != PrincipalKind::Agent
     }
 
@@ -87,8 +88,8 @@ impl TenantContext {
         }
     }
 
-    /// Requires a role. Whoever acts for another does not have the other's roles. Prefer scopes: what a role
-    /// allows is then said in one place.
+    /// Requires a role. Whoever acts for another does not have the other's roles, and an agent has none that count.
+    /// Prefer scopes: what a role allows is then said in one place.
     ///
     /// # Errors
     ///
@@ -107,7 +108,7 @@ impl TenantContext {
         roles: impl IntoIterator<Item = &'r str>,
     ) -> Result<(), Rejection> {
         self.check()?;
-        if self.actors().is_empty() && roles.into_iter().any(|role| self.has_role(role)) {
+        if self.roles_grant() && roles.into_iter().any(|role| self.has_role(role)) {
             return Ok(());
         }
         let rejection = Rejection::insufficient_scope(None::<&str>).with_reason("role");
