@@ -283,8 +283,10 @@ pub async fn run() -> Result<Report, BoxError> {
         .build()?;
     let records = audit.handle();
     let worker = tokio::spawn(worker);
+    // Who proves itself here is asked about in the same way: a revoked actor is none.
     let door = tenant_auth::layer(tenants.clone())
         .jwt(issuer.as_issuer())
+        .revocations(revocations.clone())
         .authenticate()?;
     let service = Service {
         issuer: issuer.clone(),

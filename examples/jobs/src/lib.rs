@@ -179,6 +179,8 @@ pub async fn run(database: &Path) -> Result<Report, BoxError> {
     let report: Arc<Mutex<Report>> = Arc::default();
     let letters = Arc::clone(&report);
     let service = Service {
+        // A service that verifies tokens also gives its `.revocations(..)`, `.issuers(..)` and `.api_keys(..)`: then a job ends
+        // with what sealed it.
         jobs: Jobs::builder(tenants.clone())
             .queue("reports")
             .sign_with(TokenMinter::eddsa_generate("2026-01")?)

@@ -6,12 +6,14 @@
 //! `traceparent` and `x-request-id`.
 //!
 //! - The credential that came in never goes out: `Authorization`, `Proxy-Authorization`, `Cookie`, `X-API-Key`,
-//!   `Txn-Token` and the headers that name a tenant inside your network are taken off whatever the caller
-//!   sends.
+//!   `Txn-Token`, the usual headers that name a tenant inside a network, and those of
+//!   [`never_send`](PropagateLayer::never_send) are taken off whatever the caller sends.
+//! - A `traceparent` that the caller has set goes on; without one a trace begins. The request id is that of the request whose
+//!   trail is open (the audit layer's), else a new one.
 //! - Without a context, or with one that has ended, nothing is sent.
 //! - A token says no more than the context allows, and ends no later. The calling service becomes the current
 //!   actor of the chain (RFC 8693 §4.1), so that the other side's audit shows all of it.
-//! - It carries tenant, principal, chain, scopes and resource prefix; no roles, no custom claims. An operator's
+//! - It carries tenant, principal, chain, scopes, budgets and resource prefix; no roles, no custom claims. An operator's
 //!   context is not passed on.
 //! - Revoking the inbound credential stops further tokens at once; one that was minted ends by itself, within
 //!   [`ServiceTokens::life`].
