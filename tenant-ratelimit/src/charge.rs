@@ -10,7 +10,7 @@ use crate::{
     cells::{Cross, Level, Moved, Rate},
     fair::Share,
     gcra::{Gcra, Verdict},
-    partition::Partition,
+    partition::Part,
 };
 
 /// The most cells of one tenant that one request falls under: its endpoint, four of the application's own
@@ -177,8 +177,8 @@ pub(crate) struct Refusal {
     pub(crate) why: Why,
     /// Which of the tenant's own cells; `None`: one that tenants share.
     pub(crate) source: Option<Source>,
-    /// What names the cell to clients.
-    pub(crate) partition: Option<Partition>,
+    /// The same, to name it to clients.
+    pub(crate) part: Option<Part>,
 }
 
 /// Nothing was charged.
@@ -400,7 +400,7 @@ impl<'a> CrossLane<'a> {
     #[inline]
     fn charge(&mut self, ask: Ask) -> Result<Option<u64>, Failed> {
         loop {
-            match self.cross.replace(self.seen, self.next) {
+            match self.cross.replace(self.seen, self.next, ask.now) {
                 Ok(()) => return Ok(Some(self.left)),
                 Err(other) => self.seen = other?,
             }
@@ -419,7 +419,7 @@ impl<'a> CrossLane<'a> {
             rate: Some(self.cross.rate),
             why: self.why(ask)?,
             source: None,
-            partition: None,
+            part: None,
         })
     }
 
@@ -428,7 +428,7 @@ impl<'a> CrossLane<'a> {
         if let (false, Some(cost)) = (self.skipped, gcra.cost(units)) {
             let back = |tat| Gcra::give_back(tat, self.next, gcra.at(now), cost);
             // If it has moved, it was carried over as charged: less is admitted, not more.
-            self.cross.update(back).ok();
+            self.cross.update(now, back).ok();
         }
     }
 }
@@ -444,7 +444,7 @@ fn refusals(own: &Lanes<'_>, cross: &CrossLanes<'_>, ask: Ask) -> Vec<Refusal> {
                 rate: lane.rate.copied(),
                 why,
                 source: Some(lane.source),
-                partition: None,
+                part: None,
             });
         }
     }

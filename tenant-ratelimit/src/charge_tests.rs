@@ -99,7 +99,7 @@ impl Five {
                 0..3 => self.own[at].set(tat),
                 _ => {
                     if let Some(cross) = &self.cross[at - 3] {
-                        cross.update(|_| tat).unwrap();
+                        cross.update(Monotonic::default(), |_| tat).unwrap();
                     }
                 }
             }

@@ -22,7 +22,7 @@ use crate::{
     key::Key,
     keys::{Kind, Places},
     own::{Named, Own, Place},
-    partition::Partition,
+    partition::{Part, Partition},
     quick,
     rules::Rules,
     sync::MutexGuard,
@@ -117,28 +117,21 @@ impl Granted<'_> {
     /// What names the binding budget's cell to clients.
     pub(crate) fn partition(&self, tenant: &TenantId, dimension: Dimension) -> Option<Partition> {
         let source = self.least.source(self.lanes)?;
-        partition(tenant, dimension, source, self.placed, self.wanted.endpoint)
+        let part = part(source, self.placed, self.wanted.endpoint)?;
+        Partition::of(dimension, Some(tenant), part)
     }
 }
 
-/// What names one of a tenant's own cells to clients.
-fn partition(
-    tenant: &TenantId,
-    dimension: Dimension,
-    source: Source,
-    placed: &Placed,
-    endpoint: Option<usize>,
-) -> Option<Partition> {
-    let key = match source {
-        Source::Tenant => None,
-        Source::Endpoint => Some(Key::made(b"endpoint", &endpoint?.to_be_bytes())),
+/// Which of a tenant's own cells it is.
+fn part(source: Source, placed: &Placed, endpoint: Option<usize>) -> Option<Part> {
+    Some(match source {
+        Source::Tenant => Part::Whole,
+        Source::Endpoint => Part::Endpoint(endpoint?),
         Source::Keyed(at) => match *placed.get(usize::from(at))? {
-            (Place::Slot(_), key) => Some(key),
-            // One for all keys beyond the share.
-            (Place::Overflow(kind), _) => Some(Key::made(b"overflow", &kind.0.to_be_bytes())),
+            (Place::Slot(_), key) => Part::Key(key),
+            (Place::Overflow(kind), _) => Part::Overflow(kind),
         },
-    };
-    Partition::of(dimension, Some(tenant), key)
+    })
 }
 
 impl Inner {
@@ -329,14 +322,11 @@ impl Inner {
                         own.counts.refuse(now);
                     }
                     drop(own);
-                    let tenant = tenant.tenant_id();
                     for refusal in &mut refusals {
-                        refusal.partition = refusal.source.and_then(|source| {
-                            let dimension = refusal.dimension;
-                            partition(tenant, dimension, source, &placed, wanted.endpoint)
-                        });
+                        let part = |source| part(source, &placed, wanted.endpoint);
+                        refusal.part = refusal.source.and_then(part);
                     }
-                    return Err(self.refuse(Some(tenant), refusals, wanted.peeks));
+                    return Err(self.refuse(Some(tenant.tenant_id()), refusals, wanted.peeks));
                 }
             }
         }
@@ -469,7 +459,7 @@ impl Inner {
         if let (false, Some(binding)) = (peeks, refusals.first()) {
             self.tally.refuse(binding.dimension, tenant);
         }
-        Denied::refused(refusals)
+        Denied::refused(refusals, tenant.cloned())
     }
 
     fn report_shadows(&self, tenant: &TenantContext, lanes: &Lanes<'_>, cross: &CrossLanes<'_>) {

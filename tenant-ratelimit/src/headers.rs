@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sfv::{Integer, KeyRef, List, ListEntry, ListSerializer, Parser, StringRef, key_ref};
+use tenant_context::TenantId;
 
 use crate::{
     Dimension, Quota,
@@ -40,7 +41,10 @@ pub enum Headers {
 
 /// The fields of a refusal: the policies that refuse, in one list, the binding one first, and what is left of
 /// them: nothing.
-pub(crate) fn of_refusals(refusals: &[Refusal]) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+pub(crate) fn of_refusals(
+    refusals: &[Refusal],
+    tenant: Option<&TenantId>,
+) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
     let mut fields = Fields::default();
     for (at, refusal) in refusals.iter().enumerate() {
         let same = |known: &Refusal| known.dimension == refusal.dimension;
@@ -53,7 +57,10 @@ pub(crate) fn of_refusals(refusals: &[Refusal]) -> impl Iterator<Item = (HeaderN
                 Why::Spent(wait) => Some((0, wait)),
                 Why::InFlight(_) | Why::AboveBurst => None,
             };
-            fields.add(refusal.dimension, rate.quota, refusal.partition, left);
+            let partition = refusal
+                .part
+                .and_then(|part| Partition::of(refusal.dimension, tenant, part));
+            fields.add(refusal.dimension, rate.quota, partition, left);
         }
     }
     fields.finish()
@@ -197,7 +204,7 @@ mod tests {
     use tenant_context::Monotonic;
 
     use super::*;
-    use crate::cells::Rate;
+    use crate::{cells::Rate, partition::Part};
 
     fn spent(dimension: Dimension, quota: Quota, wait: Duration) -> Refusal {
         Refusal {
@@ -205,12 +212,13 @@ mod tests {
             rate: Some(Rate::new(quota).unwrap()),
             why: Why::Spent(wait),
             source: None,
-            partition: None,
+            part: None,
         }
     }
 
     fn fields(refusals: &[Refusal]) -> Vec<String> {
-        of_refusals(refusals)
+        let acme = TenantId::parse("acme").unwrap();
+        of_refusals(refusals, Some(&acme))
             .map(|(_, value)| value.to_str().unwrap().to_owned())
             .collect()
     }
@@ -245,10 +253,8 @@ mod tests {
 
     #[test]
     fn a_partition_is_a_byte_sequence() {
-        let tenant = tenant_context::TenantId::parse("acme").unwrap();
-        let partition = Partition::of(Dimension::Tenant, Some(&tenant), None);
         let refusal = Refusal {
-            partition,
+            part: Some(Part::Whole),
             ..spent(Dimension::Tenant, Quota::per_minute(10), Duration::ZERO)
         };
         let [policy, _] = fields(&[refusal]).try_into().unwrap();

@@ -184,7 +184,7 @@ impl Change {
         let less = gcra.cost(self.less).unwrap_or(0);
         let back = |tat| Gcra::give_back(tat, shared.charged, gcra.at(now), less);
         // If it has moved it was carried over as charged: under another quota nothing comes back.
-        let Ok(before) = shared.cross.update(back) else {
+        let Ok(before) = shared.cross.update(now, back) else {
             return;
         };
         if let Some(share) = own.share()
@@ -211,7 +211,7 @@ impl Change {
         }
         let gcra = cross.rate.gcra;
         let owe = |tat| gcra.owe(tat, gcra.at(now), self.more);
-        cross.update(owe).map(drop)
+        cross.update(now, owe).map(drop)
     }
 }
 

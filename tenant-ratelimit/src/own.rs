@@ -147,7 +147,9 @@ impl Own {
             );
         }
         if let (Some(before), Some(global)) = (&old.global, &self.rules.global) {
-            self.held.carry(before.rate.gcra, global.rate.gcra, now);
+            let kept = old.kept.unwrap_or(0);
+            self.held
+                .carry(before.rate.gcra, kept, global.rate.gcra, now);
         }
     }
 

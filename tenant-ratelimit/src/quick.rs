@@ -25,8 +25,7 @@ const CELLS: usize = 6;
 /// The budget with the fewest units left.
 #[derive(Debug)]
 pub(crate) struct Least<'a> {
-    dimension: &'a Dimension,
-    rate: Option<&'a Rate>,
+    of: Option<(&'a Dimension, &'a Rate)>,
     left: u64,
     tat: u64,
 }
@@ -34,9 +33,10 @@ pub(crate) struct Least<'a> {
 impl Least<'_> {
     #[inline]
     pub(crate) fn bound(&self, now: Monotonic) -> Option<Bound> {
+        let (dimension, rate) = self.of?;
         Some(Bound {
-            dimension: *self.dimension,
-            rate: *self.rate?,
+            dimension: *dimension,
+            rate: *rate,
             left: self.left,
             tat: self.tat,
             now,
@@ -44,23 +44,21 @@ impl Least<'_> {
     }
 }
 
-/// What is to be charged.
-struct Charge<'a> {
-    level: &'a Level,
-    rate: &'a Rate,
-    tat: u64,
-}
-
 struct Look<'a> {
     units: u64,
     now: Monotonic,
     least: Least<'a>,
-    cells: ArrayVec<Charge<'a>, CELLS>,
+    /// What is to be charged, and the TATs then.
+    cells: ArrayVec<(&'a Level, u64), CELLS>,
 }
 
 impl<'a> Look<'a> {
     /// The TAT of a cell once it is charged; `None` if it refuses.
-    #[inline]
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "four times on the way of every request: what is looked for stays in registers"
+    )]
     fn at(&mut self, dimension: &'a Dimension, rate: &'a Rate, tat: u64) -> Option<u64> {
         let gcra = &rate.gcra;
         let cost = gcra.cost(self.units)?;
@@ -70,8 +68,7 @@ impl<'a> Look<'a> {
         let left = gcra.units(left);
         if left < self.least.left {
             self.least = Least {
-                dimension,
-                rate: Some(rate),
+                of: Some((dimension, rate)),
                 left,
                 tat,
             };
@@ -79,11 +76,14 @@ impl<'a> Look<'a> {
         Some(tat)
     }
 
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as `at`")]
     fn own(&mut self, dimension: &'a Dimension, rate: &'a Rate, level: &'a Level) -> Option<()> {
+        if level.waits() {
+            return None;
+        }
         let tat = self.at(dimension, rate, level.tat())?;
-        let charge = Charge { level, rate, tat };
-        self.cells.try_push(charge).ok()
+        self.cells.try_push((level, tat)).ok()
     }
 }
 
@@ -123,8 +123,7 @@ pub(crate) fn charge<'a>(
         units,
         now,
         least: Least {
-            dimension: &Dimension::Global,
-            rate: None,
+            of: None,
             left: u64::MAX,
             tat: 0,
         },
@@ -153,10 +152,10 @@ pub(crate) fn charge<'a>(
     if let Some(global) = rules.global.as_deref() {
         let seen = global.tat().ok()?;
         let tat = look.at(&global.dimension, &global.rate, seen)?;
-        global.replace(seen, tat).ok()?;
+        global.replace(seen, tat, now).ok()?;
     }
-    for cell in &look.cells {
-        cell.level.charge(cell.tat, cell.rate, now);
+    for (level, tat) in &look.cells {
+        level.set(*tat);
     }
     Some(look.least)
 }

@@ -8,6 +8,7 @@ use crate::{
     Dimension, Quota,
     cells::{Cross, Rate},
     charge::Terms,
+    floors::pace_of,
     keys::Kind,
 };
 
@@ -34,6 +35,8 @@ pub(crate) struct Rules {
     pub(crate) share: usize,
     /// What the floors keep back of the global budget, in ticks of its quota.
     pub(crate) kept: Option<u64>,
+    /// The pace of all floors together.
+    pub(crate) floors_pace: u128,
 }
 
 impl Kind {
@@ -132,6 +135,11 @@ impl Rules {
                 if let (Some(kept), Some(global)) = (self.kept, &self.global) {
                     // The same units, in ticks of the new quota.
                     let kept = rate.gcra.convert(global.rate.gcra, kept);
+                    if self.floors_pace > pace_of(quota) {
+                        return Err(ConfigError::new(
+                            "the floors add up to more requests than this quota allows; give it a faster pace",
+                        ));
+                    }
                     if kept >= rate.gcra.capacity() {
                         return Err(ConfigError::new(
                             "the floors' bursts add up to this quota's burst or more; give it a larger burst",

@@ -124,7 +124,13 @@ fn a_quota_that_does_not_fit_changes_nothing() {
         .limits()
         .set_quota(Budget::Global, Quota::per_minute(50))
         .unwrap_err();
-    assert!(error.to_string().contains("floors"), "{error}");
+    assert!(error.to_string().contains("bursts add up"), "{error}");
+    let slower = Quota::per_minute(49).burst(100);
+    let error = floors
+        .limits()
+        .set_quota(Budget::Global, slower)
+        .unwrap_err();
+    assert!(error.to_string().contains("more requests"), "{error}");
 }
 
 #[test]
@@ -226,6 +232,105 @@ fn an_agents_and_an_endpoints_quota_down_and_up_again_forget_no_debt() {
     assert!(set(2).is_err(), "9 of 10 were spent: none of 2 is left");
     assert!(set(10).is_ok(), "1 of 10 is left");
     assert!(limits.check(&bot, reports, 1).is_err(), "and no more");
+}
+
+#[test]
+fn what_agents_share_beyond_the_bound_down_and_up_again_forgets_no_debt() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let layer = layer()
+        .agent(Quota::per_minute(10))
+        .max_keys_per_tenant(1)
+        .clock(clock.clone());
+    let layer = layer.build().unwrap();
+    let limits = layer.limits();
+    let [first, beyond] = ["first", "beyond"].map(|id| agent(&tenants, "acme", id));
+    limits.check(&first, None, 1).unwrap();
+    limits.check(&beyond, None, 9).unwrap();
+    let set = |per_minute| {
+        let quota = Quota::per_minute(per_minute);
+        limits.set_quota(Budget::Agent, quota).unwrap();
+        limits.check(&beyond, None, 1)
+    };
+    assert!(set(2).is_err(), "9 of 10 were spent: none of 2 is left");
+    assert!(set(10).is_ok(), "1 of 10 is left");
+    assert!(limits.check(&beyond, None, 1).is_err(), "and no more");
+}
+
+#[test]
+fn under_another_global_quota_as_much_is_kept_for_floors() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let layer = layer()
+        .global(Quota::per_second(1_000).burst(2_000))
+        .floors(Floors::plan("pro", Quota::per_second(1).burst(10), 50))
+        .clock(clock.clone());
+    let layer = layer.build().unwrap();
+    let limits = layer.limits();
+    let without = context(&tenants, "globex", "eve");
+    for quota in [
+        Quota::per_second(1_000),
+        Quota::per_second(60),
+        Quota::per_minute(100_000),
+    ] {
+        let quota = quota.burst(2_000);
+        limits.set_quota(Budget::Global, quota).unwrap();
+        assert!(limits.peek(&without, None, 1_500).is_ok());
+        assert!(limits.peek(&without, None, 1_501).is_err(), "{quota:?}");
+    }
+}
+
+/// One unit is one second.
+fn per_second(burst: u64) -> Quota {
+    Quota::per_second(1).burst(burst)
+}
+
+#[test]
+fn what_tenants_share_down_and_up_again_forgets_no_debt() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    for floors in [false, true] {
+        let mut builder = layer()
+            .global(per_second(40))
+            .endpoint_across("POST /across", per_second(20))
+            .clock(clock.clone());
+        if floors {
+            builder = builder.floors(Floors::each(Quota::per_minute(6).burst(2), 2));
+        }
+        let layer = builder.build().unwrap();
+        let limits = layer.limits();
+        // With floors, whoever holds nothing of the rest may take all that is free of it.
+        let (ada, eve) = (
+            context(&tenants, "acme", "ada"),
+            context(&tenants, "globex", "eve"),
+        );
+        let across = limits.endpoint("POST /across").unwrap();
+        let left = |endpoint| {
+            let fits = |cost: &u64| limits.peek(&eve, endpoint, *cost).is_ok();
+            (0..=40).rev().find(fits).unwrap()
+        };
+        limits.check(&ada, across, 18).unwrap();
+        let set = |budget, burst| limits.set_quota(budget, per_second(burst)).unwrap();
+        let shared = [
+            (Budget::EndpointAcross("POST /across"), 20, Some(across)),
+            (Budget::Global, 40, None),
+        ];
+        for (budget, _, endpoint) in shared {
+            set(budget, 5);
+            assert_eq!(left(endpoint), 0, "18 are spent, of 5");
+        }
+        // Five come back first; only then does what waits behind them, 13, become less.
+        clock.advance(5 * SECOND);
+        let whole = if floors { 2 } else { 5 };
+        assert_eq!(left(Some(across)), whole, "4 of 5 are kept for two floors");
+        clock.advance(3 * SECOND);
+        for (budget, burst, _) in shared {
+            set(budget, burst);
+        }
+        assert_eq!(left(Some(across)), 20 - 10, "13, less three seconds");
+        assert_eq!(left(None), 40 - 10 - if floors { 4 } else { 0 });
+        clock.advance(600 * SECOND);
+    }
 }
 
 #[test]

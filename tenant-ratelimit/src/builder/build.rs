@@ -127,6 +127,7 @@ impl RateLimitLayerBuilder {
             endpoints: endpoints.into(),
             share: self.max_keys_per_tenant,
             kept,
+            floors_pace: seats.map_or(0, |seats| seats.pace),
         };
         rules.plain = rules.are_plain();
         Ok(rules)
