@@ -175,6 +175,35 @@ fn two_tokens_of_one_chain_give_one_another_nothing_back() {
 }
 
 #[test]
+fn i6_a_delegation_that_is_issued_anew_with_ever_other_budgets_takes_one_place() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let limits = carrying(&clock);
+    for requests in 301..=600 {
+        let budget = json!({"requests": requests, "seconds": 86_400});
+        let token = chain(&tenants, &["bot"], Some(budget));
+        limits.peek(&token, None, 1).unwrap();
+    }
+}
+
+#[test]
+fn a_budget_in_use_gives_way_to_no_other_one() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let limits = carrying(&clock);
+    let token = |bot: &str, requests: u64, seconds: u64| {
+        let budget = json!({"requests": requests, "seconds": seconds});
+        chain(&tenants, &[bot], Some(budget))
+    };
+    assert_eq!(spend(&limits, &token("bot", 2, 86_400)).0, 2);
+    // The same delegation counts by another budget now, whose pace is much faster than a third one's.
+    let bot = token("bot", 3, 86_400);
+    assert_eq!(spend(&limits, &bot).0, 1);
+    assert_eq!(spend(&limits, &token("slow", 1, 300_000_000)).0, 1);
+    assert_eq!(spend(&limits, &bot).0, 0);
+}
+
+#[test]
 fn a_sub_agent_spends_the_budget_that_its_parents_delegation_carries() {
     let clock = ManualClock::new();
     let tenants = tenants(&clock);

@@ -89,6 +89,28 @@ fn what_is_decided_is_counted_by_dimension() {
 }
 
 #[test]
+fn an_admission_is_counted_once_whichever_way_it_took() {
+    let book = Book::default();
+    let clock = ManualClock::new();
+    // A plain request, a shadow's, one that reserves, one that looks only.
+    for shadow in [false, true] {
+        with_local_recorder(&book, || {
+            let mut builder = layer().tenant(Quota::per_minute(5)).clock(clock.clone());
+            if shadow {
+                builder = builder.shadow(Dimension::Tenant);
+            }
+            let layer = builder.build().unwrap();
+            let (limits, ada) = (layer.limits(), context(&tenants(&clock), "acme", "ada"));
+            limits.check(&ada, None, 1).unwrap();
+            limits.peek(&ada, None, 1).unwrap();
+            drop(limits.reserve(&ada, None, 1).unwrap());
+        });
+    }
+    let admitted = ("tenant_ratelimit_admitted_total".to_owned(), 4);
+    assert_eq!(book.read()[0], admitted);
+}
+
+#[test]
 fn i6_the_labels_do_not_grow_with_the_tenants() {
     let book = Book::default();
     let clock = ManualClock::new();
