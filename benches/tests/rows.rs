@@ -28,6 +28,8 @@ const STABLE: &[&str] = &[
     "peer/limitador-4",
     "limits/warm",
     "limits/cold",
+    "limits/refused",
+    "limits/refused/headers",
     "limits/warm/1m-tenants",
     "limits/2-threads/same",
     "limits/2-threads/other",

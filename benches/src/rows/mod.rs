@@ -395,6 +395,16 @@ pub const ALL: &[Definition] = &[
         limits::cold,
     ),
     Definition::new(
+        "limits/refused",
+        "the same four budgets, the tenant's spent: refused",
+        limits::refused,
+    ),
+    Definition::new(
+        "limits/refused/headers",
+        "the same, and the answer's head: status and four headers",
+        limits::refused_headers,
+    ),
+    Definition::new(
         "limits/warm/after-flood",
         "the same as warm, after a million made-up agents of another tenant",
         limits::after_flood,
