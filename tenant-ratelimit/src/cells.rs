@@ -1,28 +1,41 @@
 //! The cells: what is counted, and by which quota.
 
-use std::cell::Cell;
+use std::{cell::Cell, sync::Arc};
 
 use tenant_context::{ConfigError, Monotonic};
 
 use crate::{
     Dimension, Quota,
     gcra::Gcra,
+    headers,
     keys::Kind,
     sync::{AtomicU64, Mutex, MutexGuard, Ordering},
 };
 
 /// A quota that was checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Rate {
     pub(crate) quota: Quota,
     pub(crate) gcra: Gcra,
+    /// As clients are told it.
+    pub(crate) policy: Arc<str>,
 }
+
+impl PartialEq for Rate {
+    /// All else is made from the quota.
+    fn eq(&self, other: &Self) -> bool {
+        self.quota == other.quota
+    }
+}
+
+impl Eq for Rate {}
 
 impl Rate {
     pub(crate) fn new(quota: Quota) -> Result<Self, ConfigError> {
         Ok(Self {
             quota,
             gcra: quota.gcra()?,
+            policy: headers::policy(quota),
         })
     }
 }
@@ -120,7 +133,7 @@ impl Level {
     }
 
     /// Goes on under another quota, with all that was spent.
-    pub(crate) fn carry(&self, before: Rate, rate: Rate, now: Monotonic) {
+    pub(crate) fn carry(&self, before: &Rate, rate: &Rate, now: Monotonic) {
         if before.gcra != rate.gcra {
             let rest = self.rest(before.gcra.at(now));
             let (tat, rest) = rate.gcra.carry(before.gcra, self.tat(), rest, now);
@@ -320,12 +333,12 @@ mod tests {
         ) {
             let (wide, narrow) = (rate(20), rate(small));
             let (level, mut now) = (Level::default(), Monotonic::from_secs(100));
-            let shared = Cross::new(Dimension::Global, wide, false);
+            let shared = Cross::new(Dimension::Global, wide.clone(), false);
             let tat = wide.gcra.owe(0, wide.gcra.at(now), spent);
             level.charge(tat, &wide, now);
             shared.update(now, |_| tat).unwrap();
-            level.carry(wide, narrow, now);
-            let shared = shared.moved(narrow, now);
+            level.carry(&wide, &narrow, now);
+            let shared = shared.moved(narrow.clone(), now);
             let (mut counted, mut rest) = (spent.min(small), spent.saturating_sub(small));
             for (pause, units) in pauses.into_iter().zip(charges) {
                 now = now.saturating_add(Duration::from_secs(pause));
@@ -350,9 +363,9 @@ mod tests {
             }
             prop_assert_eq!(level.is_idle(Some(&narrow), now), counted + rest == 0);
             let owed = counted + rest;
-            level.carry(narrow, wide, now);
+            level.carry(&narrow, &wide, now);
             prop_assert_eq!(left(&level, &wide, now), 20 - owed.min(20));
-            let shared = shared.moved(wide, now);
+            let shared = shared.moved(wide.clone(), now);
             prop_assert_eq!(left_of(&shared, now), 20 - owed.min(20));
         }
     }

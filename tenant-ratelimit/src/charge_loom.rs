@@ -73,16 +73,16 @@ impl Tenant {
     /// How many requests each of the cells was charged.
     fn charged(&self) -> [u64; 2] {
         let own = self.own.lock();
-        std::array::from_fn(|at| units(self.rates[at], own[at].tat()))
+        std::array::from_fn(|at| units(&self.rates[at], own[at].tat()))
     }
 }
 
-fn units(rate: Rate, tat: u64) -> u64 {
+fn units(rate: &Rate, tat: u64) -> u64 {
     rate.gcra.units(rate.gcra.spent(tat, NOW))
 }
 
 fn spent(cross: &Cross) -> u64 {
-    units(cross.rate, cross.tat().unwrap())
+    units(&cross.rate, cross.tat().unwrap())
 }
 
 #[test]

@@ -13,17 +13,18 @@ use tenant_context::{
 };
 
 use crate::{
-    Denied, Dimension, Quota, TenantQuota, carried,
+    Denied, Quota, TenantQuota, carried,
     cells::{Cross, Rate},
     charge::{Ask, Bound, CrossLane, CrossLanes, Failed, Lane, Lanes, Least, Source, charge},
     counts::Tally,
     endpoints::Endpoints,
     floors::Seats,
+    headers::Told,
     key::Key,
     keys::{Kind, Places},
     own::{Named, Own, Place},
     partition::{Part, Partition},
-    quick,
+    quick::{self, Decided},
     rules::Rules,
     sync::MutexGuard,
     tenants::{Kept, Resolved, Tenants},
@@ -114,16 +115,18 @@ impl Granted<'_> {
         self.least.bound(self.lanes, self.cross, self.now)
     }
 
-    /// What names the binding budget's cell to clients.
-    pub(crate) fn partition(&self, tenant: &TenantId, dimension: Dimension) -> Option<Partition> {
-        let source = self.least.source(self.lanes)?;
-        let part = part(source, self.placed, self.wanted.endpoint)?;
-        Partition::of(dimension, Some(tenant), part)
+    /// What clients are told of the binding budget.
+    pub(crate) fn told(&self, tenant: &TenantId) -> Option<Told> {
+        let (bound, policy) = (self.bound()?, self.least.policy(self.lanes, self.cross)?);
+        let part = self.least.source(self.lanes);
+        let part = part.and_then(|source| part_of(source, self.placed, self.wanted.endpoint));
+        let partition = part.and_then(|part| Partition::of(bound.dimension, Some(tenant), part));
+        Some(Told::new(bound, Arc::clone(policy), partition))
     }
 }
 
 /// Which of a tenant's own cells it is.
-fn part(source: Source, placed: &Placed, endpoint: Option<usize>) -> Option<Part> {
+fn part_of(source: Source, placed: &Placed, endpoint: Option<usize>) -> Option<Part> {
     Some(match source {
         Source::Tenant => Part::Whole,
         Source::Endpoint => Part::Endpoint(endpoint?),
@@ -172,13 +175,27 @@ impl Inner {
         };
         if wanted.head.is_none() {
             let own = resolved.cells.lock();
-            if self.is_fresh(&own, tenant.tenant())
-                && let Some(least) =
-                    quick::charge(&own, resolved, wanted.endpoint, wanted.cost, now)
-            {
-                own.counts.admit(now);
-                self.tally.admit();
-                return Ok(answer(&|| least.bound(now)));
+            if self.is_fresh(&own, tenant.tenant()) {
+                let request = quick::Request {
+                    own: &own,
+                    resolved,
+                    endpoint: wanted.endpoint,
+                    cost: wanted.cost,
+                    now,
+                };
+                match request.charge() {
+                    Some(Decided::Admitted(least)) => {
+                        own.counts.admit(now);
+                        self.tally.admit();
+                        return Ok(answer(&|| least.bound(now)));
+                    }
+                    Some(Decided::Refused(refusals)) => {
+                        own.counts.refuse(now);
+                        drop(own);
+                        return Err(self.refuse(Some(tenant.tenant_id()), refusals, false));
+                    }
+                    None => {}
+                }
             }
         }
         let bound = self.decide_bound(resolved, tenant, wanted, now)?;
@@ -323,7 +340,7 @@ impl Inner {
                     }
                     drop(own);
                     for refusal in &mut refusals {
-                        let part = |source| part(source, &placed, wanted.endpoint);
+                        let part = |source| part_of(source, &placed, wanted.endpoint);
                         refusal.part = refusal.source.and_then(part);
                     }
                     return Err(self.refuse(Some(tenant.tenant_id()), refusals, wanted.peeks));
@@ -420,7 +437,7 @@ impl Inner {
     pub(crate) fn decide_public<R>(
         &self,
         cost: u64,
-        answer: impl FnOnce(Option<Bound>) -> R,
+        answer: impl FnOnce(Option<(Bound, &Arc<str>)>) -> R,
     ) -> Result<R, Denied> {
         let now = self.clock.monotonic();
         loop {
@@ -441,7 +458,8 @@ impl Inner {
             }) {
                 Ok(least) => {
                     self.tally.admit();
-                    return Ok(answer(least.bound(&Lanes::new(), &cross, now)));
+                    let bound = least.bound(&Lanes::new(), &cross, now);
+                    return Ok(answer(bound.map(|bound| (bound, &public.rate.policy))));
                 }
                 Err(Failed::Refused(refusals)) => return Err(self.refuse(None, refusals, false)),
                 Err(Failed::Moved) => {}

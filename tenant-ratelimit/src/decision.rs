@@ -31,7 +31,7 @@ impl Decision {
 
     /// The binding budget's quota.
     pub fn quota(&self) -> Option<Quota> {
-        self.0.map(|bound| bound.rate.quota)
+        self.0.map(|bound| bound.quota)
     }
 
     /// How many more units the binding budget allows at once, now.
@@ -41,8 +41,7 @@ impl Decision {
 
     /// How long until the binding budget is whole again, if nothing else is charged.
     pub fn reset(&self) -> Option<Duration> {
-        self.0
-            .map(|bound| bound.rate.gcra.full_in(bound.tat, bound.now))
+        self.0.map(|bound| bound.gcra.full_in(bound.tat, bound.now))
     }
 }
 
@@ -143,7 +142,7 @@ impl Denied {
 
     /// The binding budget's quota.
     pub fn quota(&self) -> Option<Quota> {
-        self.binding()?.rate.map(|rate| rate.quota)
+        self.binding()?.rate.as_ref().map(|rate| rate.quota)
     }
 
     /// How long to wait. Whoever comes after exactly this time is admitted by every budget, if nothing

@@ -251,7 +251,7 @@ impl Share<'_> {
         &self,
         gcra: Gcra,
         back: u64,
-        by_floor: Option<(Rate, u64)>,
+        by_floor: Option<(Gcra, u64)>,
         now: Monotonic,
     ) {
         let Some((charged_by, charged)) = by_floor else {
@@ -259,7 +259,7 @@ impl Share<'_> {
             return;
         };
         if let Some((rate, level)) = self.floor
-            && *rate == charged_by
+            && rate.gcra == charged_by
             && let Some(cost) = rate.gcra.cost(gcra.units(back))
         {
             let ticks = rate.gcra.at(now);

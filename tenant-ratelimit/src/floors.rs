@@ -258,13 +258,13 @@ impl Seats {
             return None;
         }
         let level = held.map_or_else(Level::default, |held| {
-            held.level.carry(held.rate, found.rate, now);
+            held.level.carry(&held.rate, &found.rate, now);
             held.level.split(Kind::default())
         });
         Some(Box::new(Seat {
             classes: Arc::clone(&self.classes),
             class,
-            rate: found.rate,
+            rate: found.rate.clone(),
             level,
         }))
     }

@@ -30,7 +30,7 @@ pub(crate) struct Hold {
 /// One of the tenant's cells: by which rate it was charged, and its TAT right after.
 struct Held {
     at: At,
-    charged: Option<(Rate, u64)>,
+    charged: Option<(Gcra, u64)>,
 }
 
 enum At {
@@ -44,7 +44,7 @@ struct Shared {
     cross: Arc<Cross>,
     charged: u64,
     /// The tenant's floor and its TAT, if that was charged.
-    by_floor: Option<(Rate, u64)>,
+    by_floor: Option<(Gcra, u64)>,
 }
 
 impl Hold {
@@ -69,7 +69,7 @@ impl Hold {
             let charged = lane.rate.filter(|_| !lane.skipped);
             Some(Held {
                 at,
-                charged: charged.map(|rate| (*rate, lane.next())),
+                charged: charged.map(|rate| (rate.gcra, lane.next())),
             })
         });
         let (endpoint, rules) = (granted.wanted.endpoint, &granted.own.rules);
@@ -79,7 +79,7 @@ impl Hold {
         let cross = cross.filter_map(|lane| {
             let mut known = known.into_iter().flatten();
             let cross = known.find(|cross| std::ptr::eq(Arc::as_ptr(cross), lane.cross))?;
-            let floor = granted.own.floor.as_deref().map(|seat| seat.rate);
+            let floor = granted.own.floor.as_deref().map(|seat| seat.rate.gcra);
             Some(Shared {
                 cross: Arc::clone(cross),
                 charged: lane.next,
@@ -139,7 +139,7 @@ struct Change {
 
 impl Change {
     fn own(self, own: &mut Own, held: &Held, now: Monotonic) {
-        let Some((rate, charged)) = held.charged else {
+        let Some((gcra, charged)) = held.charged else {
             return;
         };
         if self.more > 0
@@ -164,7 +164,7 @@ impl Change {
         };
         if let Some((level, present)) = found {
             // Under another quota nothing comes back: the time since then counted otherwise.
-            let charged = (*present == rate).then_some(charged);
+            let charged = (present.gcra == gcra).then_some(charged);
             self.level(level, present, charged, now);
         }
     }

@@ -9,7 +9,6 @@ use tenant_context::{
 
 use crate::{
     BudgetUsage, Decision, Denied, DimensionCounts, Quota, Reservation, Usage,
-    charge::Bound,
     decide::{Inner, Wanted},
     headers::Told,
     hold::Hold,
@@ -410,21 +409,17 @@ impl Limits {
                     None => inner.endpoints.cost(endpoint),
                 };
                 inner.decide(tenant, wanted, |granted| Admitted {
-                    told: granted.bound().filter(|_| tells).map(|bound| {
-                        let partition = granted.partition(tenant.tenant_id(), bound.dimension);
-                        Told::new(bound, partition)
-                    }),
+                    told: tells.then(|| granted.told(tenant.tenant_id())).flatten(),
                     hold: holds.then(|| Box::new(Hold::new(&self.0, &granted))),
                 })
             }
-            None if PublicRoute::of(extensions) => {
-                let told = |bound| Told::new(bound, None);
-                let admitted = |bound: Option<Bound>| Admitted {
+            None if PublicRoute::of(extensions) => inner.decide_public(1, |bound| {
+                let told = |(bound, policy)| Told::new(bound, Arc::clone(policy), None);
+                Admitted {
                     told: bound.filter(|_| tells).map(told),
                     hold: None,
-                };
-                inner.decide_public(1, admitted)
-            }
+                }
+            }),
             None => {
                 tracing::error!(
                     "no TenantContext in the request: put the identity layer (`tenant_auth::layer(..)`, or `TenantStack`) outside of the limits"

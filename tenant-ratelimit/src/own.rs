@@ -11,7 +11,7 @@ use crate::{
     floors::Seat,
     key::Key,
     keys::{Keys, Kind, Places, Slot},
-    rules::Rules,
+    rules::{Rule, Rules},
 };
 
 /// The most different budgets that a tenant's delegations carry at a time.
@@ -103,13 +103,13 @@ impl Own {
             return; // Another request has planned for a newer record meanwhile.
         }
         let plan = &mut self.plan;
-        if let (Some(before), Some(rate)) = (plan.rate, planned) {
+        if let (Some(before), Some(rate)) = (&plan.rate, &planned) {
             self.tenant.carry(before, rate, now);
         }
         plan.state = Arc::downgrade(state);
         plan.revision = revision;
         plan.valid = planned.is_some();
-        plan.rate = planned.or(plan.rate);
+        plan.rate = planned.or(plan.rate.take());
     }
 
     /// Asks for the quota anew at the next request.
@@ -125,25 +125,27 @@ impl Own {
     /// Goes on under other rules.
     pub(crate) fn adopt(&mut self, rules: Arc<Rules>, now: Monotonic) {
         let old = std::mem::replace(&mut self.rules, rules);
-        let carry = |level: &Level, before: Option<Rate>, rate: Option<Rate>| {
-            if let (Some(before), Some(rate)) = (before, rate) {
+        fn rate(rule: Option<&Rule>) -> Option<&Rate> {
+            rule?.rate.as_ref()
+        }
+        let carry = |level: &Level, before: Option<&Rule>, rule: Option<&Rule>| {
+            if let (Some(before), Some(rate)) = (rate(before), rate(rule)) {
                 level.carry(before, rate, now);
             }
         };
         let endpoints = old.endpoints.iter().zip(&self.rules.endpoints);
         for (level, (before, rule)) in self.endpoints.iter().zip(endpoints) {
-            let rate = |rule: &Option<crate::rules::Rule>| rule.as_ref().and_then(|rule| rule.rate);
-            carry(level, rate(&before.own), rate(&rule.own));
+            carry(level, before.own.as_ref(), rule.own.as_ref());
         }
-        let rate = |rules: &Rules, kind| rules.keyed(kind).and_then(|rule| rule.rate);
         for (level, kind) in self.overflow.iter().zip(0..) {
-            carry(level, rate(&old, Kind(kind)), rate(&self.rules, Kind(kind)));
+            let kind = Kind(kind);
+            carry(level, old.keyed(kind), self.rules.keyed(kind));
         }
         for slot in self.keys.slots() {
             carry(
                 &slot.level,
-                rate(&old, slot.kind()),
-                rate(&self.rules, slot.kind()),
+                old.keyed(slot.kind()),
+                self.rules.keyed(slot.kind()),
             );
         }
         if let (Some(before), Some(global)) = (&old.global, &self.rules.global) {
@@ -237,7 +239,7 @@ impl Own {
         }
         let rate = |kind| rate_of(&self.rules, &self.carried, kind);
         if let (Some(before), Some(rate)) = (rate(old), rate(kind)) {
-            slot.level.carry(*before, *rate, now);
+            slot.level.carry(before, rate, now);
         }
         slot.level.set_kind(kind);
         self.count_carried(old, |slots| slots.saturating_sub(1));
@@ -280,7 +282,7 @@ impl Own {
         };
         if known.is_none() {
             let carried = Carried {
-                rate: *rate,
+                rate: rate.clone(),
                 overflow: Level::default(),
                 slots: 0,
             };

@@ -1,7 +1,7 @@
-//! The way of most requests: every budget admits, at the first look.
+//! The way of most requests: every budget is plain, and all is decided at the first look.
 //!
-//! It charges what [`charge`](crate::charge::charge) would, in the same order, and does nothing else: on any refusal, any
-//! lost race, and whatever is not plain it has written nothing, and all is decided anew there.
+//! It charges what [`charge`](crate::charge::charge) would, in the same order, refuses what it would, and does nothing else:
+//! on a lost race, and whatever is not plain, it has written nothing, and all is decided anew there.
 
 use std::sync::atomic::Ordering;
 
@@ -11,16 +11,35 @@ use tenant_context::Monotonic;
 use crate::{
     Dimension,
     cells::{Level, Rate},
-    charge::Bound,
+    charge::{Ask, Bound, Refusal, in_order, why},
     gcra::Verdict,
     keys::Slot,
     own::Own,
+    partition::Part,
     rules::Rules,
     tenants::{Kept, Resolved},
 };
 
 /// As many of a tenant's own cells as most requests fall under.
 const CELLS: usize = 6;
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) own: &'a Own,
+    pub(crate) resolved: &'a Resolved,
+    pub(crate) endpoint: Option<usize>,
+    /// In units.
+    pub(crate) cost: u64,
+    pub(crate) now: Monotonic,
+}
+
+/// What was decided.
+pub(crate) enum Decided<'a> {
+    Admitted(Least<'a>),
+    /// Nothing was charged.
+    Refused(Vec<Refusal>),
+}
 
 /// The budget with the fewest units left.
 #[derive(Debug)]
@@ -36,54 +55,12 @@ impl Least<'_> {
         let (dimension, rate) = self.of?;
         Some(Bound {
             dimension: *dimension,
-            rate: *rate,
+            quota: rate.quota,
+            gcra: rate.gcra,
             left: self.left,
             tat: self.tat,
             now,
         })
-    }
-}
-
-struct Look<'a> {
-    units: u64,
-    now: Monotonic,
-    least: Least<'a>,
-    /// What is to be charged, and the TATs then.
-    cells: ArrayVec<(&'a Level, u64), CELLS>,
-}
-
-impl<'a> Look<'a> {
-    /// The TAT of a cell once it is charged; `None` if it refuses.
-    #[inline(always)]
-    #[allow(
-        clippy::inline_always,
-        reason = "four times on the way of every request: what is looked for stays in registers"
-    )]
-    fn at(&mut self, dimension: &'a Dimension, rate: &'a Rate, tat: u64) -> Option<u64> {
-        let gcra = &rate.gcra;
-        let cost = gcra.cost(self.units)?;
-        let Verdict::Admit { tat, left } = gcra.decide(tat, gcra.at(self.now), cost) else {
-            return None;
-        };
-        let left = gcra.units(left);
-        if left < self.least.left {
-            self.least = Least {
-                of: Some((dimension, rate)),
-                left,
-                tat,
-            };
-        }
-        Some(tat)
-    }
-
-    #[inline(always)]
-    #[allow(clippy::inline_always, reason = "as `at`")]
-    fn own(&mut self, dimension: &'a Dimension, rate: &'a Rate, level: &'a Level) -> Option<()> {
-        if level.waits() {
-            return None;
-        }
-        let tat = self.at(dimension, rate, level.tat())?;
-        self.cells.try_push((level, tat)).ok()
     }
 }
 
@@ -96,6 +73,14 @@ impl Rules {
     }
 }
 
+/// One of a tenant's own cells.
+struct Seen<'a> {
+    dimension: &'a Dimension,
+    rate: &'a Rate,
+    level: &'a Level,
+    part: Part,
+}
+
 /// The cell of an identity that is new, or whose cell was forgotten and made again.
 #[cold]
 fn find<'a>(own: &'a Own, kept: &Kept) -> Option<&'a Slot> {
@@ -104,58 +89,146 @@ fn find<'a>(own: &'a Own, kept: &Kept) -> Option<&'a Slot> {
     own.slot(at, kept.named.key)
 }
 
-/// Charges a request that every budget admits.
-///
-/// The tenant's lock is held, and its cells are under the present rules.
-#[inline]
-pub(crate) fn charge<'a>(
-    own: &'a Own,
-    resolved: &Resolved,
-    endpoint: Option<usize>,
-    units: u64,
-    now: Monotonic,
-) -> Option<Least<'a>> {
-    let rules = &*own.rules;
-    if !rules.plain {
-        return None;
+impl<'a> Request<'a> {
+    /// Shows the tenant's own cells, the narrowest first, until one is not wanted; `None` then, and if they are not plain.
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "on the way of every request: what is looked for stays in registers"
+    )]
+    fn each(&self, mut show: impl FnMut(Seen<'a>) -> Option<()>) -> Option<()> {
+        let own = self.own;
+        let rules = &*own.rules;
+        let mut seen = |dimension, rate, level: &'a Level, part| {
+            if level.waits() {
+                return None;
+            }
+            show(Seen {
+                dimension,
+                rate,
+                level,
+                part,
+            })
+        };
+        if let Some(at) = self.endpoint
+            && let Some(rule) = rules.endpoints.get(at)?.own.as_ref()
+            && let Some(rate) = &rule.rate
+        {
+            let level = own.endpoints.get(at)?;
+            seen(&rule.terms.dimension, rate, level, Part::Endpoint(at))?;
+        }
+        for kept in &self.resolved.named {
+            let hint = kept.hint.load(Ordering::Relaxed);
+            let slot = match own.slot(hint, kept.named.key) {
+                Some(slot) => slot,
+                None => find(own, kept)?,
+            };
+            let rule = rules.keyed(slot.kind())?;
+            if let Some(rate) = &rule.rate {
+                seen(
+                    &rule.terms.dimension,
+                    rate,
+                    &slot.level,
+                    Part::Key(slot.key),
+                )?;
+            }
+        }
+        if rules.planned {
+            seen(&Dimension::Tenant, own.rate()?, &own.tenant, Part::Whole)?;
+        }
+        Some(())
     }
-    let mut look = Look {
-        units,
-        now,
-        least: Least {
+
+    /// Charges the request if every budget admits it. `None`: it is to be decided anew.
+    ///
+    /// The tenant's lock is held, and its cells are under the present rules.
+    #[inline]
+    pub(crate) fn charge(&self) -> Option<Decided<'a>> {
+        let rules = &*self.own.rules;
+        if !rules.plain {
+            return None;
+        }
+        let mut cells: ArrayVec<(&Level, u64), CELLS> = ArrayVec::new();
+        let mut least = Least {
             of: None,
             left: u64::MAX,
             tat: 0,
-        },
-        cells: ArrayVec::new(),
-    };
-    if let Some(at) = endpoint
-        && let Some(rule) = rules.endpoints.get(at)?.own.as_ref()
-        && let Some(rate) = &rule.rate
-    {
-        look.own(&rule.terms.dimension, rate, own.endpoints.get(at)?)?;
-    }
-    for kept in &resolved.named {
-        let hint = kept.hint.load(Ordering::Relaxed);
-        let slot = match own.slot(hint, kept.named.key) {
-            Some(slot) => slot,
-            None => find(own, kept)?,
         };
-        let rule = rules.keyed(slot.kind())?;
-        if let Some(rate) = &rule.rate {
-            look.own(&rule.terms.dimension, rate, &slot.level)?;
+        let mut refused = false;
+        // The TAT of a cell once it is charged.
+        let mut look = |dimension, rate: &'a Rate, tat| {
+            let gcra = &rate.gcra;
+            let cost = gcra.cost(self.cost);
+            let decided = cost.map(|cost| gcra.decide(tat, gcra.at(self.now), cost));
+            let Some(Verdict::Admit { tat, left }) = decided else {
+                refused = true;
+                return None;
+            };
+            let left = gcra.units(left);
+            if left < least.left {
+                least = Least {
+                    of: Some((dimension, rate)),
+                    left,
+                    tat,
+                };
+            }
+            Some(tat)
+        };
+        let looked = self.each(|seen| {
+            let tat = look(seen.dimension, seen.rate, seen.level.tat())?;
+            cells.try_push((seen.level, tat)).ok()
+        });
+        let charged = looked.and_then(|()| {
+            if let Some(global) = rules.global.as_deref() {
+                let seen = global.tat().ok()?;
+                let tat = look(&global.dimension, &global.rate, seen)?;
+                global.replace(seen, tat, self.now).ok()?;
+            }
+            Some(())
+        });
+        if charged.is_none() {
+            return if refused { self.refusals() } else { None };
         }
+        for (level, tat) in &cells {
+            level.set(*tat);
+        }
+        Some(Decided::Admitted(least))
     }
-    if rules.planned {
-        look.own(&Dimension::Tenant, own.rate()?, &own.tenant)?;
+
+    /// All budgets that refuse.
+    #[cold]
+    fn refusals(&self) -> Option<Decided<'a>> {
+        let mut all = Vec::with_capacity(1);
+        let ask = Ask {
+            cost: self.cost,
+            peeks: false,
+            enters: false,
+            now: self.now,
+        };
+        let mut add = |dimension, rate: &Rate, tat, part| {
+            if let Some(why) = why(rate.gcra, tat, ask) {
+                all.push(Refusal {
+                    dimension,
+                    rate: Some(rate.clone()),
+                    why,
+                    source: None,
+                    part,
+                });
+            }
+        };
+        self.each(|seen| {
+            let tat = seen.level.tat();
+            add(*seen.dimension, seen.rate, tat, Some(seen.part));
+            Some(())
+        })?;
+        if let Some(global) = self.own.rules.global.as_deref() {
+            add(global.dimension, &global.rate, global.tat().ok()?, None);
+        }
+        if all.is_empty() {
+            // Another tenant's charge of the global budget came back meanwhile.
+            return None;
+        }
+        in_order(&mut all);
+        Some(Decided::Refused(all))
     }
-    if let Some(global) = rules.global.as_deref() {
-        let seen = global.tat().ok()?;
-        let tat = look.at(&global.dimension, &global.rate, seen)?;
-        global.replace(seen, tat, now).ok()?;
-    }
-    for (level, tat) in &look.cells {
-        level.set(*tat);
-    }
-    Some(look.least)
 }

@@ -51,7 +51,7 @@ impl Kind {
 }
 
 /// One budget, without its cells.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Rule {
     pub(crate) terms: Terms,
     pub(crate) rate: Option<Rate>,
@@ -122,13 +122,13 @@ impl Rules {
         next.generation = self.generation.saturating_add(1);
         let cross = |budget: &mut Option<Arc<Cross>>| {
             let old = budget.as_ref()?;
-            *budget = Some(Arc::new(moved(old, rate)));
+            *budget = Some(Arc::new(moved(old, rate.clone())));
             Some(())
         };
         let keyed = |rules: &mut [Option<Rule>], dimension| {
             let mut rules = rules.iter_mut().flatten();
             let rule = rules.find(|rule| rule.terms.dimension == dimension)?;
-            rule.rate.as_mut().map(|old| *old = rate)
+            rule.rate.as_mut().map(|old| *old = rate.clone())
         };
         let changed = match declared {
             Declared::Global => {
@@ -155,7 +155,7 @@ impl Rules {
                 .endpoints
                 .get_mut(at)
                 .and_then(|endpoint| endpoint.own.as_mut()?.rate.as_mut())
-                .map(|old| *old = rate),
+                .map(|old| *old = rate.clone()),
             Declared::Across(at) => next
                 .endpoints
                 .get_mut(at)
