@@ -277,6 +277,21 @@ mod tests {
     }
 
     #[test]
+    fn two_fields_of_the_applications_own_stay_as_they_are() {
+        let mut headers = HeaderMap::new();
+        for state in ["\"one\";r=1;t=1", "\"two\";r=1;t=1"] {
+            headers.append(RATE_LIMIT, state.parse().unwrap());
+        }
+        let before = headers.clone();
+        merge(
+            &mut headers,
+            RATE_LIMIT,
+            &HeaderValue::from_static("\"global\";r=1;t=1"),
+        );
+        assert_eq!(headers, before);
+    }
+
+    #[test]
     fn no_time_is_told_where_no_wait_helps() {
         let above = Refusal {
             why: Why::AboveBurst,

@@ -96,6 +96,7 @@ mod tests {
                 Some(&acme),
                 Part::Overflow(Kind::PRINCIPAL),
             ),
+            Partition::of(Dimension::Principal, Some(&acme), Part::Key(key)),
             Partition::of(Dimension::Address, None, Part::Key(key)),
         ]
         .map(Option::unwrap);

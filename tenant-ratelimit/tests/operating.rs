@@ -462,6 +462,10 @@ fn what_is_spent_is_told_and_given_back_on_demand() {
             .check(&bot, "POST /reports", 2)
             .unwrap_or_else(|_| limits.check(&bot, None, 1).unwrap());
     }
+    assert!(
+        limits.peek(&bot, None, 2_000).is_err(),
+        "a look is not counted"
+    );
     let usage = limits.usage_by_id(&system, bot.tenant_id()).unwrap();
     assert_eq!(
         (usage.admitted, usage.refused, usage.recent, usage.keys),
