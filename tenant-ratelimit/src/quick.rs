@@ -73,12 +73,15 @@ impl Rules {
     }
 }
 
-/// One of a tenant's own cells.
-struct Seen<'a> {
-    dimension: &'a Dimension,
-    rate: &'a Rate,
-    level: &'a Level,
-    part: Part,
+/// Looks at a tenant's own cells, the narrowest first, until it answers `None`.
+trait Look<'a> {
+    fn see(
+        &mut self,
+        dimension: &'a Dimension,
+        rate: &'a Rate,
+        level: &'a Level,
+        part: Part,
+    ) -> Option<()>;
 }
 
 /// The cell of an identity that is new, or whose cell was forgotten and made again.
@@ -90,51 +93,35 @@ fn find<'a>(own: &'a Own, kept: &Kept) -> Option<&'a Slot> {
 }
 
 impl<'a> Request<'a> {
-    /// Shows the tenant's own cells, the narrowest first, until one is not wanted; `None` then, and if they are not plain.
+    /// Shows the tenant's own cells; `None` if one was not wanted, or they are not plain.
     #[inline(always)]
     #[allow(
         clippy::inline_always,
         reason = "on the way of every request: what is looked for stays in registers"
     )]
-    fn each(&self, mut show: impl FnMut(Seen<'a>) -> Option<()>) -> Option<()> {
+    fn each(&self, look: &mut impl Look<'a>) -> Option<()> {
         let own = self.own;
         let rules = &*own.rules;
-        let mut seen = |dimension, rate, level: &'a Level, part| {
-            if level.waits() {
-                return None;
-            }
-            show(Seen {
-                dimension,
-                rate,
-                level,
-                part,
-            })
-        };
         if let Some(at) = self.endpoint
             && let Some(rule) = rules.endpoints.get(at)?.own.as_ref()
             && let Some(rate) = &rule.rate
         {
             let level = own.endpoints.get(at)?;
-            seen(&rule.terms.dimension, rate, level, Part::Endpoint(at))?;
+            look.see(&rule.terms.dimension, rate, level, Part::Endpoint(at))?;
         }
         for kept in &self.resolved.named {
-            let hint = kept.hint.load(Ordering::Relaxed);
-            let slot = match own.slot(hint, kept.named.key) {
+            let key = kept.named.key;
+            let slot = match own.slot(kept.hint.load(Ordering::Relaxed), key) {
                 Some(slot) => slot,
                 None => find(own, kept)?,
             };
             let rule = rules.keyed(slot.kind())?;
             if let Some(rate) = &rule.rate {
-                seen(
-                    &rule.terms.dimension,
-                    rate,
-                    &slot.level,
-                    Part::Key(slot.key),
-                )?;
+                look.see(&rule.terms.dimension, rate, &slot.level, Part::Key(key))?;
             }
         }
         if rules.planned {
-            seen(&Dimension::Tenant, own.rate()?, &own.tenant, Part::Whole)?;
+            look.see(&Dimension::Tenant, own.rate()?, &own.tenant, Part::Whole)?;
         }
         Some(())
     }
@@ -148,87 +135,153 @@ impl<'a> Request<'a> {
         if !rules.plain {
             return None;
         }
-        let mut cells: ArrayVec<(&Level, u64), CELLS> = ArrayVec::new();
-        let mut least = Least {
-            of: None,
-            left: u64::MAX,
-            tat: 0,
+        let mut charging = Charging {
+            cost: self.cost,
+            now: self.now,
+            least: Least {
+                of: None,
+                left: u64::MAX,
+                tat: 0,
+            },
+            cells: ArrayVec::new(),
+            refused: false,
         };
-        let mut refused = false;
-        // The TAT of a cell once it is charged.
-        let mut look = |dimension, rate: &'a Rate, tat| {
-            let gcra = &rate.gcra;
-            let cost = gcra.cost(self.cost);
-            let decided = cost.map(|cost| gcra.decide(tat, gcra.at(self.now), cost));
-            let Some(Verdict::Admit { tat, left }) = decided else {
-                refused = true;
-                return None;
+        if self.charge_all(rules, &mut charging).is_none() {
+            return if charging.refused {
+                self.refusals()
+            } else {
+                None
             };
-            let left = gcra.units(left);
-            if left < least.left {
-                least = Least {
-                    of: Some((dimension, rate)),
-                    left,
-                    tat,
-                };
-            }
-            Some(tat)
-        };
-        let looked = self.each(|seen| {
-            let tat = look(seen.dimension, seen.rate, seen.level.tat())?;
-            cells.try_push((seen.level, tat)).ok()
-        });
-        let charged = looked.and_then(|()| {
-            if let Some(global) = rules.global.as_deref() {
-                let seen = global.tat().ok()?;
-                let tat = look(&global.dimension, &global.rate, seen)?;
-                global.replace(seen, tat, self.now).ok()?;
-            }
-            Some(())
-        });
-        if charged.is_none() {
-            return if refused { self.refusals() } else { None };
         }
-        for (level, tat) in &cells {
+        for (level, tat) in &charging.cells {
             level.set(*tat);
         }
-        Some(Decided::Admitted(least))
+        Some(Decided::Admitted(charging.least))
+    }
+
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as `each`")]
+    fn charge_all(&self, rules: &'a Rules, charging: &mut Charging<'a>) -> Option<()> {
+        self.each(charging)?;
+        if let Some(global) = rules.global.as_deref() {
+            let seen = global.tat().ok()?;
+            let tat = charging.next(&global.dimension, &global.rate, seen)?;
+            global.replace(seen, tat, self.now).ok()?;
+        }
+        Some(())
     }
 
     /// All budgets that refuse.
     #[cold]
     fn refusals(&self) -> Option<Decided<'a>> {
-        let mut all = Vec::with_capacity(1);
-        let ask = Ask {
-            cost: self.cost,
-            peeks: false,
-            enters: false,
-            now: self.now,
+        let mut refusing = Refusing {
+            ask: Ask {
+                cost: self.cost,
+                peeks: false,
+                enters: false,
+                now: self.now,
+            },
+            all: Vec::with_capacity(1),
         };
-        let mut add = |dimension, rate: &Rate, tat, part| {
-            if let Some(why) = why(rate.gcra, tat, ask) {
-                all.push(Refusal {
-                    dimension,
-                    rate: Some(rate.clone()),
-                    why,
-                    source: None,
-                    part,
-                });
-            }
-        };
-        self.each(|seen| {
-            let tat = seen.level.tat();
-            add(*seen.dimension, seen.rate, tat, Some(seen.part));
-            Some(())
-        })?;
+        self.each(&mut refusing)?;
         if let Some(global) = self.own.rules.global.as_deref() {
-            add(global.dimension, &global.rate, global.tat().ok()?, None);
+            let tat = global.tat().ok()?;
+            refusing.add(global.dimension, &global.rate, tat, None);
         }
+        let mut all = refusing.all;
         if all.is_empty() {
             // Another tenant's charge of the global budget came back meanwhile.
             return None;
         }
         in_order(&mut all);
         Some(Decided::Refused(all))
+    }
+}
+
+/// Whether all admit, and what is to be charged.
+struct Charging<'a> {
+    /// In units.
+    cost: u64,
+    now: Monotonic,
+    least: Least<'a>,
+    /// The TATs once they are charged.
+    cells: ArrayVec<(&'a Level, u64), CELLS>,
+    refused: bool,
+}
+
+impl<'a> Charging<'a> {
+    /// The TAT of a cell once it is charged; `None` if it refuses.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as `each`")]
+    fn next(&mut self, dimension: &'a Dimension, rate: &'a Rate, tat: u64) -> Option<u64> {
+        let gcra = &rate.gcra;
+        let Some(cost) = gcra.cost(self.cost) else {
+            self.refused = true;
+            return None;
+        };
+        let Verdict::Admit { tat, left } = gcra.decide(tat, gcra.at(self.now), cost) else {
+            self.refused = true;
+            return None;
+        };
+        let left = gcra.units(left);
+        if left < self.least.left {
+            self.least = Least {
+                of: Some((dimension, rate)),
+                left,
+                tat,
+            };
+        }
+        Some(tat)
+    }
+}
+
+impl<'a> Look<'a> for Charging<'a> {
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as `each`")]
+    fn see(
+        &mut self,
+        dimension: &'a Dimension,
+        rate: &'a Rate,
+        level: &'a Level,
+        _: Part,
+    ) -> Option<()> {
+        if level.waits() {
+            return None;
+        }
+        let tat = self.next(dimension, rate, level.tat())?;
+        self.cells.try_push((level, tat)).ok()
+    }
+}
+
+/// Which refuse, and why.
+struct Refusing {
+    ask: Ask,
+    all: Vec<Refusal>,
+}
+
+impl Refusing {
+    fn add(&mut self, dimension: Dimension, rate: &Rate, tat: u64, part: Option<Part>) {
+        if let Some(why) = why(rate.gcra, tat, self.ask) {
+            self.all.push(Refusal {
+                dimension,
+                rate: Some(rate.clone()),
+                why,
+                source: None,
+                part,
+            });
+        }
+    }
+}
+
+impl<'a> Look<'a> for Refusing {
+    fn see(
+        &mut self,
+        dimension: &'a Dimension,
+        rate: &'a Rate,
+        level: &'a Level,
+        part: Part,
+    ) -> Option<()> {
+        self.add(*dimension, rate, level.tat(), Some(part));
+        Some(())
     }
 }
