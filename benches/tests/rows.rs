@@ -29,6 +29,8 @@ const STABLE: &[&str] = &[
     "limits/warm",
     "limits/cold",
     "limits/refused",
+    "limits/warm/during-flood",
+    "limits/warm/during-memory",
     "limits/refused/headers",
     "limits/warm/1m-tenants",
     "limits/2-threads/same",

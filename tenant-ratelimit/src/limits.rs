@@ -216,7 +216,8 @@ impl Limits {
     }
 
     /// Gives a declared budget another quota, under load: what was spent stays spent, in units. It holds for
-    /// every request that begins after this returns.
+    /// every request that begins after this returns. What was spent beyond a smaller burst stands in nobody's way and counts again under
+    /// a larger one; it comes back once the budget is whole. Under a smaller global quota floors too wait until what was spent of it is back.
     ///
     /// A tenant's quota comes from its plan: change that, or see [`override_quota`](Self::override_quota).
     ///
@@ -230,7 +231,8 @@ impl Limits {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if the quota is none, the budget was not declared, or the floors do not fit into it.
+    /// [`ConfigError`] if the quota is none, the budget was not declared, or the floors do not fit into it: in burst or in pace.
+    /// Nothing is changed then.
     pub fn set_quota(&self, budget: Budget<'_>, quota: Quota) -> Result<(), ConfigError> {
         let declared = match budget {
             Budget::Global => Declared::Global,
@@ -242,7 +244,7 @@ impl Limits {
             Budget::Custom(name) => {
                 let known = self.0.custom.iter().find(|custom| custom.name == name);
                 let known = known.ok_or_else(|| {
-                    ConfigError::new(format!("limits: no dimension {name:?} is declared"))
+                    ConfigError::new(format!("limits: no dimension {name:?} is declared; add `.dimension({name:?}, quota, key)` to the layer's builder"))
                 })?;
                 Declared::Keyed(crate::Dimension::Custom(known.name))
             }

@@ -46,6 +46,8 @@ pub(super) struct World {
 
 const ROUTE: &str = "GET /invoices/{id}";
 const HOUR: Duration = Duration::from_secs(3600);
+/// It takes ten seconds to come back.
+pub(super) const SPENT: u64 = 10_000_000_000;
 const ENOUGH: Quota = Quota::per_second(1_000_000_000);
 
 fn tenant(n: usize) -> Result<TenantId> {
@@ -55,6 +57,11 @@ fn tenant(n: usize) -> Result<TenantId> {
 impl World {
     pub(super) fn new(tenants: usize) -> Result<Self> {
         Self::with(tenants, ENOUGH)
+    }
+
+    /// Two tenants, of which one may spend [`SPENT`] with each of ten million agents.
+    pub(super) fn for_a_flood() -> Result<Self> {
+        Self::with(2, ENOUGH.burst(100_000_000_000_000_000))
     }
 
     fn with(tenants: usize, quota: Quota) -> Result<Self> {
@@ -110,7 +117,7 @@ impl World {
         }
     }
 
-    fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> Limits {
         self.layer.limits().clone()
     }
 }
@@ -157,15 +164,19 @@ pub(super) fn refused_headers(definition: &'static Definition, _: &Arc<Shared>) 
 
 /// A million made-up agents of one tenant, whose cells nobody may forget for ten seconds each; measured is another tenant.
 pub(super) fn after_flood(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
-    const SPENT: u64 = 10_000_000_000;
-    let world = World::with(2, ENOUGH.burst(100_000_000_000_000_000))?;
+    let world = World::for_a_flood()?;
     let limits = world.limits();
-    let endpoint = limits.endpoint(ROUTE)?;
     for agent in 0..MILLION {
         limits.check(&world.context(1, agent)?, None, SPENT)?;
     }
-    let context = world.context(0, 0)?;
-    Ok(definition.row(Operation::new(move || decides(&limits, &context, endpoint))))
+    Ok(definition.row(Operation::new(neighbour(&world)?)))
+}
+
+/// The decision of a tenant that makes nothing up.
+pub(super) fn neighbour(world: &World) -> Result<impl FnMut() -> bool + 'static> {
+    let (limits, context) = (world.limits(), world.context(0, 0)?);
+    let endpoint = limits.endpoint(ROUTE)?;
+    Ok(move || decides(&limits, &context, endpoint))
 }
 
 /// Identities that the limiter has not seen yet, of a tenant and an agent that it knows: they are made before

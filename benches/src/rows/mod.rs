@@ -8,6 +8,7 @@ mod cache;
 mod cache_scale;
 mod cache_sockets;
 mod expert;
+mod flood;
 mod jobs;
 mod layer;
 mod limitador;
@@ -409,6 +410,18 @@ pub const ALL: &[Definition] = &[
         "the same as warm, after a million made-up agents of another tenant",
         limits::after_flood,
     ),
+    Definition::new(
+        "limits/warm/during-flood",
+        "the same while another thread makes up agents of another tenant",
+        flood::agents,
+    )
+    .heavy(),
+    Definition::new(
+        "limits/warm/during-memory",
+        "the same while another thread writes as much memory: what two cores share",
+        flood::memory,
+    )
+    .heavy(),
     Definition::new(
         "limits/warm/1m-tenants",
         "the same as warm, each time for another one of a million tenants",
