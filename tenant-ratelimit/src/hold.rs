@@ -23,6 +23,8 @@ pub(crate) struct Hold {
     charged: Option<u64>,
     enters: bool,
     endpoint: Option<usize>,
+    /// How often the tenant's cells had been made whole by then.
+    resets: u32,
     own: Box<[Held]>,
     cross: Box<[Shared]>,
 }
@@ -92,6 +94,7 @@ impl Hold {
             charged: Some(granted.wanted.cost),
             enters: granted.wanted.enters,
             endpoint,
+            resets: granted.own.resets,
             own: own.collect(),
             cross: cross.collect(),
         }
@@ -114,12 +117,13 @@ impl Hold {
         if own.rules.generation != self.inner.generation() {
             own.adopt(self.inner.current(), now);
         }
-        for held in &self.own {
+        let whole = own.resets != self.resets;
+        for held in self.own.iter().filter(|_| change.more > 0 || !whole) {
             change.own(&mut own, held, now);
         }
         for shared in &self.cross {
             if change.more == 0 {
-                change.refund(&own, shared, now);
+                change.refund(&own, shared, whole, now);
                 continue;
             }
             // Whoever changes a quota meanwhile moves the cell: what is owed goes to the new one.
@@ -179,7 +183,7 @@ impl Change {
         }
     }
 
-    fn refund(self, own: &Own, shared: &Shared, now: Monotonic) {
+    fn refund(self, own: &Own, shared: &Shared, whole: bool, now: Monotonic) {
         let gcra = shared.cross.rate.gcra;
         let less = gcra.cost(self.less).unwrap_or(0);
         let back = |tat| Gcra::give_back(tat, shared.charged, gcra.at(now), less);
@@ -187,7 +191,7 @@ impl Change {
         let Ok(before) = shared.cross.update(now, back) else {
             return;
         };
-        if let Some(share) = own.share()
+        if let Some(share) = own.share().filter(|_| !whole)
             && shared.cross.dimension == Dimension::Global
         {
             let back = before.saturating_sub(back(before));

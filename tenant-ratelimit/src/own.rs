@@ -31,6 +31,8 @@ pub(crate) struct Own {
     pub(crate) floor: Option<Box<Seat>>,
     pub(crate) held: Held,
     pub(crate) counts: Counts,
+    /// How often an operator made all cells whole: what was charged before does not come back.
+    pub(crate) resets: u32,
     places: Arc<Places>,
 }
 
@@ -43,6 +45,8 @@ struct Plan {
     revision: u64,
     rate: Option<Rate>,
     valid: bool,
+    /// How often an operator had it forgotten.
+    forgotten: u32,
 }
 
 /// A budget that delegations carry.
@@ -73,6 +77,7 @@ impl Own {
             floor: None,
             held: Held::default(),
             counts: Counts::default(),
+            resets: 0,
             rules,
             places,
         }
@@ -112,9 +117,15 @@ impl Own {
         plan.rate = planned.or(plan.rate.take());
     }
 
-    /// Asks for the quota anew at the next request.
+    /// Asks for the quota anew at the next request. What is being planned meanwhile is not kept.
     pub(crate) fn forget_plan(&mut self) {
         self.plan.state = Weak::new();
+        self.plan.forgotten = self.plan.forgotten.wrapping_add(1);
+    }
+
+    /// How often the plan was forgotten.
+    pub(crate) const fn forgotten_plans(&self) -> u32 {
+        self.plan.forgotten
     }
 
     /// The tenant's rate; `None` if the application's quota is none.
@@ -359,6 +370,7 @@ impl Own {
             seat.level.clear();
         }
         self.held = Held::default();
+        self.resets = self.resets.wrapping_add(1);
     }
 
     /// This tenant's part of the global budget, if there are floors.

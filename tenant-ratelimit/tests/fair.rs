@@ -13,7 +13,9 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tenant_context::{CachedRegistry, MemoryRegistry, TenantContext, TenantId, TenantRecord};
+use tenant_context::{
+    CachedRegistry, MemoryRegistry, SystemContext, TenantContext, TenantId, TenantRecord,
+};
 use tenant_ratelimit::{Budget, Denied, Dimension, Floors, Limits, Quota, Reservation, layer};
 use tenant_testkit::{ManualClock, context};
 
@@ -388,6 +390,18 @@ fn an_estimate_that_has_come_back_to_the_whole_does_not_come_back_to_a_floor() {
     for at in (0..10).filter(|at| *at != 1) {
         assert!(world.ask(at), "tenant {at}'s floor");
     }
+}
+
+#[test]
+fn of_a_floor_that_was_made_whole_by_hand_nothing_comes_back_again() {
+    let world = all_in_floors();
+    let reserved = world.reserve(1, 10).unwrap();
+    let system = SystemContext::begin("support");
+    world.limits.reset(&system, world.tenants[1].tenant_id());
+    assert_eq!(world.takes(1), 10);
+    reserved.settle(0);
+    // The whole has them back, and with them the one that is shared.
+    assert_eq!(world.takes(1), 0, "its floor has not");
 }
 
 #[test]

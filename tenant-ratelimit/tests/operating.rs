@@ -13,7 +13,10 @@
 mod common;
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -419,6 +422,26 @@ fn an_operator_overrides_one_tenants_quota() {
     assert_eq!(spend(limits, &ada).0, 0);
     let error = limits.override_quota(&system, ada.tenant_id(), Some(Quota::per_minute(0)));
     assert!(error.is_err());
+}
+
+#[test]
+fn an_override_that_comes_while_the_plan_is_asked_for_holds() {
+    static LIMITS: OnceLock<Limits> = OnceLock::new();
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    // The operator is as fast as this: the tenant's request has asked for its plan, and has no answer yet.
+    let plan = |tenant: &TenantState| {
+        if let Some(limits) = LIMITS.get() {
+            let system = SystemContext::begin("support");
+            let quota = Some(Quota::per_minute(15));
+            limits.override_quota(&system, tenant.id(), quota).unwrap();
+        }
+        by_plan(tenant)
+    };
+    let layer = layer().tenant(plan).clock(clock.clone()).build().unwrap();
+    let limits = LIMITS.get_or_init(|| layer.limits().clone());
+    let ada = context(&tenants, "acme", "ada");
+    assert_eq!(spend(limits, &ada).0, 15);
 }
 
 #[test]

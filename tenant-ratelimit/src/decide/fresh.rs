@@ -60,10 +60,16 @@ impl Inner {
         if !self.plans_tenants || own.is_planned(state, revision) {
             return own;
         }
-        // The application's code runs outside of the lock.
-        drop(own);
-        let planned = self.plan(state);
-        own = resolved.cells.lock();
+        let planned = loop {
+            let forgotten = own.forgotten_plans();
+            // The application's code runs outside of the lock.
+            drop(own);
+            let planned = self.plan(state);
+            own = resolved.cells.lock();
+            if own.forgotten_plans() == forgotten {
+                break planned;
+            }
+        };
         own.plan(state, revision, planned, now);
         if let Some(seats) = &self.seats {
             own.floor = seats.seat(state, own.floor.take(), now);
