@@ -206,8 +206,9 @@
 //! # Cost on the way of a request
 //!
 //! On an identity that came before, a decision takes no look-up and no allocation: a lock of the
-//! tenant's own, one reading of the clock, one compare-and-swap. Headers are written on refusals only,
-//! unless [`Headers::Always`] asks for more.
+//! tenant's own, one reading of the clock, one compare-and-swap. A refusal is decided at the same look and takes one
+//! allocation. Headers are written on refusals only, unless [`Headers::Always`] asks for more: what they say of a quota is
+//! prepared when the quota is set, which leaves the numbers of the moment and the partition's name, an HMAC.
 //!
 //! # Map
 //!

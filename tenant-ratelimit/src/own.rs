@@ -136,11 +136,10 @@ impl Own {
     /// Goes on under other rules.
     pub(crate) fn adopt(&mut self, rules: Arc<Rules>, now: Monotonic) {
         let old = std::mem::replace(&mut self.rules, rules);
-        fn rate(rule: Option<&Rule>) -> Option<&Rate> {
-            rule?.rate.as_ref()
-        }
         let carry = |level: &Level, before: Option<&Rule>, rule: Option<&Rule>| {
-            if let (Some(before), Some(rate)) = (rate(before), rate(rule)) {
+            if let (Some(before), Some(rate)) =
+                (before.and_then(Rule::rate), rule.and_then(Rule::rate))
+            {
                 level.carry(before, rate, now);
             }
         };

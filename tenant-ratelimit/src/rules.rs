@@ -57,6 +57,12 @@ pub(crate) struct Rule {
     pub(crate) rate: Option<Rate>,
 }
 
+impl Rule {
+    pub(crate) const fn rate(&self) -> Option<&Rate> {
+        self.rate.as_ref()
+    }
+}
+
 /// An endpoint's budgets.
 #[derive(Clone, Debug)]
 pub(crate) struct EndpointRules {

@@ -186,6 +186,12 @@ fn what_was_made_whole_by_hand_does_not_come_back_again() {
     limits.check(&world.ada, None, 10).unwrap();
     reserved.settle(0);
     assert!(limits.check(&world.ada, None, 1).is_err());
+    // What it costs above its estimate is owed all the same.
+    limits.reset(&system, world.ada.tenant_id());
+    let reserved = limits.reserve(&world.ada, None, 1).unwrap();
+    limits.reset(&system, world.ada.tenant_id());
+    reserved.settle(7);
+    assert_eq!(world.left(), 10 - 6);
 }
 
 proptest! {

@@ -76,11 +76,11 @@ type Refused = (
     http::HeaderMap,
 );
 
-fn said(decided: Result<Decision, Denied>) -> Result<Decision, Refused> {
+fn said(decided: Result<Decision, Denied>) -> Result<Decision, Box<Refused>> {
     decided.map_err(|denied| {
         let (kind, dimension, wait) = (denied.kind(), denied.dimension(), denied.wait());
         let response = denied.rejection().to_response(Protocol::Http);
-        (kind, dimension, wait, response.headers().clone())
+        Box::new((kind, dimension, wait, response.headers().clone()))
     })
 }
 

@@ -91,9 +91,10 @@ impl<F: FnMut() -> bool> crate::row::Work for During<F> {
     }
 
     fn tally(&self) -> Tally {
-        let mut tally = Tally::default();
-        tally.refused = self.failed;
-        tally
+        Tally {
+            refused: self.failed,
+            ..Tally::default()
+        }
     }
 
     fn largest_batch(&self) -> usize {
