@@ -1,28 +1,41 @@
 //! The cells: what is counted, and by which quota.
 
-use std::cell::Cell;
+use std::{cell::Cell, sync::Arc};
 
 use tenant_context::{ConfigError, Monotonic};
 
 use crate::{
     Dimension, Quota,
     gcra::Gcra,
+    headers,
     keys::Kind,
-    sync::{AtomicU64, Ordering},
+    sync::{AtomicU64, Mutex, MutexGuard, Ordering},
 };
 
 /// A quota that was checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Rate {
     pub(crate) quota: Quota,
     pub(crate) gcra: Gcra,
+    /// As clients are told it.
+    pub(crate) policy: Arc<str>,
 }
+
+impl PartialEq for Rate {
+    /// All else is made from the quota.
+    fn eq(&self, other: &Self) -> bool {
+        self.quota == other.quota
+    }
+}
+
+impl Eq for Rate {}
 
 impl Rate {
     pub(crate) fn new(quota: Quota) -> Result<Self, ConfigError> {
         Ok(Self {
             quota,
             gcra: quota.gcra()?,
+            policy: headers::policy(quota),
         })
     }
 }
@@ -74,16 +87,23 @@ impl Level {
         self.tat.get()
     }
 
+    /// Whether something waits behind one burst, since the quota shrank.
+    #[inline]
+    pub(crate) const fn waits(&self) -> bool {
+        self.rest.get() > 0
+    }
+
     /// Charges it: what was decided about it now.
     #[inline]
     pub(crate) fn charge(&self, tat: u64, rate: &Rate, now: Monotonic) {
-        if self.rest.get() > 0 {
+        if self.waits() {
             self.rest.set(self.rest(rate.gcra.at(now)));
         }
         self.tat.set(tat);
     }
 
-    /// Changes the TAT: not to before now.
+    /// Changes the TAT: not to before now, or where nothing waits.
+    #[inline]
     pub(crate) fn set(&self, tat: u64) {
         self.tat.set(tat);
     }
@@ -113,7 +133,7 @@ impl Level {
     }
 
     /// Goes on under another quota, with all that was spent.
-    pub(crate) fn carry(&self, before: Rate, rate: Rate, now: Monotonic) {
+    pub(crate) fn carry(&self, before: &Rate, rate: &Rate, now: Monotonic) {
         if before.gcra != rate.gcra {
             let rest = self.rest(before.gcra.at(now));
             let (tat, rest) = rate.gcra.carry(before.gcra, self.tat(), rest, now);
@@ -138,9 +158,41 @@ pub(crate) struct Cross {
     pub(crate) dimension: Dimension,
     pub(crate) rate: Rate,
     pub(crate) shadow: bool,
-    /// Spent beyond one burst when the quota shrank: the tick at which it will have come back.
-    rest: u64,
+    behind: Option<Box<Behind>>,
     cell: Alone,
+}
+
+/// Spent beyond one burst when the quota shrank, in ticks: as in a [`Level`] it stands in nobody's way, comes back while
+/// the cell is whole, and counts again under a larger quota.
+///
+/// It changes together with the TAT, which takes a lock; but only until nothing is left, and none where no quota shrank
+/// below what was spent of it.
+#[derive(Debug)]
+struct Behind {
+    /// It only goes down, under the lock.
+    left: AtomicU64,
+    lock: Mutex<()>,
+}
+
+impl Behind {
+    fn new(left: u64) -> Option<Box<Self>> {
+        (left > 0).then(|| {
+            Box::new(Self {
+                left: AtomicU64::new(left),
+                lock: Mutex::default(),
+            })
+        })
+    }
+
+    /// To be held while the cell changes; `None` once nothing is left.
+    fn lock(&self) -> Option<MutexGuard<'_, ()>> {
+        (self.left.load(Ordering::Relaxed) > 0).then(|| self.lock.lock())
+    }
+
+    /// What is left after the cell was whole for so many ticks.
+    fn after(&self, whole: u64) -> u64 {
+        self.left.load(Ordering::Relaxed).saturating_sub(whole)
+    }
 }
 
 /// The cell that all cores write, alone in its cache lines.
@@ -161,7 +213,7 @@ impl Cross {
             dimension,
             rate,
             shadow,
-            rest: 0,
+            behind: None,
             cell: Alone(AtomicU64::new(0)),
         }
     }
@@ -174,7 +226,39 @@ impl Cross {
     }
 
     /// Puts `tat` in the place of `seen`; if it is another by now, that one.
-    pub(crate) fn replace(&self, seen: u64, tat: u64) -> Result<(), Result<u64, Moved>> {
+    #[inline]
+    pub(crate) fn replace(
+        &self,
+        seen: u64,
+        tat: u64,
+        now: Monotonic,
+    ) -> Result<(), Result<u64, Moved>> {
+        match &self.behind {
+            None => self.swap(seen, tat),
+            Some(behind) => self.replace_before(behind, seen, tat, now),
+        }
+    }
+
+    #[cold]
+    fn replace_before(
+        &self,
+        behind: &Behind,
+        seen: u64,
+        tat: u64,
+        now: Monotonic,
+    ) -> Result<(), Result<u64, Moved>> {
+        let held = behind.lock();
+        self.swap(seen, tat)?;
+        if held.is_some() {
+            // Not until now, if what was charged is given back.
+            let whole = self.rate.gcra.at(now).min(tat).saturating_sub(seen);
+            behind.left.store(behind.after(whole), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn swap(&self, seen: u64, tat: u64) -> Result<(), Result<u64, Moved>> {
         let swapped =
             self.cell
                 .0
@@ -187,10 +271,10 @@ impl Cross {
     }
 
     /// Changes the TAT, unless the budget has moved, and answers what it was.
-    pub(crate) fn update(&self, change: impl Fn(u64) -> u64) -> Result<u64, Moved> {
+    pub(crate) fn update(&self, now: Monotonic, change: impl Fn(u64) -> u64) -> Result<u64, Moved> {
         let mut seen = self.tat()?;
         loop {
-            match self.replace(seen, change(seen)) {
+            match self.replace(seen, change(seen), now) {
                 Ok(()) => return Ok(seen),
                 Err(other) => seen = other?,
             }
@@ -199,15 +283,19 @@ impl Cross {
 
     /// The same budget under another quota, with what was spent. This one admits no more.
     pub(crate) fn moved(&self, rate: Rate, now: Monotonic) -> Self {
-        let tat = self.cell.0.swap(MOVED, Ordering::Relaxed);
         let before = self.rate.gcra;
-        let rest = before.spent(self.rest, now);
+        let held = self.behind.as_deref().and_then(Behind::lock);
+        let tat = self.cell.0.swap(MOVED, Ordering::Relaxed);
+        let whole = before.at(now).saturating_sub(tat);
+        let behind = self.behind.as_deref();
+        let rest = behind.map_or(0, |behind| behind.after(whole));
+        drop(held);
         let (tat, rest) = rate.gcra.carry(before, tat, rest, now);
         Self {
             dimension: self.dimension,
             rate,
             shadow: self.shadow,
-            rest: rate.gcra.at(now).saturating_add(rest),
+            behind: Behind::new(rest),
             cell: Alone(AtomicU64::new(tat)),
         }
     }
@@ -231,6 +319,10 @@ mod tests {
         rate.gcra.remaining(level.tat(), now)
     }
 
+    fn left_of(shared: &Cross, now: Monotonic) -> u64 {
+        shared.rate.gcra.remaining(shared.tat().unwrap(), now)
+    }
+
     proptest! {
         #[test]
         fn a_quota_down_and_up_again_forgets_nothing_and_gives_nothing_back_twice(
@@ -241,24 +333,40 @@ mod tests {
         ) {
             let (wide, narrow) = (rate(20), rate(small));
             let (level, mut now) = (Level::default(), Monotonic::from_secs(100));
-            level.charge(wide.gcra.owe(0, wide.gcra.at(now), spent), &wide, now);
-            level.carry(wide, narrow, now);
+            let shared = Cross::new(Dimension::Global, wide.clone(), false);
+            let tat = wide.gcra.owe(0, wide.gcra.at(now), spent);
+            level.charge(tat, &wide, now);
+            shared.update(now, |_| tat).unwrap();
+            level.carry(&wide, &narrow, now);
+            let shared = shared.moved(narrow.clone(), now);
             let (mut counted, mut rest) = (spent.min(small), spent.saturating_sub(small));
             for (pause, units) in pauses.into_iter().zip(charges) {
                 now = now.saturating_add(Duration::from_secs(pause));
                 rest = rest.saturating_sub(pause.saturating_sub(counted));
                 counted = counted.saturating_sub(pause);
+                // What comes back too late changes nothing.
+                let late = |tat| Gcra::give_back(tat, 0, narrow.gcra.at(now), narrow.gcra.ticks(1));
+                shared.update(now, late).unwrap();
                 prop_assert_eq!(left(&level, &narrow, now), small - counted);
+                prop_assert_eq!(left_of(&shared, now), small - counted);
                 if units <= small - counted {
-                    let ticks = narrow.gcra.at(now);
-                    level.charge(level.tat().max(ticks) + narrow.gcra.ticks(units), &narrow, now);
+                    let next = |tat: u64| tat.max(narrow.gcra.at(now)) + narrow.gcra.ticks(units);
+                    level.charge(next(level.tat()), &narrow, now);
+                    let charged = next(shared.update(now, next).unwrap());
                     counted += units;
+                    // More was charged than it cost, and comes back: nothing waits the less for it.
+                    let more = narrow.gcra.ticks(2);
+                    shared.update(now, |tat| tat + more).unwrap();
+                    let back = |tat| Gcra::give_back(tat, charged + more, narrow.gcra.at(now), more);
+                    shared.update(now, back).unwrap();
                 }
             }
             prop_assert_eq!(level.is_idle(Some(&narrow), now), counted + rest == 0);
             let owed = counted + rest;
-            level.carry(narrow, wide, now);
+            level.carry(&narrow, &wide, now);
             prop_assert_eq!(left(&level, &wide, now), 20 - owed.min(20));
+            let shared = shared.moved(wide.clone(), now);
+            prop_assert_eq!(left_of(&shared, now), 20 - owed.min(20));
         }
     }
 }

@@ -1,16 +1,16 @@
 //! The joint charge of several cells: all of them, or none.
 
-use std::{cmp::Reverse, time::Duration};
+use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use arrayvec::ArrayVec;
 use tenant_context::Monotonic;
 
 use crate::{
-    Dimension,
+    Dimension, Quota,
     cells::{Cross, Level, Moved, Rate},
     fair::Share,
     gcra::{Gcra, Verdict},
-    partition::Partition,
+    partition::Part,
 };
 
 /// The most cells of one tenant that one request falls under: its endpoint, four of the application's own
@@ -86,7 +86,8 @@ pub(crate) struct CrossLane<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bound {
     pub(crate) dimension: Dimension,
-    pub(crate) rate: Rate,
+    pub(crate) quota: Quota,
+    pub(crate) gcra: Gcra,
     /// In units.
     pub(crate) left: u64,
     pub(crate) tat: u64,
@@ -131,6 +132,19 @@ impl Least {
         }
     }
 
+    /// How clients are told of the budget's quota.
+    pub(crate) fn policy<'a>(
+        self,
+        own: &Lanes<'a>,
+        cross: &CrossLanes<'a>,
+    ) -> Option<&'a Arc<str>> {
+        let rate = match self.lane? {
+            Which::Own(at) => own.get(at)?.rate?,
+            Which::Cross(at) => &cross.get(at)?.cross.rate,
+        };
+        Some(&rate.policy)
+    }
+
     /// The budget, of the lanes that were charged.
     pub(crate) fn bound(
         self,
@@ -150,7 +164,8 @@ impl Least {
         };
         Some(Bound {
             dimension,
-            rate: *rate,
+            quota: rate.quota,
+            gcra: rate.gcra,
             left: self.left,
             tat,
             now,
@@ -170,15 +185,15 @@ pub(crate) enum Why {
 }
 
 /// One budget that refuses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) dimension: Dimension,
     pub(crate) rate: Option<Rate>,
     pub(crate) why: Why,
     /// Which of the tenant's own cells; `None`: one that tenants share.
     pub(crate) source: Option<Source>,
-    /// What names the cell to clients.
-    pub(crate) partition: Option<Partition>,
+    /// The same, to name it to clients.
+    pub(crate) part: Option<Part>,
 }
 
 /// Nothing was charged.
@@ -333,7 +348,7 @@ impl<'a> Lane<'a> {
 }
 
 /// Why a cell refuses, if it does.
-fn why(gcra: Gcra, tat: u64, ask: Ask) -> Option<Why> {
+pub(crate) fn why(gcra: Gcra, tat: u64, ask: Ask) -> Option<Why> {
     let Some(cost) = gcra.cost(ask.cost) else {
         return Some(Why::AboveBurst);
     };
@@ -400,7 +415,7 @@ impl<'a> CrossLane<'a> {
     #[inline]
     fn charge(&mut self, ask: Ask) -> Result<Option<u64>, Failed> {
         loop {
-            match self.cross.replace(self.seen, self.next) {
+            match self.cross.replace(self.seen, self.next, ask.now) {
                 Ok(()) => return Ok(Some(self.left)),
                 Err(other) => self.seen = other?,
             }
@@ -416,10 +431,10 @@ impl<'a> CrossLane<'a> {
     fn refusal(&self, ask: Ask) -> Option<Refusal> {
         Some(Refusal {
             dimension: self.cross.dimension,
-            rate: Some(self.cross.rate),
+            rate: Some(self.cross.rate.clone()),
             why: self.why(ask)?,
             source: None,
-            partition: None,
+            part: None,
         })
     }
 
@@ -428,7 +443,7 @@ impl<'a> CrossLane<'a> {
         if let (false, Some(cost)) = (self.skipped, gcra.cost(units)) {
             let back = |tat| Gcra::give_back(tat, self.next, gcra.at(now), cost);
             // If it has moved, it was carried over as charged: less is admitted, not more.
-            self.cross.update(back).ok();
+            self.cross.update(now, back).ok();
         }
     }
 }
@@ -436,23 +451,27 @@ impl<'a> CrossLane<'a> {
 /// All budgets that refuse, the binding one first.
 #[cold]
 fn refusals(own: &Lanes<'_>, cross: &CrossLanes<'_>, ask: Ask) -> Vec<Refusal> {
-    let mut all = Vec::with_capacity(2);
+    let mut all = Vec::with_capacity(1);
     for lane in own.iter().filter(|lane| !lane.terms.shadow) {
         if let Some(why) = lane.why(ask) {
             all.push(Refusal {
                 dimension: lane.terms.dimension,
-                rate: lane.rate.copied(),
+                rate: lane.rate.cloned(),
                 why,
                 source: Some(lane.source),
-                partition: None,
+                part: None,
             });
         }
     }
     let cross = cross.iter().filter(|lane| !lane.cross.shadow);
     all.extend(cross.filter_map(|lane| lane.refusal(ask)));
-    // Stable: of equal ones the narrowest stays first.
-    all.sort_by_key(|refusal| Reverse(refusal.why));
+    in_order(&mut all);
     all
+}
+
+/// The binding one first; of equal ones, the narrowest stays first.
+pub(crate) fn in_order(refusals: &mut [Refusal]) {
+    refusals.sort_by_key(|refusal| Reverse(refusal.why));
 }
 
 #[cfg(all(test, not(loom)))]

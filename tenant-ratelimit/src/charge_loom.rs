@@ -73,16 +73,16 @@ impl Tenant {
     /// How many requests each of the cells was charged.
     fn charged(&self) -> [u64; 2] {
         let own = self.own.lock();
-        std::array::from_fn(|at| units(self.rates[at], own[at].tat()))
+        std::array::from_fn(|at| units(&self.rates[at], own[at].tat()))
     }
 }
 
-fn units(rate: Rate, tat: u64) -> u64 {
+fn units(rate: &Rate, tat: u64) -> u64 {
     rate.gcra.units(rate.gcra.spent(tat, NOW))
 }
 
 fn spent(cross: &Cross) -> u64 {
-    units(cross.rate, cross.tat().unwrap())
+    units(&cross.rate, cross.tat().unwrap())
 }
 
 #[test]
@@ -182,5 +182,32 @@ fn i4_loom_a_quota_that_changes_under_load_loses_no_charge() {
         let before = charging.join().unwrap();
         assert_eq!(spent(&new), u64::from(before));
         assert_eq!(old.tat(), Err(Moved));
+    });
+}
+
+#[test]
+fn i4_loom_what_waits_behind_a_smaller_quota_changes_with_its_cell() {
+    // A minute after the one unit that counted is back, one of the two behind it is back too.
+    let later = NOW.saturating_add(Duration::from_secs(120));
+    loom::model(move || {
+        let wide = cross(Dimension::Global, 4);
+        wide.update(NOW, |_| rate(4).gcra.owe(0, rate(4).gcra.at(NOW), 3))
+            .unwrap();
+        let narrow = Arc::new(wide.moved(rate(1), NOW));
+        let threads = [(); 2].map(|()| {
+            let narrow = Arc::clone(&narrow);
+            thread::spawn(move || {
+                let mut cross = [CrossLane::new(&narrow, None)].into_iter().collect();
+                let ask = Ask { now: later, ..ASK };
+                charge(&mut Lanes::new(), &mut cross, ask, || later).is_ok()
+            })
+        });
+        let wide = narrow.moved(rate(4), later);
+        let admitted = threads.map(|thread| u64::from(thread.join().unwrap()));
+        let admitted: u64 = admitted.into_iter().sum();
+        assert!(admitted <= 1);
+        let gcra = wide.rate.gcra;
+        let spent = gcra.units(gcra.spent(wide.tat().unwrap(), later));
+        assert_eq!(spent, 1 + admitted);
     });
 }

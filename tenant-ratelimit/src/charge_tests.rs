@@ -56,7 +56,7 @@ impl Five {
     fn new(steps: &[Option<(u64, u64)>; 5]) -> Self {
         let rates = steps.map(|step| step.map(|(interval, burst)| rate(interval, burst)));
         let cross = [3, 4].map(|at| {
-            let rate: Option<Rate> = rates[at];
+            let rate: Option<Rate> = rates[at].clone();
             rate.map(|rate| Cross::new(DIMENSIONS[at], rate, false))
         });
         Self {
@@ -99,7 +99,7 @@ impl Five {
                 0..3 => self.own[at].set(tat),
                 _ => {
                     if let Some(cross) = &self.cross[at - 3] {
-                        cross.update(|_| tat).unwrap();
+                        cross.update(Monotonic::default(), |_| tat).unwrap();
                     }
                 }
             }
@@ -269,9 +269,9 @@ fn i4_a_shadow_counts_and_refuses_nothing_and_what_it_would_refuse_is_not_charge
         shadow: true,
         ..*terms(Dimension::Agent)
     };
-    let global = Cross::new(Dimension::Global, narrow, true);
+    let global = Cross::new(Dimension::Global, narrow.clone(), true);
     let now = Monotonic::from_secs(1);
-    let spent = |rate: Rate, tat: u64| rate.gcra.units(rate.gcra.spent(tat, now));
+    let spent = |rate: &Rate, tat: u64| rate.gcra.units(rate.gcra.spent(tat, now));
     for (skipped, charged) in [(false, 1), (true, 1), (true, 1)] {
         let mut own: Lanes<'_> = [
             Lane::new(Source::Keyed(0), shadow, Some(&narrow), &level),
@@ -290,10 +290,10 @@ fn i4_a_shadow_counts_and_refuses_nothing_and_what_it_would_refuse_is_not_charge
             (own[0].skipped, own[1].skipped, cross[0].skipped),
             (skipped, false, skipped)
         );
-        assert_eq!(spent(narrow, level.tat()), charged);
-        assert_eq!(spent(narrow, global.tat().unwrap()), charged);
+        assert_eq!(spent(&narrow, level.tat()), charged);
+        assert_eq!(spent(&narrow, global.tat().unwrap()), charged);
     }
-    assert_eq!(spent(wide, tenant.tat()), 3);
+    assert_eq!(spent(&wide, tenant.tat()), 3);
 }
 
 #[test]
@@ -345,7 +345,7 @@ fn i4_read_compute_set_races_never_over_admit_at_limit_1() {
     let (tenant, one) = (rate(1_000_000_000, 1_000_000), rate(1_000_000_000, 1));
     for round in 1..=500 {
         let now = Monotonic::from_secs(round);
-        let global = Cross::new(Dimension::Global, one, false);
+        let global = Cross::new(Dimension::Global, one.clone(), false);
         let (admitted, charged) = (AtomicU32::new(0), AtomicU32::new(0));
         let start = Barrier::new(THREADS);
         std::thread::scope(|scope| {
@@ -379,8 +379,8 @@ fn i4_threads_on_two_shared_cells_never_over_admit_and_leave_what_they_lost_as_i
     let (wide, narrow) = (rate(1_000_000_000, 100), rate(1_000_000_000, 2));
     for round in 1..=500 {
         let now = Monotonic::from_secs(round);
-        let across = Cross::new(Dimension::EndpointAcross, wide, false);
-        let global = Cross::new(Dimension::Global, narrow, false);
+        let across = Cross::new(Dimension::EndpointAcross, wide.clone(), false);
+        let global = Cross::new(Dimension::Global, narrow.clone(), false);
         let (admitted, start) = (AtomicU32::new(0), Barrier::new(THREADS));
         std::thread::scope(|scope| {
             for _ in 0..THREADS {

@@ -1,32 +1,30 @@
-//! A request's way to its cells.
+//! The decision on one request: from its context to its budgets, and to an answer.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, AtomicU64, Ordering},
-};
+mod fresh;
+mod lanes;
+mod resolve;
+
+use std::sync::{Arc, atomic::AtomicU64};
 
 use arrayvec::ArrayVec;
 use parking_lot::Mutex;
-use smallvec::SmallVec;
-use tenant_context::{
-    Clock, InstanceId, Monotonic, PrincipalKind, RequestHead, TenantContext, TenantId, TenantState,
-};
+use tenant_context::{Clock, InstanceId, Monotonic, RequestHead, TenantContext, TenantId};
 
+use self::lanes::{Placed, fill, fill_cross, part_of, place};
 use crate::{
-    Denied, Dimension, Quota, TenantQuota, carried,
-    cells::{Cross, Rate},
-    charge::{Ask, Bound, CrossLane, CrossLanes, Failed, Lane, Lanes, Least, Source, charge},
+    Denied, Quota, TenantQuota,
+    charge::{Ask, Bound, CrossLane, CrossLanes, Failed, Lanes, Least, charge},
     counts::Tally,
     endpoints::Endpoints,
     floors::Seats,
+    headers::Told,
     key::Key,
-    keys::{Kind, Places},
-    own::{Named, Own, Place},
+    keys::Places,
+    own::Own,
     partition::Partition,
-    quick,
+    quick::{self, Decided},
     rules::Rules,
-    sync::MutexGuard,
-    tenants::{Kept, Resolved, Tenants},
+    tenants::{Resolved, Tenants},
 };
 
 /// The most dimensions of the application's own.
@@ -75,12 +73,6 @@ pub(crate) struct Inner {
     pub(crate) tally: Tally,
 }
 
-/// The most keyed cells that an identity names: its own, beside the application's, an endpoint's and its tenant's.
-const MAX_NAMED: usize = crate::charge::OWN - MAX_CUSTOM - 2;
-
-/// What an identity keeps does not go stale: quotas change in place.
-const GENERATION: u64 = 0;
-
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted<'a> {
@@ -90,9 +82,6 @@ pub(crate) struct Wanted<'a> {
     pub(crate) peeks: bool,
     pub(crate) enters: bool,
 }
-
-/// The keyed cells that one request names.
-pub(crate) type Placed = ArrayVec<(Place, Key), { crate::charge::OWN }>;
 
 /// What was charged, while the tenant's lock is held.
 #[derive(Debug)]
@@ -114,31 +103,14 @@ impl Granted<'_> {
         self.least.bound(self.lanes, self.cross, self.now)
     }
 
-    /// What names the binding budget's cell to clients.
-    pub(crate) fn partition(&self, tenant: &TenantId, dimension: Dimension) -> Option<Partition> {
-        let source = self.least.source(self.lanes)?;
-        partition(tenant, dimension, source, self.placed, self.wanted.endpoint)
+    /// What clients are told of the binding budget.
+    pub(crate) fn told(&self, tenant: &TenantId) -> Option<Told> {
+        let (bound, policy) = (self.bound()?, self.least.policy(self.lanes, self.cross)?);
+        let part = self.least.source(self.lanes);
+        let part = part.and_then(|source| part_of(source, self.placed, self.wanted.endpoint));
+        let partition = part.and_then(|part| Partition::of(bound.dimension, Some(tenant), part));
+        Some(Told::new(bound, Arc::clone(policy), partition))
     }
-}
-
-/// What names one of a tenant's own cells to clients.
-fn partition(
-    tenant: &TenantId,
-    dimension: Dimension,
-    source: Source,
-    placed: &Placed,
-    endpoint: Option<usize>,
-) -> Option<Partition> {
-    let key = match source {
-        Source::Tenant => None,
-        Source::Endpoint => Some(Key::made(b"endpoint", &endpoint?.to_be_bytes())),
-        Source::Keyed(at) => match *placed.get(usize::from(at))? {
-            (Place::Slot(_), key) => Some(key),
-            // One for all keys beyond the share.
-            (Place::Overflow(kind), _) => Some(Key::made(b"overflow", &kind.0.to_be_bytes())),
-        },
-    };
-    Partition::of(dimension, Some(tenant), key)
 }
 
 impl Inner {
@@ -179,13 +151,27 @@ impl Inner {
         };
         if wanted.head.is_none() {
             let own = resolved.cells.lock();
-            if self.is_fresh(&own, tenant.tenant())
-                && let Some(least) =
-                    quick::charge(&own, resolved, wanted.endpoint, wanted.cost, now)
-            {
-                own.counts.admit(now);
-                self.tally.admit();
-                return Ok(answer(&|| least.bound(now)));
+            if self.is_fresh(&own, tenant.tenant()) {
+                let request = quick::Request {
+                    own: &own,
+                    resolved,
+                    endpoint: wanted.endpoint,
+                    cost: wanted.cost,
+                    now,
+                };
+                match request.charge() {
+                    Some(Decided::Admitted(least)) => {
+                        own.counts.admit(now);
+                        self.tally.admit();
+                        return Ok(answer(&|| least.bound(now)));
+                    }
+                    Some(Decided::Refused(refusals)) => {
+                        own.counts.refuse(now);
+                        drop(own);
+                        return Err(self.refuse(Some(tenant.tenant_id()), refusals, false));
+                    }
+                    None => {}
+                }
             }
         }
         let bound = self.decide_bound(resolved, tenant, wanted, now)?;
@@ -202,72 +188,6 @@ impl Inner {
         now: Monotonic,
     ) -> Result<Option<Bound>, Denied> {
         self.decide_resolved(resolved, tenant, wanted, now, |granted| granted.bound())
-    }
-
-    #[inline]
-    pub(crate) fn kept_by<'a>(&self, tenant: &'a TenantContext) -> Option<&'a Resolved> {
-        tenant.attachments().get(self.instance, GENERATION)
-    }
-
-    /// Finds the cells that this identity's requests always fall under, and has the identity keep them.
-    #[cold]
-    fn resolve(&self, tenant: &TenantContext, now: Monotonic) -> Result<Arc<Resolved>, Denied> {
-        let carried = match self.keyed.delegations {
-            Some(dimension) => carried(tenant, dimension)?,
-            None => Vec::new(),
-        };
-        let make = || Own::new(self.current(), Arc::clone(&self.places));
-        let cells = self
-            .tenants
-            .cells(tenant.tenant_id(), now, make)
-            .ok_or_else(Denied::too_many_tenants)?;
-        let mut named = SmallVec::new();
-        let mut add = |key: Key, kind: Kind, carried: Option<Rate>| {
-            // A cell that is named twice is one cell.
-            if named.iter().all(|known: &Kept| known.named.key != key) {
-                let carried = carried.map(Box::new);
-                named.push(Kept {
-                    named: Named { key, kind, carried },
-                    hint: AtomicU32::new(u32::MAX),
-                });
-            }
-        };
-        for (key, rate) in carried {
-            add(key, Kind(Kind::CARRIED), Some(rate));
-        }
-        if let Some(dimension) = self.keyed.agents {
-            let chain = tenant.actors().iter().chain([tenant.principal()]);
-            for agent in chain.filter(|actor| actor.kind() == PrincipalKind::Agent) {
-                add(
-                    Key::of_principal(agent).within(dimension),
-                    Kind::AGENT,
-                    None,
-                );
-            }
-        }
-        if let Some(dimension) = self.keyed.principals {
-            add(
-                Key::principal(tenant).within(dimension),
-                Kind::PRINCIPAL,
-                None,
-            );
-        }
-        if named.len() > MAX_NAMED {
-            return Err(Denied::misconfigured("chain_too_long"));
-        }
-        let resolved = Arc::new(Resolved { cells, named });
-        tenant
-            .attachments()
-            .attach(self.instance, GENERATION, Arc::clone(&resolved));
-        Ok(resolved)
-    }
-
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn current(&self) -> Arc<Rules> {
-        Arc::clone(&self.rules.lock())
     }
 
     fn decide_resolved<R>(
@@ -329,99 +249,12 @@ impl Inner {
                         own.counts.refuse(now);
                     }
                     drop(own);
-                    let tenant = tenant.tenant_id();
                     for refusal in &mut refusals {
-                        refusal.partition = refusal.source.and_then(|source| {
-                            let dimension = refusal.dimension;
-                            partition(tenant, dimension, source, &placed, wanted.endpoint)
-                        });
+                        let part = |source| part_of(source, &placed, wanted.endpoint);
+                        refusal.part = refusal.source.and_then(part);
                     }
-                    return Err(self.refuse(Some(tenant), refusals, wanted.peeks));
+                    return Err(self.refuse(Some(tenant.tenant_id()), refusals, wanted.peeks));
                 }
-            }
-        }
-    }
-
-    /// Under the present rules, and planned for the tenant's present record.
-    #[inline]
-    fn fresh<'a>(
-        &self,
-        own: MutexGuard<'a, Own>,
-        resolved: &'a Resolved,
-        tenant: &TenantContext,
-        now: Monotonic,
-    ) -> MutexGuard<'a, Own> {
-        let state = tenant.tenant();
-        if self.is_fresh(&own, state) {
-            return own;
-        }
-        self.freshen(own, resolved, state, now)
-    }
-
-    #[inline]
-    fn is_fresh(&self, own: &Own, state: &Arc<TenantState>) -> bool {
-        own.rules.generation == self.generation()
-            && (!self.plans_tenants || own.is_planned(state, state.revision()))
-    }
-
-    #[cold]
-    fn freshen<'a>(
-        &self,
-        mut own: MutexGuard<'a, Own>,
-        resolved: &'a Resolved,
-        state: &Arc<TenantState>,
-        now: Monotonic,
-    ) -> MutexGuard<'a, Own> {
-        if own.rules.generation != self.generation() {
-            own.adopt(self.current(), now);
-        }
-        // Read before the record is: a change that comes meanwhile is planned for by the next request.
-        let revision = state.revision();
-        if !self.plans_tenants || own.is_planned(state, revision) {
-            return own;
-        }
-        // The application's code runs outside of the lock.
-        drop(own);
-        let planned = self.plan(state);
-        own = resolved.cells.lock();
-        own.plan(state, revision, planned, now);
-        if let Some(seats) = &self.seats {
-            own.floor = seats.seat(state, own.floor.take(), now);
-        }
-        own
-    }
-
-    /// Keys of the application's own dimensions. Its code runs outside of the lock.
-    fn custom(
-        &self,
-        tenant: &TenantContext,
-        head: &RequestHead<'_>,
-        keys: &mut ArrayVec<Named, MAX_CUSTOM>,
-    ) {
-        let kinds = Kind::CUSTOM..;
-        let named = self.custom.iter().zip(kinds).filter_map(|(custom, kind)| {
-            Some(Named {
-                key: (custom.key)(tenant, head)?.within(custom.dimension),
-                kind: Kind(u16::try_from(kind).ok()?),
-                carried: None,
-            })
-        });
-        keys.extend(named.take(MAX_CUSTOM));
-    }
-
-    #[cold]
-    fn plan(&self, tenant: &TenantState) -> Option<Rate> {
-        let source = self.plans.as_ref()?;
-        let given = self.overrides.lock().get(tenant.id()).copied();
-        match Rate::new(given.unwrap_or_else(|| source.quota(tenant))) {
-            Ok(rate) => Some(rate),
-            Err(error) => {
-                tracing::error!(
-                    tenant = %tenant.id(),
-                    error = &error as &dyn std::error::Error,
-                    "the tenant's quota is none: its requests are refused until its record changes"
-                );
-                None
             }
         }
     }
@@ -430,7 +263,7 @@ impl Inner {
     pub(crate) fn decide_public<R>(
         &self,
         cost: u64,
-        answer: impl FnOnce(Option<Bound>) -> R,
+        answer: impl FnOnce(Option<(Bound, &Arc<str>)>) -> R,
     ) -> Result<R, Denied> {
         let now = self.clock.monotonic();
         loop {
@@ -451,7 +284,8 @@ impl Inner {
             }) {
                 Ok(least) => {
                     self.tally.admit();
-                    return Ok(answer(least.bound(&Lanes::new(), &cross, now)));
+                    let bound = least.bound(&Lanes::new(), &cross, now);
+                    return Ok(answer(bound.map(|bound| (bound, &public.rate.policy))));
                 }
                 Err(Failed::Refused(refusals)) => return Err(self.refuse(None, refusals, false)),
                 Err(Failed::Moved) => {}
@@ -469,7 +303,7 @@ impl Inner {
         if let (false, Some(binding)) = (peeks, refusals.first()) {
             self.tally.refuse(binding.dimension, tenant);
         }
-        Denied::refused(refusals)
+        Denied::refused(refusals, tenant.cloned())
     }
 
     fn report_shadows(&self, tenant: &TenantContext, lanes: &Lanes<'_>, cross: &CrossLanes<'_>) {
@@ -479,122 +313,5 @@ impl Inner {
         for dimension in dimensions.chain(cross.map(|lane| lane.cross.dimension)) {
             self.tally.shadow(dimension, tenant.tenant_id());
         }
-    }
-
-    /// Exchanges the rules.
-    pub(crate) fn change<E>(
-        &self,
-        change: impl FnOnce(&Rules, &dyn Fn(&Cross, Rate) -> Cross) -> Result<Rules, E>,
-    ) -> Result<(), E> {
-        let mut rules = self.rules.lock();
-        let now = self.clock.monotonic();
-        let next = change(&rules, &|cross, rate| cross.moved(rate, now))?;
-        let generation = next.generation;
-        *rules = Arc::new(next);
-        self.generation.store(generation, Ordering::Release);
-        Ok(())
-    }
-}
-
-/// The budgets that a credential carries.
-fn carried(tenant: &TenantContext, dimension: Key) -> Result<Vec<(Key, Rate)>, Denied> {
-    carried::budgets(tenant, dimension).map_err(|error| {
-        tracing::warn!(
-            tenant = %tenant.tenant_id(),
-            error = &error as &dyn std::error::Error,
-            "a credential carries a budget that is none: its requests are refused"
-        );
-        Denied::carried_budget_invalid()
-    })
-}
-
-/// The places of the keyed cells that a request names. Lists are filled where they stand: moved, they would be
-/// copied whole.
-#[inline]
-fn place(
-    own: &mut Own,
-    resolved: &Resolved,
-    custom: &[Named],
-    placed: &mut Placed,
-    now: Monotonic,
-) -> Result<(), Denied> {
-    for named in custom {
-        let place = own.find_or_make(named, placed, now);
-        placed.push((place.ok_or_else(Denied::too_many_budgets)?, named.key));
-    }
-    for kept in &resolved.named {
-        let hint = kept.hint.load(Ordering::Relaxed);
-        let key = kept.named.key;
-        if own.is_at(hint, &kept.named) {
-            placed.push((Place::Slot(hint), key));
-            continue;
-        }
-        let place = own
-            .find_or_make(&kept.named, placed, now)
-            .ok_or_else(Denied::too_many_budgets)?;
-        match place {
-            Place::Slot(at) => kept.hint.store(at, Ordering::Relaxed),
-            // Two agents without cells of their own share one.
-            Place::Overflow(_) if placed.iter().any(|(known, _)| *known == place) => continue,
-            Place::Overflow(_) => {}
-        }
-        placed.push((place, key));
-    }
-    Ok(())
-}
-
-/// A tenant's own budgets that a request falls under, the narrowest first.
-#[inline]
-fn fill<'a>(
-    lanes: &mut Lanes<'a>,
-    own: &'a Own,
-    endpoint: Option<usize>,
-    placed: &Placed,
-) -> Result<(), Denied> {
-    let rules = &*own.rules;
-    if let Some(at) = endpoint
-        && let Some(rule) = rules.endpoints.get(at).and_then(|rules| rules.own.as_ref())
-        && let Some(level) = own.endpoints.get(at)
-    {
-        lanes.push(Lane::new(
-            Source::Endpoint,
-            &rule.terms,
-            rule.rate.as_ref(),
-            level,
-        ));
-    }
-    for ((place, _), source) in placed.iter().zip(0..) {
-        let Some((level, kind)) = own.keyed(*place) else {
-            continue;
-        };
-        let source = Source::Keyed(source);
-        if let Some(rate) = own.carried(kind) {
-            if let Some(terms) = &rules.carried {
-                lanes.push(Lane::new(source, terms, Some(rate), level));
-            }
-        } else if let Some(rule) = rules.keyed(kind) {
-            lanes.push(Lane::new(source, &rule.terms, rule.rate.as_ref(), level));
-        }
-    }
-    if let Some(terms) = &rules.tenant {
-        let rate = own.rate();
-        if rate.is_none() && rules.planned {
-            return Err(Denied::misconfigured("quota_invalid"));
-        }
-        lanes.push(Lane::new(Source::Tenant, terms, rate, &own.tenant));
-    }
-    Ok(())
-}
-
-/// The budgets of all tenants that a request falls under. The one that all requests write comes last: what
-/// was charged before it is given back if it refuses.
-#[inline]
-fn fill_cross<'a>(lanes: &mut CrossLanes<'a>, own: &'a Own, endpoint: Option<usize>) {
-    let rules = &*own.rules;
-    if let Some(across) = endpoint.and_then(|at| rules.endpoints.get(at)?.across.as_deref()) {
-        lanes.push(CrossLane::new(across, None));
-    }
-    if let Some(global) = rules.global.as_deref() {
-        lanes.push(CrossLane::new(global, own.share()));
     }
 }

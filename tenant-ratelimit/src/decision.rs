@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, time::Duration};
 
-use tenant_context::{Rejection, Violation};
+use tenant_context::{Rejection, TenantId, Violation};
 
 use crate::{
     Dimension, Quota,
@@ -31,7 +31,7 @@ impl Decision {
 
     /// The binding budget's quota.
     pub fn quota(&self) -> Option<Quota> {
-        self.0.map(|bound| bound.rate.quota)
+        self.0.map(|bound| bound.quota)
     }
 
     /// How many more units the binding budget allows at once, now.
@@ -41,8 +41,7 @@ impl Decision {
 
     /// How long until the binding budget is whole again, if nothing else is charged.
     pub fn reset(&self) -> Option<Duration> {
-        self.0
-            .map(|bound| bound.rate.gcra.full_in(bound.tat, bound.now))
+        self.0.map(|bound| bound.gcra.full_in(bound.tat, bound.now))
     }
 }
 
@@ -53,8 +52,8 @@ pub struct Denied(Cause);
 
 #[derive(Clone, Debug)]
 enum Cause {
-    /// The binding one first.
-    Refused(Box<[Refusal]>),
+    /// The binding one first; whose cells they are.
+    Refused(Vec<Refusal>, Option<TenantId>),
     Other(DeniedKind, Rejection),
 }
 
@@ -84,8 +83,8 @@ pub enum DeniedKind {
 }
 
 impl Denied {
-    pub(crate) fn refused(refusals: Vec<Refusal>) -> Self {
-        Self(Cause::Refused(refusals.into()))
+    pub(crate) const fn refused(refusals: Vec<Refusal>, tenant: Option<TenantId>) -> Self {
+        Self(Cause::Refused(refusals, tenant))
     }
 
     pub(crate) fn too_many_tenants() -> Self {
@@ -120,7 +119,7 @@ impl Denied {
     /// Why.
     pub fn kind(&self) -> DeniedKind {
         match &self.0 {
-            Cause::Refused(refusals) => match refusals.first().map(|refusal| refusal.why) {
+            Cause::Refused(refusals, _) => match refusals.first().map(|refusal| refusal.why) {
                 Some(Why::InFlight(_)) => DeniedKind::TooManyInFlight,
                 Some(Why::AboveBurst) => DeniedKind::CostAboveBurst,
                 Some(Why::Spent(_)) | None => DeniedKind::QuotaExceeded,
@@ -131,7 +130,7 @@ impl Denied {
 
     fn binding(&self) -> Option<&Refusal> {
         match &self.0 {
-            Cause::Refused(refusals) => refusals.first(),
+            Cause::Refused(refusals, _) => refusals.first(),
             Cause::Other(..) => None,
         }
     }
@@ -143,7 +142,7 @@ impl Denied {
 
     /// The binding budget's quota.
     pub fn quota(&self) -> Option<Quota> {
-        self.binding()?.rate.map(|rate| rate.quota)
+        self.binding()?.rate.as_ref().map(|rate| rate.quota)
     }
 
     /// How long to wait. Whoever comes after exactly this time is admitted by every budget, if nothing
@@ -161,7 +160,7 @@ impl Denied {
     /// `RESOURCE_EXHAUSTED` with `RetryInfo` and `QuotaFailure`; or what the [`kind`](Self::kind) says.
     pub fn rejection(self) -> Rejection {
         match self.0 {
-            Cause::Refused(refusals) => refuse(&refusals),
+            Cause::Refused(refusals, tenant) => refuse(&refusals, tenant.as_ref()),
             Cause::Other(_, rejection) => rejection,
         }
     }
@@ -170,7 +169,7 @@ impl Denied {
 /// How long to leave a limiter alone that knows as many tenants as it may.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 
-fn refuse(refusals: &[Refusal]) -> Rejection {
+fn refuse(refusals: &[Refusal], tenant: Option<&TenantId>) -> Rejection {
     let (dimension, why) = refusals.first().map_or(("limits", None), |binding| {
         (binding.dimension.as_str(), Some(binding.why))
     });
@@ -195,7 +194,7 @@ fn refuse(refusals: &[Refusal]) -> Rejection {
             rejection = rejection.with_violation(violation);
         }
     }
-    for (name, value) in headers::of_refusals(refusals) {
+    for (name, value) in headers::of_refusals(refusals, tenant) {
         rejection = rejection.with_header(name, value);
     }
     rejection
@@ -233,7 +232,7 @@ impl fmt::Display for Denied {
                 )
             }
             (Cause::Other(_, rejection), None) => write!(f, "{rejection} ({})", rejection.reason()),
-            (Cause::Refused(_), None) => f.write_str("a quota is spent"),
+            (Cause::Refused(..), None) => f.write_str("a quota is spent"),
         }
     }
 }

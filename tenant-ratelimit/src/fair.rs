@@ -35,6 +35,11 @@ struct Rest {
 }
 
 impl Rest {
+    /// What is not kept back for floors.
+    const fn of(gcra: Gcra, kept: u64) -> Self {
+        Self::new(gcra.capacity().saturating_sub(kept))
+    }
+
     const fn new(span: u64) -> Self {
         let bits = u64::BITS.saturating_sub(span.leading_zeros());
         Self {
@@ -88,9 +93,9 @@ impl Held {
         self.at.set(ticks);
     }
 
-    /// Goes on in ticks of another quota.
-    pub(crate) fn carry(&self, before: Gcra, gcra: Gcra, now: Monotonic) {
-        let held = self.now(before.at(now), Rest::new(before.capacity()));
+    /// Goes on in ticks of another quota. The floors kept so much of the one before.
+    pub(crate) fn carry(&self, before: Gcra, kept: u64, gcra: Gcra, now: Monotonic) {
+        let held = self.now(before.at(now), Rest::of(before, kept));
         self.amount.set(gcra.convert(before, held));
         self.at.set(gcra.at(now));
     }
@@ -114,9 +119,8 @@ pub(crate) struct Part {
 }
 
 impl Share<'_> {
-    /// What is not kept back for floors.
-    fn rest(&self, gcra: Gcra) -> Rest {
-        Rest::new(gcra.capacity().saturating_sub(self.kept))
+    const fn rest(&self, gcra: Gcra) -> Rest {
+        Rest::of(gcra, self.kept)
     }
 
     /// Whether a request conforms.
@@ -224,7 +228,7 @@ impl Share<'_> {
             (tat, rest.span.saturating_sub(tat.saturating_sub(ticks)))
         };
         let cost = |free: u64| gcra.ticks(above).min(free);
-        let before = cross.update(|tat| {
+        let before = cross.update(now, |tat| {
             let (tat, free) = free(tat);
             tat.saturating_add(cost(free))
         })?;
@@ -247,7 +251,7 @@ impl Share<'_> {
         &self,
         gcra: Gcra,
         back: u64,
-        by_floor: Option<(Rate, u64)>,
+        by_floor: Option<(Gcra, u64)>,
         now: Monotonic,
     ) {
         let Some((charged_by, charged)) = by_floor else {
@@ -255,7 +259,7 @@ impl Share<'_> {
             return;
         };
         if let Some((rate, level)) = self.floor
-            && *rate == charged_by
+            && rate.gcra == charged_by
             && let Some(cost) = rate.gcra.cost(gcra.units(back))
         {
             let ticks = rate.gcra.at(now);

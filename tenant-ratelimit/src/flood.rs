@@ -14,7 +14,7 @@ use crate::{
     counts::Tally,
     key::Key,
     keys::{Keys, Kind, Places, Slot},
-    partition::Partition,
+    partition::Part,
     sync::Mutex,
 };
 
@@ -179,9 +179,9 @@ impl Addresses {
             Err(Failed::Refused(mut refusals)) => {
                 self.tally.refuse(Dimension::Address, None);
                 for refusal in &mut refusals {
-                    refusal.partition = Partition::of(Dimension::Address, None, Some(key));
+                    refusal.part = Some(Part::Key(key));
                 }
-                Err(Denied::refused(refusals))
+                Err(Denied::refused(refusals, None))
             }
             Err(Failed::Moved) => Err(Denied::misconfigured("flood_moved")),
         }

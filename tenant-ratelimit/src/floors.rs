@@ -140,7 +140,8 @@ impl Floors {
             });
         }
         // Paces are rounded down, each by less than one part of 10^18.
-        if pace > pace_of(global).saturating_add(u128::from(parts).max(1)) {
+        let pace = pace.saturating_sub(u128::from(parts).max(1));
+        if pace > pace_of(global) {
             return Err(wrong(
                 "they add up to more requests than the global quota allows; lower them, or declare fewer tenants".to_owned(),
             ));
@@ -153,13 +154,14 @@ impl Floors {
         }
         Ok(Seats {
             classes: seats.into(),
+            pace,
             burst,
         })
     }
 }
 
 /// Units in 10^9 s.
-fn pace_of(quota: Quota) -> u128 {
+pub(crate) fn pace_of(quota: Quota) -> u128 {
     u128::from(quota.requests())
         .saturating_mul(1_000_000_000_000_000_000)
         .checked_div(quota.period().as_nanos())
@@ -209,7 +211,9 @@ struct Seating {
 #[derive(Debug)]
 pub(crate) struct Seats {
     classes: Arc<[Seating]>,
-    /// All of them, in units.
+    /// Of all of them, as [`pace_of`] a quota.
+    pub(crate) pace: u128,
+    /// Of all of them, in units.
     pub(crate) burst: u64,
 }
 
@@ -254,13 +258,13 @@ impl Seats {
             return None;
         }
         let level = held.map_or_else(Level::default, |held| {
-            held.level.carry(held.rate, found.rate, now);
+            held.level.carry(&held.rate, &found.rate, now);
             held.level.split(Kind::default())
         });
         Some(Box::new(Seat {
             classes: Arc::clone(&self.classes),
             class,
-            rate: found.rate,
+            rate: found.rate.clone(),
             level,
         }))
     }

@@ -1,10 +1,11 @@
 //! `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10), written with a
 //! structured-field library (RFC 9651). The partition key `pk` is an HMAC, never the tenant's id.
 
-use std::time::Duration;
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use sfv::{Integer, KeyRef, List, ListEntry, ListSerializer, Parser, StringRef, key_ref};
+use sfv::{Integer, ItemSerializer, KeyRef, List, ListEntry, Parser, StringRef, key_ref};
+use tenant_context::TenantId;
 
 use crate::{
     Dimension, Quota,
@@ -19,9 +20,6 @@ pub(crate) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 const QUOTA: &KeyRef = key_ref("q");
 const WINDOW: &KeyRef = key_ref("w");
-const REMAINING: &KeyRef = key_ref("r");
-const TIME: &KeyRef = key_ref("t");
-const PARTITION: &KeyRef = key_ref("pk");
 
 /// Which responses carry `RateLimit` and `RateLimit-Policy`.
 ///
@@ -40,12 +38,15 @@ pub enum Headers {
 
 /// The fields of a refusal: the policies that refuse, in one list, the binding one first, and what is left of
 /// them: nothing.
-pub(crate) fn of_refusals(refusals: &[Refusal]) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+pub(crate) fn of_refusals(
+    refusals: &[Refusal],
+    tenant: Option<&TenantId>,
+) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
     let mut fields = Fields::default();
     for (at, refusal) in refusals.iter().enumerate() {
         let same = |known: &Refusal| known.dimension == refusal.dimension;
         let before = refusals.get(..at).unwrap_or_default();
-        if let Some(rate) = refusal.rate
+        if let Some(rate) = &refusal.rate
             && !before.iter().any(same)
         {
             // For one that only a lower cost, or fewer requests in flight, would pass there is no time to tell.
@@ -53,28 +54,31 @@ pub(crate) fn of_refusals(refusals: &[Refusal]) -> impl Iterator<Item = (HeaderN
                 Why::Spent(wait) => Some((0, wait)),
                 Why::InFlight(_) | Why::AboveBurst => None,
             };
-            fields.add(refusal.dimension, rate.quota, refusal.partition, left);
+            let partition = refusal
+                .part
+                .and_then(|part| Partition::of(refusal.dimension, tenant, part));
+            fields.add(refusal.dimension, &rate.policy, partition, left);
         }
     }
     fields.finish()
 }
 
 /// What the response to an admitted request will say of the binding budget.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Told(Bound, Option<Partition>);
+#[derive(Clone, Debug)]
+pub(crate) struct Told(Bound, Arc<str>, Option<Partition>);
 
 impl Told {
-    pub(crate) const fn new(bound: Bound, partition: Option<Partition>) -> Self {
-        Self(bound, partition)
+    pub(crate) const fn new(bound: Bound, policy: Arc<str>, partition: Option<Partition>) -> Self {
+        Self(bound, policy, partition)
     }
 
     /// Writes the fields; beside those that a limiter further in has written, in the same list.
     pub(crate) fn write(self, headers: &mut HeaderMap) {
-        let Self(bound, partition) = self;
-        let reset = bound.rate.gcra.full_in(bound.tat, bound.now);
+        let Self(bound, policy, partition) = self;
+        let reset = bound.gcra.full_in(bound.tat, bound.now);
         let mut fields = Fields::default();
         let left = Some((bound.left, reset));
-        fields.add(bound.dimension, bound.rate.quota, partition, left);
+        fields.add(bound.dimension, &policy, partition, left);
         for (name, value) in fields.finish() {
             merge(headers, name, &value);
         }
@@ -112,11 +116,40 @@ fn names(list: &HeaderValue) -> Option<Vec<String>> {
     names.filter(|names| !names.is_empty())
 }
 
-/// Both fields while they are written: each a list, with a member for each policy.
-#[derive(Default)]
+/// What is told of a quota in every policy: `;q=100;w=60`.
+pub(crate) fn policy(quota: Quota) -> Arc<str> {
+    let (units, window) = quota.in_whole_seconds();
+    let any = StringRef::constant("");
+    let mut item = ItemSerializer::new().bare_item(any);
+    for (key, number) in [(QUOTA, units), (WINDOW, window)] {
+        item = item.parameter(key, told(number));
+    }
+    item.finish().trim_start_matches('"').into()
+}
+
+/// Above 15 digits a structured field has no integers; the bound is as good as none.
+fn told(number: u64) -> Integer {
+    let number = i64::try_from(number).ok();
+    number.map_or(Integer::MAX, |number| {
+        Integer::try_from(number).unwrap_or(Integer::MAX)
+    })
+}
+
+/// Both fields while they are written: each a list, with a member for each policy. What stands in a member is prepared but for
+/// the partition's name and the numbers of the moment; names are `a-z0-9_-`.
 struct Fields {
     policy: String,
     state: String,
+}
+
+impl Default for Fields {
+    fn default() -> Self {
+        let one = || String::with_capacity(64);
+        Self {
+            policy: one(),
+            state: one(),
+        }
+    }
 }
 
 impl Fields {
@@ -125,26 +158,24 @@ impl Fields {
     fn add(
         &mut self,
         dimension: Dimension,
-        quota: Quota,
+        policy: &str,
         partition: Option<Partition>,
         left: Option<(u64, Duration)>,
     ) {
-        let (units, window) = quota.in_whole_seconds();
-        item(
-            &mut self.policy,
-            dimension,
-            [(QUOTA, units), (WINDOW, window)],
-            partition,
-        );
+        begin(&mut self.policy, dimension);
+        self.policy.push_str(policy);
+        if let Some(partition) = &partition {
+            self.policy.push_str(";pk=");
+            let name: &[u8] = partition.as_bytes();
+            let item = ItemSerializer::with_buffer(&mut self.policy).bare_item(name);
+            drop(item);
+        }
         if let Some((left, after)) = left {
             let partial = u64::from(after.subsec_nanos() > 0);
             let secs = after.as_secs().saturating_add(partial);
-            item(
-                &mut self.state,
-                dimension,
-                [(REMAINING, left), (TIME, secs)],
-                None,
-            );
+            begin(&mut self.state, dimension);
+            // To write to a string fails never.
+            write!(self.state, ";r={};t={}", told(left), told(secs)).ok();
         }
     }
 
@@ -158,37 +189,12 @@ impl Fields {
     }
 }
 
-/// Adds one member to a list.
-fn item(
-    text: &mut String,
-    dimension: Dimension,
-    parameters: [(&KeyRef, u64); 2],
-    partition: Option<Partition>,
-) {
-    let Ok(name) = StringRef::from_str(dimension.as_str()) else {
-        return; // The builder takes none that is no such string.
-    };
-    if text.is_empty() {
-        text.reserve(48);
-    } else {
-        text.push_str(", ");
+/// Begins a member of a list.
+fn begin(list: &mut String, dimension: Dimension) {
+    let parts = if list.is_empty() { "\"" } else { ", \"" };
+    for part in [parts, dimension.as_str(), "\""] {
+        list.push_str(part);
     }
-    let mut member = String::with_capacity(48);
-    let mut list = ListSerializer::with_buffer(&mut member);
-    let mut item = list.bare_item(name);
-    for (key, number) in parameters {
-        // Above 15 digits a structured field has no integers; the bound is as good as none.
-        let number = i64::try_from(number).map_or(Integer::MAX, |number| {
-            Integer::try_from(number).unwrap_or(Integer::MAX)
-        });
-        item = item.parameter(key, number);
-    }
-    if let Some(partition) = &partition {
-        item = item.parameter(PARTITION, partition.as_bytes().as_slice());
-    }
-    drop(item);
-    drop(list);
-    text.push_str(&member);
 }
 
 #[cfg(all(test, not(loom)))]
@@ -197,7 +203,7 @@ mod tests {
     use tenant_context::Monotonic;
 
     use super::*;
-    use crate::cells::Rate;
+    use crate::{cells::Rate, partition::Part};
 
     fn spent(dimension: Dimension, quota: Quota, wait: Duration) -> Refusal {
         Refusal {
@@ -205,12 +211,13 @@ mod tests {
             rate: Some(Rate::new(quota).unwrap()),
             why: Why::Spent(wait),
             source: None,
-            partition: None,
+            part: None,
         }
     }
 
     fn fields(refusals: &[Refusal]) -> Vec<String> {
-        of_refusals(refusals)
+        let acme = TenantId::parse("acme").unwrap();
+        of_refusals(refusals, Some(&acme))
             .map(|(_, value)| value.to_str().unwrap().to_owned())
             .collect()
     }
@@ -245,10 +252,8 @@ mod tests {
 
     #[test]
     fn a_partition_is_a_byte_sequence() {
-        let tenant = tenant_context::TenantId::parse("acme").unwrap();
-        let partition = Partition::of(Dimension::Tenant, Some(&tenant), None);
         let refusal = Refusal {
-            partition,
+            part: Some(Part::Whole),
             ..spent(Dimension::Tenant, Quota::per_minute(10), Duration::ZERO)
         };
         let [policy, _] = fields(&[refusal]).try_into().unwrap();
@@ -272,12 +277,30 @@ mod tests {
     }
 
     #[test]
+    fn two_fields_of_the_applications_own_stay_as_they_are() {
+        let mut headers = HeaderMap::new();
+        for state in ["\"one\";r=1;t=1", "\"two\";r=1;t=1"] {
+            headers.append(RATE_LIMIT, state.parse().unwrap());
+        }
+        let before = headers.clone();
+        merge(
+            &mut headers,
+            RATE_LIMIT,
+            &HeaderValue::from_static("\"global\";r=1;t=1"),
+        );
+        assert_eq!(headers, before);
+    }
+
+    #[test]
     fn no_time_is_told_where_no_wait_helps() {
         let above = Refusal {
             why: Why::AboveBurst,
             ..spent(Dimension::Tenant, Quota::per_minute(10), Duration::ZERO)
         };
-        assert_eq!(fields(&[above]), [r#""tenant";q=10;w=60"#]);
+        assert_eq!(
+            fields(std::slice::from_ref(&above)),
+            [r#""tenant";q=10;w=60"#]
+        );
         let in_flight = Refusal {
             why: Why::InFlight(3),
             rate: None,
@@ -304,12 +327,13 @@ mod tests {
         let bound = |dimension| {
             let bound = Bound {
                 dimension,
-                rate: Rate::new(Quota::per_minute(10)).unwrap(),
+                quota: Quota::per_minute(10),
+                gcra: Quota::per_minute(10).gcra().unwrap(),
                 left: 3,
                 tat: 0,
                 now: Monotonic::from_secs(1),
             };
-            Told::new(bound, None)
+            Told::new(bound, policy(bound.quota), None)
         };
         let mut headers = HeaderMap::new();
         bound(Dimension::Tenant).write(&mut headers);

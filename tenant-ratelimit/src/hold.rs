@@ -23,6 +23,8 @@ pub(crate) struct Hold {
     charged: Option<u64>,
     enters: bool,
     endpoint: Option<usize>,
+    /// How often the tenant's cells had been made whole by then.
+    resets: u32,
     own: Box<[Held]>,
     cross: Box<[Shared]>,
 }
@@ -30,7 +32,7 @@ pub(crate) struct Hold {
 /// One of the tenant's cells: by which rate it was charged, and its TAT right after.
 struct Held {
     at: At,
-    charged: Option<(Rate, u64)>,
+    charged: Option<(Gcra, u64)>,
 }
 
 enum At {
@@ -44,7 +46,7 @@ struct Shared {
     cross: Arc<Cross>,
     charged: u64,
     /// The tenant's floor and its TAT, if that was charged.
-    by_floor: Option<(Rate, u64)>,
+    by_floor: Option<(Gcra, u64)>,
 }
 
 impl Hold {
@@ -69,7 +71,7 @@ impl Hold {
             let charged = lane.rate.filter(|_| !lane.skipped);
             Some(Held {
                 at,
-                charged: charged.map(|rate| (*rate, lane.next())),
+                charged: charged.map(|rate| (rate.gcra, lane.next())),
             })
         });
         let (endpoint, rules) = (granted.wanted.endpoint, &granted.own.rules);
@@ -79,7 +81,7 @@ impl Hold {
         let cross = cross.filter_map(|lane| {
             let mut known = known.into_iter().flatten();
             let cross = known.find(|cross| std::ptr::eq(Arc::as_ptr(cross), lane.cross))?;
-            let floor = granted.own.floor.as_deref().map(|seat| seat.rate);
+            let floor = granted.own.floor.as_deref().map(|seat| seat.rate.gcra);
             Some(Shared {
                 cross: Arc::clone(cross),
                 charged: lane.next,
@@ -92,6 +94,7 @@ impl Hold {
             charged: Some(granted.wanted.cost),
             enters: granted.wanted.enters,
             endpoint,
+            resets: granted.own.resets,
             own: own.collect(),
             cross: cross.collect(),
         }
@@ -114,12 +117,13 @@ impl Hold {
         if own.rules.generation != self.inner.generation() {
             own.adopt(self.inner.current(), now);
         }
-        for held in &self.own {
+        let whole = own.resets != self.resets;
+        for held in self.own.iter().filter(|_| change.more > 0 || !whole) {
             change.own(&mut own, held, now);
         }
         for shared in &self.cross {
             if change.more == 0 {
-                change.refund(&own, shared, now);
+                change.refund(&own, shared, whole, now);
                 continue;
             }
             // Whoever changes a quota meanwhile moves the cell: what is owed goes to the new one.
@@ -139,7 +143,7 @@ struct Change {
 
 impl Change {
     fn own(self, own: &mut Own, held: &Held, now: Monotonic) {
-        let Some((rate, charged)) = held.charged else {
+        let Some((gcra, charged)) = held.charged else {
             return;
         };
         if self.more > 0
@@ -164,7 +168,7 @@ impl Change {
         };
         if let Some((level, present)) = found {
             // Under another quota nothing comes back: the time since then counted otherwise.
-            let charged = (*present == rate).then_some(charged);
+            let charged = (present.gcra == gcra).then_some(charged);
             self.level(level, present, charged, now);
         }
     }
@@ -179,15 +183,15 @@ impl Change {
         }
     }
 
-    fn refund(self, own: &Own, shared: &Shared, now: Monotonic) {
+    fn refund(self, own: &Own, shared: &Shared, whole: bool, now: Monotonic) {
         let gcra = shared.cross.rate.gcra;
         let less = gcra.cost(self.less).unwrap_or(0);
         let back = |tat| Gcra::give_back(tat, shared.charged, gcra.at(now), less);
         // If it has moved it was carried over as charged: under another quota nothing comes back.
-        let Ok(before) = shared.cross.update(back) else {
+        let Ok(before) = shared.cross.update(now, back) else {
             return;
         };
-        if let Some(share) = own.share()
+        if let Some(share) = own.share().filter(|_| !whole)
             && shared.cross.dimension == Dimension::Global
         {
             let back = before.saturating_sub(back(before));
@@ -211,7 +215,7 @@ impl Change {
         }
         let gcra = cross.rate.gcra;
         let owe = |tat| gcra.owe(tat, gcra.at(now), self.more);
-        cross.update(owe).map(drop)
+        cross.update(now, owe).map(drop)
     }
 }
 

@@ -94,15 +94,34 @@
 //! # Ok::<(), tenant_ratelimit::ConfigError>(())
 //! ```
 //!
-//! Quotas by plan, for instance:
+//! A tenant's quota goes by its plan, and follows it:
 //!
 //! ```
+//! # use tenant_context::{CachedRegistry, MemoryRegistry, TenantId, TenantRecord};
 //! # use tenant_ratelimit::{Quota, TenantState};
-//! # let layer = tenant_ratelimit::layer();
-//! let layer = layer.tenant(|tenant: &TenantState| match &*tenant.plan() {
-//!     "pro" => Quota::per_second(100).burst(200),
-//!     _ => Quota::per_minute(10),
-//! });
+//! # let clock = tenant_testkit::ManualClock::new();
+//! # let record = |plan, version| {
+//! #     TenantRecord::new(TenantId::parse("acme").unwrap()).plan(plan).version(version)
+//! # };
+//! # let registry = MemoryRegistry::new();
+//! # registry.insert(record("free", 1));
+//! # let tenants = CachedRegistry::builder(registry).clock(clock.clone()).build()?;
+//! # let ada = tenant_testkit::context(&tenants, "acme", "ada");
+//! let layer = tenant_ratelimit::layer()
+//!     .tenant(|tenant: &TenantState| match &*tenant.plan() {
+//!         "pro" => Quota::per_second(100).burst(200),
+//!         _ => Quota::per_minute(10),
+//!     })
+//! #   .clock(clock)
+//!     .build()?;
+//! let limits = layer.limits();
+//!
+//! assert!(limits.check(&ada, None, 10).is_ok());
+//! assert!(limits.check(&ada, None, 1).is_err());                      // on the plan "free"
+//! tenants.apply(record("pro", 2));
+//! assert!(limits.check(&ada, None, 190).is_ok());                     // 10 stay spent, of 200
+//! assert!(limits.check(&ada, None, 1).is_err());
+//! # Ok::<(), tenant_ratelimit::ConfigError>(())
 //! ```
 //!
 //! # Costs
@@ -187,8 +206,9 @@
 //! # Cost on the way of a request
 //!
 //! On an identity that came before, a decision takes no look-up and no allocation: a lock of the
-//! tenant's own, one reading of the clock, one compare-and-swap. Headers are written on refusals only,
-//! unless [`Headers::Always`] asks for more.
+//! tenant's own, one reading of the clock, one compare-and-swap. A refusal is decided at the same look and takes one
+//! allocation. Headers are written on refusals only, unless [`Headers::Always`] asks for more: what they say of a quota is
+//! prepared when the quota is set, which leaves the numbers of the moment and the partition's name, an HMAC.
 //!
 //! # Map
 //!

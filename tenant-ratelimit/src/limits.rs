@@ -9,7 +9,6 @@ use tenant_context::{
 
 use crate::{
     BudgetUsage, Decision, Denied, DimensionCounts, Quota, Reservation, Usage,
-    charge::Bound,
     decide::{Inner, Wanted},
     headers::Told,
     hold::Hold,
@@ -217,7 +216,8 @@ impl Limits {
     }
 
     /// Gives a declared budget another quota, under load: what was spent stays spent, in units. It holds for
-    /// every request that begins after this returns.
+    /// every request that begins after this returns. What was spent beyond a smaller burst stands in nobody's way and counts again under
+    /// a larger one; it comes back once the budget is whole. Under a smaller global quota floors too wait until what was spent of it is back.
     ///
     /// A tenant's quota comes from its plan: change that, or see [`override_quota`](Self::override_quota).
     ///
@@ -231,7 +231,8 @@ impl Limits {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if the quota is none, the budget was not declared, or the floors do not fit into it.
+    /// [`ConfigError`] if the quota is none, the budget was not declared, or the floors do not fit into it: in burst or in pace.
+    /// Nothing is changed then.
     pub fn set_quota(&self, budget: Budget<'_>, quota: Quota) -> Result<(), ConfigError> {
         let declared = match budget {
             Budget::Global => Declared::Global,
@@ -243,7 +244,7 @@ impl Limits {
             Budget::Custom(name) => {
                 let known = self.0.custom.iter().find(|custom| custom.name == name);
                 let known = known.ok_or_else(|| {
-                    ConfigError::new(format!("limits: no dimension {name:?} is declared"))
+                    ConfigError::new(format!("limits: no dimension {name:?} is declared; add `.dimension({name:?}, quota, key)` to the layer's builder"))
                 })?;
                 Declared::Keyed(crate::Dimension::Custom(known.name))
             }
@@ -410,21 +411,17 @@ impl Limits {
                     None => inner.endpoints.cost(endpoint),
                 };
                 inner.decide(tenant, wanted, |granted| Admitted {
-                    told: granted.bound().filter(|_| tells).map(|bound| {
-                        let partition = granted.partition(tenant.tenant_id(), bound.dimension);
-                        Told::new(bound, partition)
-                    }),
+                    told: tells.then(|| granted.told(tenant.tenant_id())).flatten(),
                     hold: holds.then(|| Box::new(Hold::new(&self.0, &granted))),
                 })
             }
-            None if PublicRoute::of(extensions) => {
-                let told = |bound| Told::new(bound, None);
-                let admitted = |bound: Option<Bound>| Admitted {
+            None if PublicRoute::of(extensions) => inner.decide_public(1, |bound| {
+                let told = |(bound, policy)| Told::new(bound, Arc::clone(policy), None);
+                Admitted {
                     told: bound.filter(|_| tells).map(told),
                     hold: None,
-                };
-                inner.decide_public(1, admitted)
-            }
+                }
+            }),
             None => {
                 tracing::error!(
                     "no TenantContext in the request: put the identity layer (`tenant_auth::layer(..)`, or `TenantStack`) outside of the limits"

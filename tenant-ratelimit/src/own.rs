@@ -11,7 +11,7 @@ use crate::{
     floors::Seat,
     key::Key,
     keys::{Keys, Kind, Places, Slot},
-    rules::Rules,
+    rules::{Rule, Rules},
 };
 
 /// The most different budgets that a tenant's delegations carry at a time.
@@ -31,6 +31,8 @@ pub(crate) struct Own {
     pub(crate) floor: Option<Box<Seat>>,
     pub(crate) held: Held,
     pub(crate) counts: Counts,
+    /// How often an operator made all cells whole: what was charged before does not come back.
+    pub(crate) resets: u32,
     places: Arc<Places>,
 }
 
@@ -43,6 +45,8 @@ struct Plan {
     revision: u64,
     rate: Option<Rate>,
     valid: bool,
+    /// How often an operator had it forgotten.
+    forgotten: u32,
 }
 
 /// A budget that delegations carry.
@@ -73,6 +77,7 @@ impl Own {
             floor: None,
             held: Held::default(),
             counts: Counts::default(),
+            resets: 0,
             rules,
             places,
         }
@@ -103,18 +108,24 @@ impl Own {
             return; // Another request has planned for a newer record meanwhile.
         }
         let plan = &mut self.plan;
-        if let (Some(before), Some(rate)) = (plan.rate, planned) {
+        if let (Some(before), Some(rate)) = (&plan.rate, &planned) {
             self.tenant.carry(before, rate, now);
         }
         plan.state = Arc::downgrade(state);
         plan.revision = revision;
         plan.valid = planned.is_some();
-        plan.rate = planned.or(plan.rate);
+        plan.rate = planned.or(plan.rate.take());
     }
 
-    /// Asks for the quota anew at the next request.
+    /// Asks for the quota anew at the next request. What is being planned meanwhile is not kept.
     pub(crate) fn forget_plan(&mut self) {
         self.plan.state = Weak::new();
+        self.plan.forgotten = self.plan.forgotten.wrapping_add(1);
+    }
+
+    /// How often the plan was forgotten.
+    pub(crate) const fn forgotten_plans(&self) -> u32 {
+        self.plan.forgotten
     }
 
     /// The tenant's rate; `None` if the application's quota is none.
@@ -125,29 +136,32 @@ impl Own {
     /// Goes on under other rules.
     pub(crate) fn adopt(&mut self, rules: Arc<Rules>, now: Monotonic) {
         let old = std::mem::replace(&mut self.rules, rules);
-        let carry = |level: &Level, before: Option<Rate>, rate: Option<Rate>| {
-            if let (Some(before), Some(rate)) = (before, rate) {
+        let carry = |level: &Level, before: Option<&Rule>, rule: Option<&Rule>| {
+            if let (Some(before), Some(rate)) =
+                (before.and_then(Rule::rate), rule.and_then(Rule::rate))
+            {
                 level.carry(before, rate, now);
             }
         };
         let endpoints = old.endpoints.iter().zip(&self.rules.endpoints);
         for (level, (before, rule)) in self.endpoints.iter().zip(endpoints) {
-            let rate = |rule: &Option<crate::rules::Rule>| rule.as_ref().and_then(|rule| rule.rate);
-            carry(level, rate(&before.own), rate(&rule.own));
+            carry(level, before.own.as_ref(), rule.own.as_ref());
         }
-        let rate = |rules: &Rules, kind| rules.keyed(kind).and_then(|rule| rule.rate);
         for (level, kind) in self.overflow.iter().zip(0..) {
-            carry(level, rate(&old, Kind(kind)), rate(&self.rules, Kind(kind)));
+            let kind = Kind(kind);
+            carry(level, old.keyed(kind), self.rules.keyed(kind));
         }
         for slot in self.keys.slots() {
             carry(
                 &slot.level,
-                rate(&old, slot.kind()),
-                rate(&self.rules, slot.kind()),
+                old.keyed(slot.kind()),
+                self.rules.keyed(slot.kind()),
             );
         }
         if let (Some(before), Some(global)) = (&old.global, &self.rules.global) {
-            self.held.carry(before.rate.gcra, global.rate.gcra, now);
+            let kept = old.kept.unwrap_or(0);
+            self.held
+                .carry(before.rate.gcra, kept, global.rate.gcra, now);
         }
     }
 
@@ -235,7 +249,7 @@ impl Own {
         }
         let rate = |kind| rate_of(&self.rules, &self.carried, kind);
         if let (Some(before), Some(rate)) = (rate(old), rate(kind)) {
-            slot.level.carry(*before, *rate, now);
+            slot.level.carry(before, rate, now);
         }
         slot.level.set_kind(kind);
         self.count_carried(old, |slots| slots.saturating_sub(1));
@@ -278,7 +292,7 @@ impl Own {
         };
         if known.is_none() {
             let carried = Carried {
-                rate: *rate,
+                rate: rate.clone(),
                 overflow: Level::default(),
                 slots: 0,
             };
@@ -355,6 +369,7 @@ impl Own {
             seat.level.clear();
         }
         self.held = Held::default();
+        self.resets = self.resets.wrapping_add(1);
     }
 
     /// This tenant's part of the global budget, if there are floors.

@@ -9,7 +9,18 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use tenant_context::TenantId;
 
-use crate::{Dimension, key::Key};
+use crate::{Dimension, key::Key, keys::Kind};
+
+/// Which of a dimension's cells, among those of one tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// There is one.
+    Whole,
+    Endpoint(usize),
+    Key(Key),
+    /// One for all keys beyond the share.
+    Overflow(Kind),
+}
 
 /// The `pk` of a policy. It is the same for every request that spends the same cell, as long as the process lives:
 /// another process counts for itself, and names its partitions anew.
@@ -18,15 +29,17 @@ pub(crate) struct Partition([u8; 16]);
 
 impl Partition {
     /// The partition of a cell; `None` if there is one for all.
-    pub(crate) fn of(
-        dimension: Dimension,
-        tenant: Option<&TenantId>,
-        key: Option<Key>,
-    ) -> Option<Self> {
+    pub(crate) fn of(dimension: Dimension, tenant: Option<&TenantId>, part: Part) -> Option<Self> {
         static SECRET: OnceLock<Hmac<Sha256>> = OnceLock::new();
-        if tenant.is_none() && key.is_none() {
-            return None;
-        }
+        let key = match part {
+            Part::Whole => {
+                tenant?;
+                None
+            }
+            Part::Endpoint(at) => Some(Key::made(b"endpoint", &at.to_be_bytes())),
+            Part::Key(key) => Some(key),
+            Part::Overflow(kind) => Some(Key::made(b"overflow", &kind.0.to_be_bytes())),
+        };
         let secret = SECRET.get_or_init(|| {
             let random = RandomState::new();
             let mut secret = [0; 64];
@@ -70,22 +83,30 @@ mod tests {
         let (acme, globex) = (tenant("acme"), tenant("globex"));
         let key = Key::constant("x");
         let all = [
-            Partition::of(Dimension::Tenant, Some(&acme), None),
-            Partition::of(Dimension::Tenant, Some(&globex), None),
-            Partition::of(Dimension::Endpoint, Some(&acme), None),
-            Partition::of(Dimension::Agent, Some(&acme), Some(key)),
-            Partition::of(Dimension::Agent, Some(&globex), Some(key)),
-            Partition::of(Dimension::Agent, Some(&acme), Some(Key::constant("y"))),
-            Partition::of(Dimension::Address, None, Some(key)),
+            Partition::of(Dimension::Tenant, Some(&acme), Part::Whole),
+            Partition::of(Dimension::Tenant, Some(&globex), Part::Whole),
+            Partition::of(Dimension::Endpoint, Some(&acme), Part::Endpoint(0)),
+            Partition::of(Dimension::Endpoint, Some(&acme), Part::Endpoint(1)),
+            Partition::of(Dimension::Agent, Some(&acme), Part::Key(key)),
+            Partition::of(Dimension::Agent, Some(&globex), Part::Key(key)),
+            Partition::of(Dimension::Agent, Some(&acme), Part::Key(Key::constant("y"))),
+            Partition::of(Dimension::Agent, Some(&acme), Part::Overflow(Kind::AGENT)),
+            Partition::of(
+                Dimension::Principal,
+                Some(&acme),
+                Part::Overflow(Kind::PRINCIPAL),
+            ),
+            Partition::of(Dimension::Principal, Some(&acme), Part::Key(key)),
+            Partition::of(Dimension::Address, None, Part::Key(key)),
         ]
         .map(Option::unwrap);
         for (at, one) in all.iter().enumerate() {
             assert_eq!(all.iter().position(|other| other == one), Some(at));
         }
         assert_eq!(
-            Partition::of(Dimension::Tenant, Some(&acme), None),
+            Partition::of(Dimension::Tenant, Some(&acme), Part::Whole),
             Some(all[0])
         );
-        assert_eq!(Partition::of(Dimension::Global, None, None), None);
+        assert_eq!(Partition::of(Dimension::Global, None, Part::Whole), None);
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     Dimension, Quota,
     cells::{Cross, Rate},
     charge::Terms,
+    floors::pace_of,
     keys::Kind,
 };
 
@@ -34,6 +35,8 @@ pub(crate) struct Rules {
     pub(crate) share: usize,
     /// What the floors keep back of the global budget, in ticks of its quota.
     pub(crate) kept: Option<u64>,
+    /// The pace of all floors together.
+    pub(crate) floors_pace: u128,
 }
 
 impl Kind {
@@ -48,10 +51,16 @@ impl Kind {
 }
 
 /// One budget, without its cells.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Rule {
     pub(crate) terms: Terms,
     pub(crate) rate: Option<Rate>,
+}
+
+impl Rule {
+    pub(crate) const fn rate(&self) -> Option<&Rate> {
+        self.rate.as_ref()
+    }
 }
 
 /// An endpoint's budgets.
@@ -119,19 +128,24 @@ impl Rules {
         next.generation = self.generation.saturating_add(1);
         let cross = |budget: &mut Option<Arc<Cross>>| {
             let old = budget.as_ref()?;
-            *budget = Some(Arc::new(moved(old, rate)));
+            *budget = Some(Arc::new(moved(old, rate.clone())));
             Some(())
         };
         let keyed = |rules: &mut [Option<Rule>], dimension| {
             let mut rules = rules.iter_mut().flatten();
             let rule = rules.find(|rule| rule.terms.dimension == dimension)?;
-            rule.rate.as_mut().map(|old| *old = rate)
+            rule.rate.as_mut().map(|old| *old = rate.clone())
         };
         let changed = match declared {
             Declared::Global => {
                 if let (Some(kept), Some(global)) = (self.kept, &self.global) {
                     // The same units, in ticks of the new quota.
                     let kept = rate.gcra.convert(global.rate.gcra, kept);
+                    if self.floors_pace > pace_of(quota) {
+                        return Err(ConfigError::new(
+                            "the floors add up to more requests than this quota allows; give it a faster pace",
+                        ));
+                    }
                     if kept >= rate.gcra.capacity() {
                         return Err(ConfigError::new(
                             "the floors' bursts add up to this quota's burst or more; give it a larger burst",
@@ -147,7 +161,7 @@ impl Rules {
                 .endpoints
                 .get_mut(at)
                 .and_then(|endpoint| endpoint.own.as_mut()?.rate.as_mut())
-                .map(|old| *old = rate),
+                .map(|old| *old = rate.clone()),
             Declared::Across(at) => next
                 .endpoints
                 .get_mut(at)

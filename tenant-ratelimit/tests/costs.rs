@@ -20,7 +20,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use proptest::prelude::*;
-use tenant_context::TenantContext;
+use tenant_context::{SystemContext, TenantContext};
 use tenant_ratelimit::{
     DeniedKind, Dimension, LimitedBody, Limits, Quota, RateLimitLayer, RateLimitLayerBuilder,
     Settle, layer,
@@ -174,6 +174,24 @@ fn a_late_settlement_opens_no_second_burst() {
     assert_eq!(world.left(), 15);
     let denied = limits.check(&world.ada, None, 16).unwrap_err();
     assert_eq!(denied.wait(), Some(SECOND));
+}
+
+#[test]
+fn what_was_made_whole_by_hand_does_not_come_back_again() {
+    let world = World::new(|layer| layer.tenant(Quota::per_minute(10)));
+    let limits = world.limits();
+    let reserved = limits.reserve(&world.ada, None, 10).unwrap();
+    let system = SystemContext::begin("support");
+    limits.reset(&system, world.ada.tenant_id());
+    limits.check(&world.ada, None, 10).unwrap();
+    reserved.settle(0);
+    assert!(limits.check(&world.ada, None, 1).is_err());
+    // What it costs above its estimate is owed all the same.
+    limits.reset(&system, world.ada.tenant_id());
+    let reserved = limits.reserve(&world.ada, None, 1).unwrap();
+    limits.reset(&system, world.ada.tenant_id());
+    reserved.settle(7);
+    assert_eq!(world.left(), 10 - 6);
 }
 
 proptest! {

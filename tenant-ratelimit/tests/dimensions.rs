@@ -15,9 +15,9 @@ mod common;
 use common::{SECOND, agent, binding, spend, tenants};
 use http::Request;
 use serde_json::{Value, json};
-use tenant_context::{Principal, PrincipalId, TenantContext};
+use tenant_context::{Principal, PrincipalId, Protocol, TenantContext};
 use tenant_ratelimit::{
-    DeniedKind, Dimension, Key, Limits, Quota, RateLimitLayerBuilder, TenantState, layer,
+    Denied, DeniedKind, Dimension, Key, Limits, Quota, RateLimitLayerBuilder, TenantState, layer,
 };
 use tenant_testkit::{ManualClock, claims, context, context_with};
 
@@ -171,6 +171,210 @@ fn two_tokens_of_one_chain_give_one_another_nothing_back() {
     for _ in 0..3 {
         assert_eq!(spend(&limits, &narrow).0, 0);
         assert_eq!(spend(&limits, &wide).0, 0, "all 50 stay spent");
+    }
+}
+
+#[test]
+fn i6_a_delegation_that_is_issued_anew_with_ever_other_budgets_takes_one_place() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let limits = carrying(&clock);
+    for requests in 301..=600 {
+        let budget = json!({"requests": requests, "seconds": 86_400});
+        let token = chain(&tenants, &["bot"], Some(budget));
+        limits.peek(&token, None, 1).unwrap();
+    }
+}
+
+#[test]
+fn a_budget_in_use_gives_way_to_no_other_one() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let limits = carrying(&clock);
+    let token = |bot: &str, requests: u64, seconds: u64| {
+        let budget = json!({"requests": requests, "seconds": seconds});
+        chain(&tenants, &[bot], Some(budget))
+    };
+    assert_eq!(spend(&limits, &token("bot", 2, 86_400)).0, 2);
+    // The same delegation counts by another budget now, whose pace is much faster than a third one's.
+    let bot = token("bot", 3, 86_400);
+    assert_eq!(spend(&limits, &bot).0, 1);
+    assert_eq!(spend(&limits, &token("slow", 1, 300_000_000)).0, 1);
+    assert_eq!(spend(&limits, &token("slower", 1, 310_000_000)).0, 1);
+    assert_eq!(spend(&limits, &bot).0, 0);
+}
+
+/// Carried budgets of a tenant that has one cell of its own for them, which is taken.
+fn carrying_beyond_the_share(
+    clock: &ManualClock,
+    tenants: &tenant_context::CachedRegistry,
+) -> Limits {
+    let limits = limits(clock, |layer| {
+        layer.carried_budgets().max_keys_per_tenant(1)
+    });
+    let first = json!({"requests": 1, "seconds": 86_400});
+    assert_eq!(
+        spend(&limits, &chain(tenants, &["first"], Some(first))).0,
+        1
+    );
+    limits
+}
+
+#[test]
+fn i6_what_delegations_share_beyond_the_bound_gives_way_to_no_other_budget() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let limits = carrying_beyond_the_share(&clock, &tenants);
+    let token = |bot: &str, requests: u64| {
+        let budget = json!({"requests": requests, "seconds": 86_400});
+        chain(&tenants, &[bot], Some(budget))
+    };
+    assert_eq!(spend(&limits, &token("second", 3)).0, 3);
+    assert_eq!(spend(&limits, &token("third", 5)).0, 5);
+    assert_eq!(spend(&limits, &token("second", 3)).0, 0, "still spent");
+}
+
+#[test]
+fn two_delegations_of_one_request_keep_their_budgets_beyond_the_bound() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let limits = carrying_beyond_the_share(&clock, &tenants);
+    let budgets = [4, 10].map(|requests| json!({"requests": requests, "seconds": 60}));
+    let sub = chain(&tenants, &["sub", "parent"], Some(json!(budgets)));
+    assert_eq!(spend(&limits, &sub).0, 4);
+}
+
+/// The partitions that a refusal names.
+fn partitions(denied: Denied) -> Vec<String> {
+    let response = denied.rejection().to_response(Protocol::Http);
+    let list = response.headers()["ratelimit-policy"].to_str().unwrap();
+    let pk = |policy: &str| policy.split(";pk=").nth(1).unwrap().to_owned();
+    list.split(", ").map(pk).collect()
+}
+
+#[test]
+fn i11_each_cell_has_a_partition_of_its_own() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let limits = limits(&clock, |layer| {
+        layer
+            .agent(Quota::per_minute(1))
+            .principal(Quota::per_minute(1))
+            .operation("one", Quota::per_minute(1))
+            .operation("two", Quota::per_minute(1))
+            .tenant(Quota::per_minute(1))
+    });
+    let named = |tenant: &TenantContext, operation| {
+        limits.check(tenant, operation, 1).ok();
+        partitions(limits.check(tenant, operation, 1).unwrap_err())
+    };
+    let [a, b] = ["a", "b"].map(|id| agent(&tenants, "acme", id));
+    // Each names an agent's cell, the principal's, the endpoint's and the tenant's, in whatever order.
+    let mut all = named(&a, "one");
+    assert_eq!(all.len(), 4);
+    assert_eq!(all, named(&a, "one"), "one cell, one name");
+    // Nothing of `b` is spent but what it shares with `a`.
+    assert_eq!(named(&b, "two").len(), 2);
+    clock.advance(60 * SECOND);
+    for name in named(&b, "two") {
+        if !all.contains(&name) {
+            all.push(name);
+        }
+    }
+    assert_eq!(all.len(), 6, "another agent and another operation");
+}
+
+#[test]
+fn i11_what_delegations_share_is_named_by_budget() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let limits = carrying_beyond_the_share(&clock, &tenants);
+    let named = |bot: &str, requests: u64| {
+        let budget = json!({"requests": requests, "seconds": 60});
+        let token = chain(&tenants, &[bot], Some(budget));
+        partitions(spend(&limits, &token).1)
+    };
+    let (two, three) = (named("a", 2), named("a", 3));
+    assert_ne!(two, three);
+    assert_eq!((named("b", 2), named("b", 3)), (two, three));
+}
+
+#[test]
+fn a_dimension_that_refuses_twice_is_violated_once() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let limits = limits(&clock, |layer| layer.agent(Quota::per_minute(1)));
+    let denied = spend(&limits, &chain(&tenants, &["one", "two"], None)).1;
+    assert_eq!(denied.rejection().violations().len(), 1);
+}
+
+#[test]
+fn each_dimension_has_an_overflow_of_its_own() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let limits = limits(&clock, |layer| {
+        layer
+            .agent(Quota::per_minute(3))
+            .principal(Quota::per_minute(10))
+            .max_keys_per_tenant(1)
+    });
+    limits
+        .check(&agent(&tenants, "acme", "first"), None, 1)
+        .unwrap();
+    let (admitted, denied) = spend(&limits, &agent(&tenants, "acme", "beyond"));
+    assert_eq!((admitted, denied.dimension()), (3, Some(Dimension::Agent)));
+    let (admitted, denied) = spend(&limits, &context(&tenants, "acme", "eve"));
+    assert_eq!(
+        (admitted, denied.dimension()),
+        (6, Some(Dimension::Principal))
+    );
+}
+
+#[test]
+fn two_agents_that_share_a_cell_are_in_flight_once() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let limits = limits(&clock, |layer| {
+        layer.agent_in_flight(2).max_keys_per_tenant(1)
+    });
+    let _first = limits.reserve(&agent(&tenants, "acme", "first"), None, 1);
+    let beyond = chain(&tenants, &["second", "third"], None);
+    let held = [(); 2].map(|()| limits.reserve(&beyond, None, 1).unwrap());
+    assert!(limits.reserve(&beyond, None, 1).is_err());
+    drop(held);
+    assert!(limits.reserve(&beyond, None, 1).is_ok());
+}
+
+#[test]
+fn i6_whoever_leaves_the_overflow_takes_along_what_it_owes() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let limits = limits(&clock, |layer| {
+        layer.agent(Quota::per_minute(10)).max_keys_per_tenant(1)
+    });
+    limits
+        .check(&agent(&tenants, "acme", "first"), None, 1)
+        .unwrap();
+    let beyond = agent(&tenants, "acme", "beyond");
+    assert_eq!(spend(&limits, &beyond).0, 10);
+    // The first one's cell is whole again, and gives way.
+    clock.advance(6 * SECOND);
+    assert_eq!(spend(&limits, &beyond).0, 1);
+}
+
+#[test]
+fn i6_a_forgotten_tenant_gives_the_places_of_its_keys_back() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let limits = limits(&clock, |layer| {
+        layer.agent(Quota::per_minute(10)).max_tenants(1)
+    });
+    for tenant in ["acme", "globex"] {
+        limits
+            .check(&agent(&tenants, tenant, "bot"), None, 1)
+            .unwrap();
+        assert_eq!((limits.tenants(), limits.keys()), (1, 1), "{tenant}");
+        clock.advance(60 * SECOND);
     }
 }
 

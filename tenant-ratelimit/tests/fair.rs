@@ -12,14 +12,18 @@
 
 use std::time::Duration;
 
-use tenant_context::{CachedRegistry, MemoryRegistry, TenantContext, TenantId, TenantRecord};
-use tenant_ratelimit::{Dimension, Floors, Limits, Quota, layer};
+use proptest::prelude::*;
+use tenant_context::{
+    CachedRegistry, MemoryRegistry, SystemContext, TenantContext, TenantId, TenantRecord,
+};
+use tenant_ratelimit::{Budget, Denied, Dimension, Floors, Limits, Quota, Reservation, layer};
 use tenant_testkit::{ManualClock, context};
 
 const MS: Duration = Duration::from_millis(1);
 
 struct World {
     clock: ManualClock,
+    registry: CachedRegistry,
     limits: Limits,
     tenants: Vec<TenantContext>,
 }
@@ -52,9 +56,19 @@ impl World {
         let limits = builder.build().unwrap().limits().clone();
         Self {
             clock,
+            registry,
             limits,
             tenants,
         }
+    }
+
+    fn reserve(&self, at: usize, estimate: u64) -> Result<Reservation, Denied> {
+        self.limits.reserve(&self.tenants[at], None, estimate)
+    }
+
+    /// How many requests a tenant has admitted at once.
+    fn takes(&self, at: usize) -> usize {
+        (0..10_000).take_while(|_| self.ask(at)).count()
     }
 
     fn ask(&self, at: usize) -> bool {
@@ -283,12 +297,11 @@ fn floors_go_by_plan_and_weight_and_only_as_many_tenants_have_one_as_were_declar
 #[test]
 fn what_one_settles_above_its_estimate_takes_nothing_from_anothers_floor() {
     let world = crowd();
-    let reserve = |at: usize, estimate| world.limits.reserve(&world.tenants[at], None, estimate);
     for round in 0..20 {
         // One estimates 1 and settles as much as is ever owed.
-        if let Ok(reserved) = reserve(0, 1) {
+        if let Ok(reserved) = world.reserve(0, 1) {
             reserved.settle(1_000_000);
-            assert!(reserve(0, 1).is_err(), "it owes");
+            assert!(world.reserve(0, 1).is_err(), "it owes");
         }
         // The others take their floors: 10 a second.
         for at in 1..51 {
@@ -297,6 +310,155 @@ fn what_one_settles_above_its_estimate_takes_nothing_from_anothers_floor() {
             }
         }
         world.clock.advance(Duration::from_secs(1));
+    }
+}
+
+/// What anybody can see of a world's budgets, in half a second.
+fn seen(world: &World) -> Vec<usize> {
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        seen.extend([0, 2, 1].map(|at| world.takes(at)));
+        world.clock.advance(Duration::from_millis(167));
+    }
+    seen
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn what_was_settled_counts_as_if_so_much_had_been_asked_for(actual in 1..400_u64, late in 0..400_u64) {
+        let (settled, asked) = (crowd(), crowd());
+        let reserved = settled.reserve(1, 1).unwrap();
+        prop_assert!(asked.ask(1));
+        for world in [&settled, &asked] {
+            world.clock.advance(Duration::from_millis(late));
+        }
+        reserved.settle(actual);
+        // Its floor pays as far as it has room, the rest what is more: as if it had come one by one.
+        for _ in 1..actual {
+            prop_assert!(asked.ask(1));
+        }
+        prop_assert_eq!(seen(&settled), seen(&asked));
+    }
+
+    #[test]
+    fn what_came_back_counts_as_if_it_had_not_been_asked_for(
+        (estimate, actual) in prop_oneof![
+            (0..=10_u64, 0..=10_u64).prop_filter("by the floor", |(estimate, actual)| estimate >= actual),
+            (11..=400_u64, 11..=400_u64).prop_filter("by the rest", |(estimate, actual)| estimate >= actual),
+        ],
+    ) {
+        let (settled, asked) = (crowd(), crowd());
+        settled.reserve(1, estimate).unwrap().settle(actual);
+        drop(asked.reserve(1, actual).unwrap());
+        prop_assert_eq!(seen(&settled), seen(&asked));
+    }
+}
+
+/// Ten floors of 10 a second, and one request is shared.
+fn all_in_floors() -> World {
+    let floors = Floors::each(Quota::per_second(10), 10);
+    World::new(10, Quota::per_second(100).burst(101), Some(floors))
+}
+
+#[test]
+fn what_the_rest_does_not_pay_is_owed_to_ones_own_floor() {
+    let world = all_in_floors();
+    // Ten by its floor; then nothing is left to be shared, and ten are owed.
+    world.reserve(1, 1).unwrap().settle(20);
+    for expected in [0, 0, 10] {
+        assert_eq!(world.takes(0), 10);
+        assert_eq!(world.takes(1), expected);
+        world.clock.advance(Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn an_estimate_that_has_come_back_to_the_whole_does_not_come_back_to_a_floor() {
+    let world = all_in_floors();
+    let reserved = world.reserve(1, 10).unwrap();
+    for at in (0..10).filter(|at| *at != 1) {
+        for _ in 0..10 {
+            assert!(world.ask(at));
+        }
+    }
+    // By now the whole has as much again, and needs it: each floor has one.
+    world.clock.advance(Duration::from_millis(100));
+    reserved.settle(0);
+    world.takes(1);
+    for at in (0..10).filter(|at| *at != 1) {
+        assert!(world.ask(at), "tenant {at}'s floor");
+    }
+}
+
+#[test]
+fn of_a_floor_that_was_made_whole_by_hand_nothing_comes_back_again() {
+    let world = all_in_floors();
+    let reserved = world.reserve(1, 10).unwrap();
+    let system = SystemContext::begin("support");
+    world.limits.reset(&system, world.tenants[1].tenant_id());
+    assert_eq!(world.takes(1), 10);
+    reserved.settle(0);
+    // The whole has them back, and with them the one that is shared.
+    assert_eq!(world.takes(1), 0, "its floor has not");
+}
+
+#[test]
+fn of_what_another_plans_floor_was_charged_nothing_comes_back() {
+    let floors = Floors::plan("pro", Quota::per_second(10), 1).others(Quota::per_second(5), 18);
+    let world = World::new(3, Quota::per_second(100).burst(101), Some(floors));
+    let reserved = world.reserve(0, 5).unwrap();
+    let record = TenantRecord::new(world.tenants[0].tenant_id().clone());
+    world.registry.apply(record.plan("free").version(2));
+    assert_eq!(world.takes(0), 0, "five are spent, of five");
+    reserved.settle(0);
+    assert_eq!(world.takes(0), 1, "the one that is shared");
+    for at in 1..3 {
+        assert!(world.takes(at) >= 5);
+    }
+}
+
+#[test]
+fn a_floor_of_another_plan_has_spent_what_the_one_before_has() {
+    let floors = Floors::plan("pro", Quota::per_second(10), 1).others(Quota::per_second(5), 18);
+    let world = World::new(3, Quota::per_second(100).burst(101), Some(floors));
+    assert_eq!(world.takes(1), 5);
+    let id = world.tenants[1].tenant_id().clone();
+    for (version, plan, left) in [(2, "pro", 5), (3, "free", 0), (4, "pro", 0)] {
+        // The one tenant of that plan leaves it first.
+        let other = TenantRecord::new(world.tenants[0].tenant_id().clone());
+        world.registry.apply(other.plan("free").version(version));
+        world.ask(0);
+        let record = TenantRecord::new(id.clone()).plan(plan).version(version);
+        world.registry.apply(record);
+        assert_eq!(world.takes(1), left, "{plan}");
+    }
+}
+
+#[test]
+fn under_another_global_quota_who_holds_much_of_the_rest_still_does() {
+    // Three quarters are kept for a floor: what is held of the rest comes back in half a second.
+    let world = || {
+        let floors = Floors::plan("pro", Quota::per_second(10).burst(1_500), 1);
+        World::new(2, Quota::per_second(1_000).burst(2_000), Some(floors))
+    };
+    let set = |world: &World, quota| world.limits.set_quota(Budget::Global, quota).unwrap();
+    let [changed, same, slower] = [world(), world(), world()];
+    for world in [&changed, &same, &slower] {
+        assert!(world.takes(1) > 150, "a part of the rest, without a floor");
+    }
+    set(&slower, Quota::per_second(250).burst(2_000));
+    assert_eq!(slower.takes(1), 0, "it holds as much as before");
+    for round in 0..20 {
+        for world in [&changed, &same] {
+            world.clock.advance(Duration::from_millis(100));
+        }
+        if round == 0 {
+            set(&changed, Quota::per_second(1_000).burst(2_001));
+        }
+        let (one, other) = (changed.takes(1), same.takes(1));
+        assert!(one.abs_diff(other) <= 1, "{one} {other}");
     }
 }
 

@@ -66,7 +66,8 @@ fn an_address_has_one_budget_and_an_ipv6_subscriber_too() {
 #[test]
 fn i6_a_flood_from_made_up_addresses_is_no_amnesty_and_mints_no_budget() {
     let clock = ManualClock::new();
-    let flood = limit(&clock, 160);
+    // Sixteen parts of ten each would be more.
+    let flood = limit(&clock, 150);
     assert_eq!(spend(&flood, "192.0.2.1"), 3);
     let mut admitted = 0;
     for n in 0..20_000_u32 {
@@ -77,10 +78,31 @@ fn i6_a_flood_from_made_up_addresses_is_no_amnesty_and_mints_no_budget() {
         admitted <= 160 + 16 * 3,
         "own cells, and 16 shared: {admitted}"
     );
-    assert!(flood.addresses() <= 160);
+    assert!(flood.addresses() <= 150);
     assert_eq!(spend(&flood, "192.0.2.1"), 0, "still spent");
     clock.advance(Duration::from_secs(60));
     assert_eq!(spend(&flood, "203.0.113.9"), 3, "whole ones give way");
+}
+
+#[test]
+fn i6_an_address_that_leaves_the_overflow_takes_along_what_it_owes() {
+    let clock = ManualClock::new();
+    let flood = limit(&clock, 16);
+    let addresses =
+        |net: u32| (0..1_000).map(move |n| std::net::Ipv4Addr::from_bits(net + n).to_string());
+    // Sixteen have a cell of their own, and spend one; all others spend the three that they share.
+    for address in addresses(0x0a00_0000) {
+        flood.check(from(&address)).ok();
+    }
+    // The sixteen cells are whole again, and give way to whoever comes.
+    clock.advance(Duration::from_secs(20));
+    let admitted: usize = addresses(0x0b00_0000)
+        .map(|address| spend(&flood, &address))
+        .sum();
+    assert!(
+        admitted <= 16 + 16,
+        "one of each newcomer, one of what the others share: {admitted}"
+    );
 }
 
 #[tokio::test]

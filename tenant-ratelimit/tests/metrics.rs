@@ -8,21 +8,25 @@ mod common;
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use axum::body::Body;
 use common::{spend, tenants};
+use http::{Method, Request, Response};
 use metrics::{
     Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
     with_local_recorder,
 };
 use parking_lot::Mutex;
-use tenant_context::{CachedRegistry, MemoryRegistry, TenantId, TenantRecord};
-use tenant_ratelimit::{Dimension, Quota, layer};
-use tenant_testkit::{ManualClock, context};
+use tenant_context::{CachedRegistry, IdentityLayer, MemoryRegistry, TenantId, TenantRecord};
+use tenant_ratelimit::{Dimension, Quota, flood, layer};
+use tenant_testkit::{ManualClock, TestAuth, context};
+use tower::{Layer, ServiceExt, service_fn};
 
 /// Keeps counters by their names and labels.
 #[derive(Default)]
@@ -85,6 +89,66 @@ fn what_is_decided_is_counted_by_dimension() {
             count("shadowed_total principal", 2),
             count("shadowed_total tenant", 0),
         ]
+    );
+}
+
+#[test]
+fn an_admission_is_counted_once_whichever_way_it_took() {
+    let book = Book::default();
+    let clock = ManualClock::new();
+    // A plain request, a shadow's, one that reserves, one that looks only.
+    for shadow in [false, true] {
+        with_local_recorder(&book, || {
+            let mut builder = layer().tenant(Quota::per_minute(5)).clock(clock.clone());
+            if shadow {
+                builder = builder.shadow(Dimension::Tenant);
+            }
+            let layer = builder.build().unwrap();
+            let (limits, ada) = (layer.limits(), context(&tenants(&clock), "acme", "ada"));
+            // The first one is planned for; the second finds all as it was.
+            for _ in 0..2 {
+                limits.check(&ada, None, 1).unwrap();
+            }
+            limits.peek(&ada, None, 1).unwrap();
+            drop(limits.reserve(&ada, None, 1).unwrap());
+        });
+    }
+    let admitted = ("tenant_ratelimit_admitted_total".to_owned(), 6);
+    assert_eq!(book.read()[0], admitted);
+}
+
+#[tokio::test]
+async fn requests_without_a_tenant_are_counted_too() {
+    let book = Book::default();
+    let clock = ManualClock::new();
+    let (limits, flood) = with_local_recorder(&book, || {
+        let limits = layer().public(Quota::per_minute(1)).clock(clock.clone());
+        let flood = flood(Quota::per_minute(2)).clock(clock.clone());
+        (limits.build().unwrap(), flood.build().unwrap())
+    });
+    let identity = IdentityLayer::builder()
+        .public(Method::GET, "/health")
+        .build(TestAuth::new(tenants(&clock)))
+        .unwrap();
+    let handler =
+        service_fn(async |_: Request<_>| Ok::<_, Infallible>(Response::new(Body::empty())));
+    let service = flood.layer(identity.layer(limits.layer(handler)));
+    for status in [200, 429, 429] {
+        let request = Request::get("/health").body(Body::empty()).unwrap();
+        let response = service.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status().as_u16(), status);
+    }
+    let count = |name: &str, count| (format!("tenant_ratelimit_{name}"), count);
+    assert_eq!(
+        book.read(),
+        [
+            count("admitted_total", 3),
+            count("refused_total address", 1),
+            count("refused_total public", 1),
+            count("shadowed_total address", 0),
+            count("shadowed_total public", 0),
+        ],
+        "two by the flood layer, one of them by the limits too"
     );
 }
 

@@ -13,7 +13,10 @@
 mod common;
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -124,7 +127,13 @@ fn a_quota_that_does_not_fit_changes_nothing() {
         .limits()
         .set_quota(Budget::Global, Quota::per_minute(50))
         .unwrap_err();
-    assert!(error.to_string().contains("floors"), "{error}");
+    assert!(error.to_string().contains("bursts add up"), "{error}");
+    let slower = Quota::per_minute(49).burst(100);
+    let error = floors
+        .limits()
+        .set_quota(Budget::Global, slower)
+        .unwrap_err();
+    assert!(error.to_string().contains("more requests"), "{error}");
 }
 
 #[test]
@@ -229,6 +238,105 @@ fn an_agents_and_an_endpoints_quota_down_and_up_again_forget_no_debt() {
 }
 
 #[test]
+fn what_agents_share_beyond_the_bound_down_and_up_again_forgets_no_debt() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let layer = layer()
+        .agent(Quota::per_minute(10))
+        .max_keys_per_tenant(1)
+        .clock(clock.clone());
+    let layer = layer.build().unwrap();
+    let limits = layer.limits();
+    let [first, beyond] = ["first", "beyond"].map(|id| agent(&tenants, "acme", id));
+    limits.check(&first, None, 1).unwrap();
+    limits.check(&beyond, None, 9).unwrap();
+    let set = |per_minute| {
+        let quota = Quota::per_minute(per_minute);
+        limits.set_quota(Budget::Agent, quota).unwrap();
+        limits.check(&beyond, None, 1)
+    };
+    assert!(set(2).is_err(), "9 of 10 were spent: none of 2 is left");
+    assert!(set(20).is_ok());
+    assert_eq!(spend(limits, &beyond).0, 10, "of 20, with the one before");
+}
+
+#[test]
+fn under_another_global_quota_as_much_is_kept_for_floors() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let layer = layer()
+        .global(Quota::per_second(1_000).burst(2_000))
+        .floors(Floors::plan("pro", Quota::per_second(1).burst(10), 50))
+        .clock(clock.clone());
+    let layer = layer.build().unwrap();
+    let limits = layer.limits();
+    let without = context(&tenants, "globex", "eve");
+    for quota in [
+        Quota::per_second(1_000),
+        Quota::per_second(60),
+        Quota::per_minute(100_000),
+    ] {
+        let quota = quota.burst(2_000);
+        limits.set_quota(Budget::Global, quota).unwrap();
+        assert!(limits.peek(&without, None, 1_500).is_ok());
+        assert!(limits.peek(&without, None, 1_501).is_err(), "{quota:?}");
+    }
+}
+
+/// One unit is one second.
+fn per_second(burst: u64) -> Quota {
+    Quota::per_second(1).burst(burst)
+}
+
+#[test]
+fn what_tenants_share_down_and_up_again_forgets_no_debt() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    for floors in [false, true] {
+        let mut builder = layer()
+            .global(per_second(40))
+            .endpoint_across("POST /across", per_second(20))
+            .clock(clock.clone());
+        if floors {
+            builder = builder.floors(Floors::each(Quota::per_minute(6).burst(2), 2));
+        }
+        let layer = builder.build().unwrap();
+        let limits = layer.limits();
+        // With floors, whoever holds nothing of the rest may take all that is free of it.
+        let (ada, eve) = (
+            context(&tenants, "acme", "ada"),
+            context(&tenants, "globex", "eve"),
+        );
+        let across = limits.endpoint("POST /across").unwrap();
+        let left = |endpoint| {
+            let fits = |cost: &u64| limits.peek(&eve, endpoint, *cost).is_ok();
+            (0..=40).rev().find(fits).unwrap()
+        };
+        limits.check(&ada, across, 18).unwrap();
+        let set = |budget, burst| limits.set_quota(budget, per_second(burst)).unwrap();
+        let shared = [
+            (Budget::EndpointAcross("POST /across"), 20, Some(across)),
+            (Budget::Global, 40, None),
+        ];
+        for (budget, _, endpoint) in shared {
+            set(budget, 5);
+            assert_eq!(left(endpoint), 0, "18 are spent, of 5");
+        }
+        // Five come back first; only then does what waits behind them, 13, become less.
+        clock.advance(5 * SECOND);
+        let whole = if floors { 2 } else { 5 };
+        assert_eq!(left(Some(across)), whole, "4 of 5 are kept for two floors");
+        clock.advance(3 * SECOND);
+        for (budget, burst, _) in shared {
+            set(budget, burst);
+        }
+        assert_eq!(left(Some(across)), 20 - 10, "13, less three seconds");
+        assert_eq!(left(None), 40 - 10 - if floors { 4 } else { 0 });
+        clock.advance(600 * SECOND);
+    }
+}
+
+#[test]
 fn what_waits_behind_a_smaller_plan_comes_back_at_its_pace_and_once() {
     // 7 of 10 spent, then a burst of 5 at 5 a minute: none is left, and 2 wait behind it.
     let after = |waits: &[(u64, u32)]| {
@@ -317,6 +425,26 @@ fn an_operator_overrides_one_tenants_quota() {
 }
 
 #[test]
+fn an_override_that_comes_while_the_plan_is_asked_for_holds() {
+    static LIMITS: OnceLock<Limits> = OnceLock::new();
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    // The operator is as fast as this: the tenant's request has asked for its plan, and has no answer yet.
+    let plan = |tenant: &TenantState| {
+        if let Some(limits) = LIMITS.get() {
+            let system = SystemContext::begin("support");
+            let quota = Some(Quota::per_minute(15));
+            limits.override_quota(&system, tenant.id(), quota).unwrap();
+        }
+        by_plan(tenant)
+    };
+    let layer = layer().tenant(plan).clock(clock.clone()).build().unwrap();
+    let limits = LIMITS.get_or_init(|| layer.limits().clone());
+    let ada = context(&tenants, "acme", "ada");
+    assert_eq!(spend(limits, &ada).0, 15);
+}
+
+#[test]
 fn a_shadow_reports_and_refuses_nothing() {
     let clock = ManualClock::new();
     let tenants = tenants(&clock);
@@ -357,6 +485,10 @@ fn what_is_spent_is_told_and_given_back_on_demand() {
             .check(&bot, "POST /reports", 2)
             .unwrap_or_else(|_| limits.check(&bot, None, 1).unwrap());
     }
+    assert!(
+        limits.peek(&bot, None, 2_000).is_err(),
+        "a look is not counted"
+    );
     let usage = limits.usage_by_id(&system, bot.tenant_id()).unwrap();
     assert_eq!(
         (usage.admitted, usage.refused, usage.recent, usage.keys),

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use common::{agent, tenants};
 use proptest::prelude::*;
-use tenant_context::TenantContext;
+use tenant_context::{Protocol, TenantContext};
 use tenant_ratelimit::{Decision, Denied, DeniedKind, Dimension, Limits, Quota, layer};
 use tenant_testkit::{ManualClock, context};
 
@@ -68,10 +68,20 @@ impl World {
     }
 }
 
-type Said = Result<Decision, (DeniedKind, Option<Dimension>, Option<Duration>)>;
+/// Why it was refused, and what clients are told: all budgets that refuse.
+type Refused = (
+    DeniedKind,
+    Option<Dimension>,
+    Option<Duration>,
+    http::HeaderMap,
+);
 
-fn said(decided: Result<Decision, Denied>) -> Said {
-    decided.map_err(|denied| (denied.kind(), denied.dimension(), denied.wait()))
+fn said(decided: Result<Decision, Denied>) -> Result<Decision, Box<Refused>> {
+    decided.map_err(|denied| {
+        let (kind, dimension, wait) = (denied.kind(), denied.dimension(), denied.wait());
+        let response = denied.rejection().to_response(Protocol::Http);
+        Box::new((kind, dimension, wait, response.headers().clone()))
+    })
 }
 
 proptest! {

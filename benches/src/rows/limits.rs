@@ -6,12 +6,13 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use http::Request;
 use tenant_context::{
     Authenticate, CachedRegistry, Claims, Identity, Lookup, MemoryRegistry, Principal, PrincipalId,
-    Rejection, RequestHead, Resolver, TenantContext, TenantId, TenantRecord, UnixTime,
+    Protocol, Rejection, RequestHead, Resolver, TenantContext, TenantId, TenantRecord, UnixTime,
 };
 use tenant_ratelimit::{Endpoint, Limits, Quota, RateLimitLayer};
 
@@ -44,6 +45,9 @@ pub(super) struct World {
 }
 
 const ROUTE: &str = "GET /invoices/{id}";
+const HOUR: Duration = Duration::from_secs(3600);
+/// It takes ten seconds to come back.
+pub(super) const SPENT: u64 = 10_000_000_000;
 const ENOUGH: Quota = Quota::per_second(1_000_000_000);
 
 fn tenant(n: usize) -> Result<TenantId> {
@@ -55,20 +59,28 @@ impl World {
         Self::with(tenants, ENOUGH)
     }
 
+    /// Two tenants, of which one may spend [`SPENT`] with each of ten million agents.
+    pub(super) fn for_a_flood() -> Result<Self> {
+        Self::with(2, ENOUGH.burst(100_000_000_000_000_000))
+    }
+
     fn with(tenants: usize, quota: Quota) -> Result<Self> {
+        Self::with_tenants_at(tenants, quota, quota)
+    }
+
+    fn with_tenants_at(tenants: usize, quota: Quota, each: Quota) -> Result<Self> {
         let registry = MemoryRegistry::new();
         for n in 0..tenants {
             registry.insert(TenantRecord::new(tenant(n)?).plan("pro"));
         }
-        let long = std::time::Duration::from_secs(3600);
         let registry = CachedRegistry::builder(registry)
             .capacity(tenants.saturating_mul(2).max(1_000))
-            .ttl(long)
-            .max_stale(long)
+            .ttl(HOUR)
+            .max_stale(HOUR)
             .build()?;
         let layer = tenant_ratelimit::layer()
             .global(quota)
-            .tenant(quota)
+            .tenant(each)
             .agent(quota)
             .endpoint(ROUTE, quota)
             .max_tenants(tenants.saturating_mul(2).max(1_000))
@@ -105,7 +117,7 @@ impl World {
         }
     }
 
-    fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> Limits {
         self.layer.limits().clone()
     }
 }
@@ -121,17 +133,50 @@ pub(super) fn warm(definition: &'static Definition, _: &Arc<Shared>) -> Result<R
     Ok(definition.row(Operation::new(move || decides(&limits, &context, endpoint))))
 }
 
+/// An identity whose tenant's budget is spent, and comes back within the hour; and an endpoint to ask for.
+fn spent() -> Result<(Limits, TenantContext, Endpoint)> {
+    let world = World::with_tenants_at(1, ENOUGH, Quota::per(1, HOUR))?;
+    let (limits, context) = (world.limits(), world.context(0, 0)?);
+    let endpoint = limits.endpoint(ROUTE)?;
+    limits.check(&context, endpoint, 1)?;
+    Ok((limits, context, endpoint))
+}
+
+pub(super) fn refused(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+    let (limits, context, endpoint) = spent()?;
+    Ok(definition.row(Operation::new(move || {
+        !decides(&limits, &context, endpoint)
+    })))
+}
+
+pub(super) fn refused_headers(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+    let (limits, context, endpoint) = spent()?;
+    Ok(definition.row(Operation::new(move || {
+        match limits.check(&context, endpoint, 1) {
+            Ok(_) => false,
+            Err(denied) => {
+                let response = denied.rejection().to_response(Protocol::Http);
+                response.headers().len() == 4
+            }
+        }
+    })))
+}
+
 /// A million made-up agents of one tenant, whose cells nobody may forget for ten seconds each; measured is another tenant.
 pub(super) fn after_flood(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
-    const SPENT: u64 = 10_000_000_000;
-    let world = World::with(2, ENOUGH.burst(100_000_000_000_000_000))?;
+    let world = World::for_a_flood()?;
     let limits = world.limits();
-    let endpoint = limits.endpoint(ROUTE)?;
     for agent in 0..MILLION {
         limits.check(&world.context(1, agent)?, None, SPENT)?;
     }
-    let context = world.context(0, 0)?;
-    Ok(definition.row(Operation::new(move || decides(&limits, &context, endpoint))))
+    Ok(definition.row(Operation::new(neighbour(&world)?)))
+}
+
+/// The decision of a tenant that makes nothing up.
+pub(super) fn neighbour(world: &World) -> Result<impl FnMut() -> bool + 'static> {
+    let (limits, context) = (world.limits(), world.context(0, 0)?);
+    let endpoint = limits.endpoint(ROUTE)?;
+    Ok(move || decides(&limits, &context, endpoint))
 }
 
 /// Identities that the limiter has not seen yet, of a tenant and an agent that it knows: they are made before

@@ -8,6 +8,7 @@ mod cache;
 mod cache_scale;
 mod cache_sockets;
 mod expert;
+mod flood;
 mod jobs;
 mod layer;
 mod limitador;
@@ -395,10 +396,32 @@ pub const ALL: &[Definition] = &[
         limits::cold,
     ),
     Definition::new(
+        "limits/refused",
+        "the same four budgets, the tenant's spent: refused",
+        limits::refused,
+    ),
+    Definition::new(
+        "limits/refused/headers",
+        "the same, and the answer's head: status and four headers",
+        limits::refused_headers,
+    ),
+    Definition::new(
         "limits/warm/after-flood",
         "the same as warm, after a million made-up agents of another tenant",
         limits::after_flood,
     ),
+    Definition::new(
+        "limits/warm/during-flood",
+        "the same while another thread makes up agents of another tenant",
+        flood::agents,
+    )
+    .heavy(),
+    Definition::new(
+        "limits/warm/during-memory",
+        "the same while another thread writes as much memory: what two cores share",
+        flood::memory,
+    )
+    .heavy(),
     Definition::new(
         "limits/warm/1m-tenants",
         "the same as warm, each time for another one of a million tenants",

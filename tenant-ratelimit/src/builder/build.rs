@@ -93,7 +93,7 @@ impl RateLimitLayerBuilder {
             tenant.check().map_err(|error| named("tenant", &error))?;
         }
         let global = rate("global", self.global)?;
-        let kept = seats.zip(global);
+        let kept = seats.zip(global.as_ref());
         let kept = kept.and_then(|(seats, global)| global.gcra.cost(seats.burst));
         let rule = |dimension, rate: Option<Rate>, most: Option<u32>| {
             (rate.is_some() || most.is_some()).then(|| Rule {
@@ -127,6 +127,7 @@ impl RateLimitLayerBuilder {
             endpoints: endpoints.into(),
             share: self.max_keys_per_tenant,
             kept,
+            floors_pace: seats.map_or(0, |seats| seats.pace),
         };
         rules.plain = rules.are_plain();
         Ok(rules)
