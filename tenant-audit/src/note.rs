@@ -262,7 +262,8 @@ mod tests {
     fn i8_a_signer_does_not_show_its_secret() {
         let signer = CheckpointSigner::generate("log.example").unwrap();
         let secret = signer.secret();
-        let encoded = secret.rsplit('+').next().unwrap();
+        // `PRIVATE+KEY+name+id+key`, and base64 has a plus of its own.
+        let encoded = secret.splitn(5, '+').last().unwrap();
         assert!(!format!("{signer:?}").contains(encoded));
         let error = CheckpointSigner::parse(&secret.replace("log", "lug")).unwrap_err();
         assert!(!error.to_string().contains(encoded));
