@@ -1,0 +1,11 @@
+//! The hash chain: which chain a record belongs to, and the line that holds it.
+
+mod hash;
+mod id;
+mod line;
+
+pub use self::{hash::Head, id::ChainId};
+pub(crate) use self::{
+    hash::{ChainKey, FieldHasher, Hash, hex_digits, parse_hash},
+    line::{Content, Fault, before, follow, head_of, is_last, record_of, seal, withhold},
+};
