@@ -10,7 +10,8 @@ use std::{
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use tenant_audit::{
-    CheckpointSigner, Export, Finding, KeyDir, SinkError, Verifier, VerifyErrorKind, reveal,
+    ChainId, CheckpointSigner, Export, Finding, KeyDir, SinkError, Verifier, VerifyErrorKind,
+    reveal,
 };
 
 /// Checks audit logs.
@@ -278,9 +279,13 @@ fn show(out: &mut impl Write, dir: &Path, event: &str, keys: Option<&Path>) -> i
             let Ok(line) = serde_json::from_slice::<Value>(&line) else {
                 continue;
             };
-            let record = line.get("record");
+            let spilled = spilled(&path, &line);
+            let record = line.get("record").or(spilled.as_ref());
             if record.and_then(|record| record.get("event_id")?.as_str()) == Some(event) {
                 writeln!(out, "{}", serde_json::to_string_pretty(&line)?)?;
+                if let Some(spilled) = &spilled {
+                    writeln!(out, "{}", serde_json::to_string_pretty(spilled)?)?;
+                }
                 if let (Some(keys), Some(record)) = (keys, record) {
                     show_personal(out, record, keys)?;
                 }
@@ -298,6 +303,15 @@ fn show(out: &mut impl Write, dir: &Path, event: &str, keys: Option<&Path>) -> i
         event.escape_debug()
     )?;
     Ok(NOT_VERIFIED)
+}
+
+/// The record that is too long for its line.
+fn spilled(file: &Path, line: &Value) -> Option<Value> {
+    line.get("spilled")?;
+    let (chain, _) = ChainId::from_segment_name(file.file_name()?.to_str()?)?;
+    let seq = line.get("seq")?.as_u64()?;
+    let record = fs::read(file.with_file_name(chain.spill_name(seq))).ok()?;
+    serde_json::from_slice(&record).ok()
 }
 
 fn show_personal(out: &mut impl Write, record: &Value, keys: &Path) -> io::Result<()> {

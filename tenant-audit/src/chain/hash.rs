@@ -93,7 +93,7 @@ impl ChainKey {
 }
 
 /// The digest of a record's bytes.
-pub(super) fn digest(record: &[u8]) -> Hash {
+pub(crate) fn digest(record: &[u8]) -> Hash {
     Sha256::digest(record).into()
 }
 

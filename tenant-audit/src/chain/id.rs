@@ -11,6 +11,7 @@ pub struct ChainId(Option<TenantId>);
 const PLATFORM: &str = "platform";
 const TENANT_PREFIX: &str = "tenant-";
 const SUFFIX: &str = ".jsonl";
+const SPILL: &str = ".spill";
 
 impl ChainId {
     /// The platform's chain: anonymous requests, refusals before a tenant is known, system work.
@@ -42,6 +43,23 @@ impl ChainId {
             return self.file_name();
         }
         format!("{}.{first}{SUFFIX}", self.stem())
+    }
+
+    /// The name of the file that holds record `seq` if it is too long for its line: a dot, the number, and `.spill`.
+    pub fn spill_name(&self, seq: u64) -> String {
+        format!("{}.{seq}{SPILL}", self.stem())
+    }
+
+    /// Whether a file's name ends as [`spill_name`](Self::spill_name)'s do.
+    pub(crate) fn is_spill(name: &str) -> bool {
+        name.ends_with(SPILL)
+    }
+
+    /// The chain and the number of a record, if the name is exactly what [`spill_name`](Self::spill_name) gives.
+    pub fn from_spill_name(name: &str) -> Option<(Self, u64)> {
+        let (stem, seq) = name.strip_suffix(SPILL)?.split_once('.')?;
+        let (chain, seq) = (Self::from_stem(stem)?, seq.parse().ok()?);
+        (chain.spill_name(seq) == name).then_some((chain, seq))
     }
 
     pub(crate) fn stem(&self) -> String {
@@ -147,6 +165,18 @@ mod tests {
             "tenant-acme..jsonl",
         ] {
             assert_eq!(ChainId::from_segment_name(foreign), None, "{foreign}");
+        }
+        let acme = (tenant("acme"), 17);
+        assert_eq!(acme.0.spill_name(17), "tenant-acme.17.spill");
+        assert_eq!(ChainId::from_spill_name("tenant-acme.17.spill"), Some(acme));
+        for foreign in [
+            "tenant-acme.spill",
+            "tenant-acme.017.spill",
+            "tenant-acme.17.18.spill",
+            "tenant-acme.17.spill.new",
+            "Tenant-acme.17.spill",
+        ] {
+            assert_eq!(ChainId::from_spill_name(foreign), None, "{foreign}");
         }
     }
 

@@ -13,6 +13,8 @@ const PREV: &[u8] = b",\"prev\":\"";
 const HASH: &[u8] = b"\",\"hash\":\"";
 const RECORD: &[u8] = b"\",\"record\":";
 const DIGEST: &[u8] = b"\",\"digest\":\"";
+const SPILLED: &[u8] = b"\",\"spilled\":{\"bytes\":";
+const SPILLED_DIGEST: &[u8] = b",\"digest\":\"";
 
 /// Appends a record to its chain: the line goes to `out`, the head moves on. `record` writes the record's bytes;
 /// if it fails, nothing is changed.
@@ -63,6 +65,43 @@ pub(crate) fn withhold(line: &[u8], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
+/// A line whose record stands elsewhere: it has the record's length and digest. Gives the record.
+pub(crate) fn spill<'a>(line: &'a [u8], out: &mut Vec<u8>) -> Option<&'a str> {
+    let parsed = Line::parse(line)?;
+    let record = parsed.content.record()?;
+    write_frame(parsed.seq, parsed.prev, out);
+    out.extend_from_slice(parsed.hash);
+    out.extend_from_slice(SPILLED);
+    out.extend_from_slice(itoa::Buffer::new().format(record.len()).as_bytes());
+    out.extend_from_slice(SPILLED_DIGEST);
+    out.extend_from_slice(&hex(&parsed.content.digest()));
+    out.extend_from_slice(b"\"}}\n");
+    Some(record)
+}
+
+/// The line that [`spill`] was given, of its record. `None`: it is not one whose record stands elsewhere.
+pub(crate) fn inline(line: &[u8], record: &str, out: &mut Vec<u8>) -> Option<()> {
+    let parsed = Line::parse(line)?;
+    let Content::Spilled { .. } = parsed.content else {
+        return None;
+    };
+    write_frame(parsed.seq, parsed.prev, out);
+    out.extend_from_slice(parsed.hash);
+    out.extend_from_slice(RECORD);
+    out.extend_from_slice(record.as_bytes());
+    out.extend_from_slice(b"}\n");
+    Some(())
+}
+
+/// The number, the length and the digest of a record that does not stand in its line.
+pub(crate) fn spilled(line: &[u8]) -> Option<(u64, u64, Hash)> {
+    let parsed = Line::parse(line)?;
+    match parsed.content {
+        Content::Spilled { bytes, digest } => Some((parsed.seq, bytes, digest)),
+        Content::Record(_) | Content::Withheld(_) => None,
+    }
+}
+
 /// What is wrong with a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -91,20 +130,25 @@ pub(crate) enum Content<'a> {
     Record(&'a str),
     /// The digest alone of a record that is not there.
     Withheld(Hash),
+    /// The length and the digest of a record that stands in a file of its own.
+    Spilled {
+        bytes: u64,
+        digest: Hash,
+    },
 }
 
 impl<'a> Content<'a> {
     fn digest(&self) -> Hash {
         match self {
             Self::Record(record) => digest(record.as_bytes()),
-            Self::Withheld(digest) => *digest,
+            Self::Withheld(digest) | Self::Spilled { digest, .. } => *digest,
         }
     }
 
     pub(crate) const fn record(&self) -> Option<&'a str> {
         match self {
             Self::Record(record) => Some(record),
-            Self::Withheld(_) => None,
+            Self::Withheld(_) | Self::Spilled { .. } => None,
         }
     }
 }
@@ -112,21 +156,23 @@ impl<'a> Content<'a> {
 impl<'a> Line<'a> {
     fn parse(line: &'a [u8]) -> Option<Self> {
         let line = line.strip_prefix(SEQ)?.strip_suffix(b"}\n")?;
-        let digits = line.iter().position(|byte| !byte.is_ascii_digit())?;
-        let (seq, line) = line.split_at_checked(digits)?;
-        if seq.first() == Some(&b'0') {
-            return None;
-        }
+        let (seq, line) = number(line)?;
         let (prev, line) = line.strip_prefix(PREV)?.split_first_chunk()?;
         let (hash, line) = line.strip_prefix(HASH)?.split_first_chunk()?;
         let content = if let Some(record) = line.strip_prefix(RECORD) {
             Content::Record(std::str::from_utf8(record).ok()?)
-        } else {
-            let digits = line.strip_prefix(DIGEST)?.strip_suffix(b"\"")?;
+        } else if let Some(digits) = line.strip_prefix(DIGEST) {
+            let digits = digits.strip_suffix(b"\"")?;
             Content::Withheld(read_hex(digits.try_into().ok()?)?)
+        } else {
+            let line = line.strip_prefix(SPILLED)?.strip_suffix(b"\"}")?;
+            let (bytes, line) = number(line)?;
+            let digits = line.strip_prefix(SPILLED_DIGEST)?;
+            let digest = read_hex(digits.try_into().ok()?)?;
+            Content::Spilled { bytes, digest }
         };
         Some(Self {
-            seq: std::str::from_utf8(seq).ok()?.parse().ok()?,
+            seq,
             prev,
             hash,
             content,
@@ -134,9 +180,19 @@ impl<'a> Line<'a> {
     }
 }
 
+/// A number as it is written here, and what follows it.
+fn number(text: &[u8]) -> Option<(u64, &[u8])> {
+    let digits = text.iter().position(|byte| !byte.is_ascii_digit())?;
+    let (number, rest) = text.split_at_checked(digits)?;
+    if number.first() == Some(&b'0') {
+        return None;
+    }
+    Some((std::str::from_utf8(number).ok()?.parse().ok()?, rest))
+}
+
 /// Checks that a line, its end included, continues `head`, and gives the next head and what it holds.
 ///
-/// The line must be byte for byte what [`seal`] or [`withhold`] writes: nothing in it is free to change.
+/// The line must be byte for byte what [`seal`], [`spill`] or [`withhold`] writes: nothing in it is free to change.
 pub(crate) fn follow<'a>(
     chain: &ChainKey,
     head: &Head,
@@ -226,6 +282,14 @@ mod tests {
                 withhold(&line, &mut withheld).unwrap();
                 let (same, found) = follow(&chain, &read, &withheld).unwrap();
                 prop_assert_eq!((same, found), (next, Content::Withheld(digest(record.as_bytes()))));
+                // As does one whose record stands elsewhere, and the line comes back.
+                let (mut spilled, mut whole) = (Vec::new(), Vec::new());
+                prop_assert_eq!(spill(&line, &mut spilled), Some(&*record));
+                let (same, found) = follow(&chain, &read, &spilled).unwrap();
+                let bytes = u64::try_from(record.len()).unwrap();
+                prop_assert_eq!((same, found), (next, Content::Spilled { bytes, digest: digest(record.as_bytes()) }));
+                inline(&spilled, &record, &mut whole).unwrap();
+                prop_assert_eq!(&whole, &line);
                 read = next;
                 prop_assert_eq!(read, head);
             }

@@ -6,6 +6,9 @@ mod line;
 
 pub use self::{hash::Head, id::ChainId};
 pub(crate) use self::{
-    hash::{ChainKey, FieldHasher, Hash, hex_digits, parse_hash},
-    line::{Content, Fault, before, follow, head_of, is_last, record_of, seal, withhold},
+    hash::{ChainKey, FieldHasher, Hash, digest, hex_digits, parse_hash},
+    line::{
+        Content, Fault, before, follow, head_of, inline, is_last, record_of, seal, spill, spilled,
+        withhold,
+    },
 };

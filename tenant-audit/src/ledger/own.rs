@@ -80,6 +80,9 @@ impl Ledger {
             details.push(("torn_bytes", torn.bytes.into()));
             details.push(("torn_sha256", hex::encode(torn.sha256).into()));
         }
+        if recovery.spills > 0 {
+            details.push(("spills_deleted", recovery.spills.into()));
+        }
         self.own(
             chain.tenant(),
             Recovery::ACTION,

@@ -8,11 +8,12 @@ mod memory;
 mod region;
 mod tracing;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc};
 
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use tenant_context::UnixTime;
 
+use self::file::spill::MAX_INLINE;
 pub use self::{
     channel::{ChannelSink, Records},
     discard::DiscardSink,
@@ -47,7 +48,8 @@ use crate::{ChainId, Head, SinkError};
 ///   are equal to those of the next one.
 /// - **A queue or a collector:** at least once; whoever reads drops what it has by chain and number.
 ///
-/// Lines are handed on byte for byte: their hashes are of these bytes.
+/// Lines are handed on byte for byte: their hashes are of these bytes. A line has all of its record, however long it is
+/// (below 1 MiB); only a [`FileSink`] keeps long records apart.
 pub trait AuditSink: Send + 'static {
     /// Where the chains stand that the sink already holds, with what had to be recovered. Called
     /// once, before the first append.
@@ -114,6 +116,8 @@ pub struct Recovery {
     pub(crate) unsealed_records: u64,
     /// Bytes after the last whole record, which are kept too.
     pub(crate) torn: Option<Torn>,
+    /// Records too long for a line whose lines were never written: their files are deleted.
+    pub(crate) spills: u64,
 }
 
 impl Recovery {
@@ -183,6 +187,8 @@ pub struct ChainBatch {
     records: usize,
     from: UnixTime,
     lines: Vec<u8>,
+    /// Where lines stand whose records may be too long for a line of a file.
+    long: Vec<Range<usize>>,
     pub(crate) opened: Vec<String>,
     pub(crate) closed: Vec<String>,
     pub(crate) expired: Option<Head>,
@@ -203,6 +209,7 @@ impl ChainBatch {
             records: 0,
             from: UnixTime::from_nanos(0),
             lines,
+            long: Vec::new(),
             opened: Vec::new(),
             closed: Vec::new(),
             expired: None,
@@ -215,12 +222,21 @@ impl ChainBatch {
         at: UnixTime,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
+        let start = self.lines.len();
         write(&mut self.lines)?;
         if self.records == 0 {
             self.from = at;
         }
+        let line = start..self.lines.len();
+        if line.len() > MAX_INLINE {
+            self.long.push(line);
+        }
         self.records = self.records.saturating_add(1);
         Ok(())
+    }
+
+    pub(crate) fn long_lines(&self) -> &[Range<usize>] {
+        &self.long
     }
 
     /// When its first record was made.

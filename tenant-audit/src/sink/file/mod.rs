@@ -8,6 +8,7 @@ mod resume;
 mod retention;
 pub(crate) mod segments;
 mod signing;
+pub(crate) mod spill;
 mod writer;
 
 use std::{
@@ -31,6 +32,9 @@ use crate::{AuditSink, Batch, CheckpointSigner, Expired, Resumed, SinkError};
 /// - `platform.jsonl` and one `tenant-….jsonl` for each tenant hold a chain each, a record a line:
 ///   `{"seq":1,"prev":"…","hash":"…","record":{…}}`. Nothing is ever cut or overwritten. A file that is full
 ///   ([`rotated`](Self::rotated)) is followed by `tenant-….N.jsonl`, which begins with record N.
+/// - `tenant-….N.spill` holds record N if it is longer than 16 KiB: its line has the length and the digest instead,
+///   `"spilled":{"bytes":70211,"digest":"…"}`, and the hash is the same. No record is longer than 1 MiB. Such a file is durable before its
+///   line is, and goes with it when it has been kept for long enough; bundles have the record in its line.
 /// - `heads.json` is the checkpoint: every chain's last number, hash and length, written after each
 ///   batch, so that a chain that was cut shows it.
 /// - `checkpoint.json`, if the sink is [`signed`](Self::signed): a signed Merkle root over all chains' heads.

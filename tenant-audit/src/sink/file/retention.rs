@@ -94,8 +94,7 @@ impl Retention {
             let gone = heads.expired.get(name).map_or(0, Head::seq);
             // All records of a file are older than the first one of the next.
             let through = files.iter().skip(1).take_while(|first| {
-                let path = dir.join(chain.segment_name(**first));
-                let begun = begun(&path).ok().flatten();
+                let begun = begun(dir, chain, **first).ok().flatten();
                 begun.is_some_and(|begun| now.saturating_since(begun) >= keep)
             });
             let through = through.last().and_then(|first| {

@@ -18,6 +18,7 @@ use super::{
     retention::Retention,
     segments::{Chains, Rotation, begun, own_chains},
     signing::Signing,
+    spill,
 };
 use crate::{Batch, ChainBatch, ChainId, Expired, Head, Resumed, SinkError};
 
@@ -98,10 +99,19 @@ impl Writer {
             )));
         }
         let mut resumed = Vec::with_capacity(chains.len());
+        let mut orphans = spill::there(&self.dir).map_err(explain("cannot be read", &self.dir))?;
         for (name, (chain, files)) in chains {
             let sealed = self.heads.marks.get(name).copied().unwrap_or_default();
             let mut intents = self.heads.intents.get(name).cloned().unwrap_or_default();
-            let (mark, recovery) = resume(&self.dir, chain, files, sealed, &mut intents)?;
+            let (mark, mut recovery) = resume(&self.dir, chain, files, sealed, &mut intents)?;
+            let spills = orphans.remove(name).map(|(_, numbers)| numbers);
+            let spills = spills.unwrap_or_default();
+            let beyond = spills.range(mark.head.seq().saturating_add(1)..).copied();
+            let count = beyond.clone().count();
+            if count > 0 {
+                spill::delete(&self.dir, chain, beyond)?;
+                recovery.get_or_insert_default().spills = u64::try_from(count).unwrap_or(u64::MAX);
+            }
             if !intents.is_empty() {
                 self.heads.intents.insert(name.clone(), intents.clone());
             }
@@ -109,7 +119,8 @@ impl Writer {
                 self.heads.marks.insert(name.clone(), mark);
             }
             let last = self.dir.join(chain.segment_name(mark.segment));
-            let begun = begun(&last).map_err(explain("cannot be read", &last))?;
+            let begun =
+                begun(&self.dir, chain, mark.segment).map_err(explain("cannot be read", &last))?;
             self.since.extend(begun.map(|begun| (name.clone(), begun)));
             resumed.push(Resumed {
                 chain: chain.clone(),
@@ -121,6 +132,11 @@ impl Writer {
             if let Some(through) = self.heads.expired.get(name).copied() {
                 delete(&self.dir, chain, files, &through)?;
             }
+        }
+        // Of chains that never got a line.
+        for (chain, numbers) in orphans.into_values() {
+            tracing::error!(%chain, "a crash left records without their lines: they are deleted");
+            spill::delete(&self.dir, &chain, numbers.into_iter())?;
         }
         Ok(resumed)
     }
@@ -291,6 +307,7 @@ impl Writer {
             mark.segment = mark.head.seq().saturating_add(1);
             mark.bytes = 0;
         }
+        let bytes = spill::write(&self.dir, lines)?;
         let name = lines.chain().segment_name(mark.segment);
         let path = self.dir.join(&name);
         regular(&path)?;
@@ -312,10 +329,10 @@ impl Writer {
                 mark.bytes
             )));
         }
-        file.write_all(lines.bytes())
+        file.write_all(&bytes)
             .and_then(|()| file.sync_data())
             .map_err(explain("cannot be written", &path))?;
-        let written = u64::try_from(lines.bytes().len()).unwrap_or(u64::MAX);
+        let written = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         mark.head = *lines.head();
         mark.bytes = mark.bytes.saturating_add(written);
         Ok(mark)
@@ -363,6 +380,11 @@ fn delete(dir: &Path, chain: &ChainId, files: &[u64], through: &Head) -> Result<
             let path = dir.join(chain.segment_name(*first));
             fs::remove_file(&path).map_err(explain("cannot be deleted", &path))?;
         }
+    }
+    // After the lines: as long as one of them is there, so is what it names.
+    let spills = spill::there(dir).map_err(explain("cannot be read", dir))?;
+    if let Some((_, numbers)) = spills.get(&chain.file_name()) {
+        spill::delete(dir, chain, numbers.range(..next).copied())?;
     }
     sync_dir(dir).map_err(explain("cannot be synced", dir))
 }
