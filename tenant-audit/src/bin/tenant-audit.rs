@@ -1,6 +1,7 @@
 //! The command line: `tenant-audit verify DIR`, and what belongs to it.
 
 use std::{
+    error::Error,
     fs,
     io::{self, BufRead, BufReader, IsTerminal, Write},
     path::{Path, PathBuf},
@@ -145,11 +146,39 @@ fn main() -> ExitCode {
     };
     match code {
         Ok(code) => code.into(),
+        // Whoever reads has enough: `… | head`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to be told if this fails too.
             let _told = writeln!(io::stderr(), "error: {error}");
             UNREADABLE.into()
         }
+    }
+}
+
+/// Whether a reader of the output is gone, whatever the error stands in.
+fn is_broken_pipe(error: &io::Error) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref().map(io::Error::kind);
+        if kind == Some(io::ErrorKind::BrokenPipe) {
+            return true;
+        }
+        // An error in an `io::Error` is no source of it, its source is.
+        let inner = error.downcast_ref().and_then(io::Error::get_ref);
+        cause = match inner {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    false
+}
+
+/// A verdict counts, whether or not somebody reads what is said of it.
+fn said(code: u8, written: io::Result<()>) -> io::Result<u8> {
+    match written {
+        Err(error) if !is_broken_pipe(&error) => Err(error),
+        _ => Ok(code),
     }
 }
 
@@ -211,10 +240,10 @@ fn export(out: &mut impl Write, dir: &Path, export: &Export, format: Format) -> 
         Err(finding) if finding.kind() == VerifyErrorKind::Unreadable => {
             Err(io::Error::other(finding))
         }
-        Err(finding) => {
-            writeln!(io::stderr(), "NOT VERIFIED, and not exported\n  {finding}")?;
-            Ok(NOT_VERIFIED)
-        }
+        Err(finding) => said(
+            NOT_VERIFIED,
+            writeln!(io::stderr(), "NOT VERIFIED, and not exported\n  {finding}"),
+        ),
     }
 }
 
@@ -231,36 +260,34 @@ fn verify_bundle(out: &mut impl Write, path: &Path, keys: &[String], json: bool)
                 "first": verified.first,
                 "withheld": verified.withheld,
             });
-            writeln!(out, "{verdict}")?;
-            Ok(0)
+            said(0, writeln!(out, "{verdict}"))
         }
         Ok(verified) => {
-            writeln!(
-                out,
-                "verified: {} records of {}, all from its record {} on up to the checkpoint",
+            let mut text = format!(
+                "verified: {} records of {}, all from its record {} on up to the checkpoint\n",
                 verified.records, verified.tenant, verified.first
-            )?;
+            );
             if verified.withheld > 0 {
-                writeln!(
-                    out,
-                    "but {} later ones, whose digests alone are here",
+                text += &format!(
+                    "but {} later ones, whose digests alone are here\n",
                     verified.withheld
-                )?;
+                );
             }
-            Ok(0)
+            said(0, out.write_all(text.as_bytes()))
         }
         Err(finding) => {
-            if json {
-                let verdict = json!({"verified": false, "findings": as_json(&[&finding])});
-                writeln!(out, "{verdict}")?;
-            } else {
-                writeln!(io::stderr(), "NOT VERIFIED\n  {finding}")?;
-            }
-            Ok(if finding.kind() == VerifyErrorKind::Unreadable {
+            let code = if finding.kind() == VerifyErrorKind::Unreadable {
                 UNREADABLE
             } else {
                 NOT_VERIFIED
-            })
+            };
+            let written = if json {
+                let verdict = json!({"verified": false, "findings": as_json(&[&finding])});
+                writeln!(out, "{verdict}")
+            } else {
+                writeln!(io::stderr(), "NOT VERIFIED\n  {finding}")
+            };
+            said(code, written)
         }
     }
 }
@@ -388,53 +415,47 @@ fn report(out: &mut impl Write, against: Verifier, dir: &Path, json: bool) -> io
                 "signed": verified.signed,
                 "checkpoint": verified.checkpoint,
             });
-            writeln!(out, "{verdict}")?;
-            Ok(0)
+            said(0, writeln!(out, "{verdict}"))
         }
         Ok(verified) => {
-            writeln!(
-                out,
-                "verified: {} records, {} tenants, checkpoint {}",
+            let mut text = format!(
+                "verified: {} records, {} tenants, checkpoint {}\n",
                 verified.records, verified.tenants, verified.checkpoint
-            )?;
+            );
             if !verified.signed {
-                writeln!(
-                    out,
-                    "no signature was checked: whoever can write the directory could have made all of it; give `--key`"
-                )?;
+                text += "no signature was checked: whoever can write the directory could have made all of it; give `--key`\n";
             }
             if verified.unsealed > 0 {
-                writeln!(
-                    out,
-                    "{} records are beyond the checkpoint: a writer is at work, or ended without a clean shutdown",
+                text += &format!(
+                    "{} records are beyond the checkpoint: a writer is at work, or ended without a clean shutdown\n",
                     verified.unsealed
-                )?;
+                );
             }
             if verified.recovered > 0 {
-                writeln!(
-                    out,
-                    "{} torn writes are accounted for by recovery records",
+                text += &format!(
+                    "{} torn writes are accounted for by recovery records\n",
                     verified.recovered
-                )?;
+                );
             }
-            Ok(0)
+            said(0, out.write_all(text.as_bytes()))
         }
         Err(error) => {
             let findings: Vec<&Finding> = error.findings().collect();
-            if json {
-                let verdict = json!({"verified": false, "findings": as_json(&findings)});
-                writeln!(out, "{verdict}")?;
-            } else {
-                let mut err = io::stderr().lock();
-                writeln!(err, "NOT VERIFIED")?;
-                for finding in &findings {
-                    writeln!(err, "  {finding}")?;
-                }
-            }
             let unreadable = findings
                 .iter()
                 .all(|finding| finding.kind() == VerifyErrorKind::Unreadable);
-            Ok(if unreadable { UNREADABLE } else { NOT_VERIFIED })
+            let code = if unreadable { UNREADABLE } else { NOT_VERIFIED };
+            let written = if json {
+                let verdict = json!({"verified": false, "findings": as_json(&findings)});
+                writeln!(out, "{verdict}")
+            } else {
+                let mut text = String::from("NOT VERIFIED\n");
+                for finding in &findings {
+                    text += &format!("  {finding}\n");
+                }
+                io::stderr().lock().write_all(text.as_bytes())
+            };
+            said(code, written)
         }
     }
 }
