@@ -66,16 +66,7 @@ impl ChainId {
         let Some(tenant) = &self.0 else {
             return PLATFORM.to_owned();
         };
-        let mut name = String::from(TENANT_PREFIX);
-        for byte in tenant.as_str().bytes() {
-            if matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-') {
-                name.push(char::from(byte));
-            } else {
-                // Writing to a string does not fail.
-                let _infallible = write!(name, "%{byte:02x}");
-            }
-        }
-        name
+        TENANT_PREFIX.to_owned() + &escaped(tenant.as_str())
     }
 
     /// The chain of its first file, if the name is exactly what [`file_name`](Self::file_name) gives.
@@ -111,6 +102,20 @@ impl ChainId {
         id.push_str(escaped);
         Some(Self::of_tenant(TenantId::parse(id).ok()?))
     }
+}
+
+/// A name as a part of a file's.
+pub(crate) fn escaped(name: &str) -> String {
+    let mut escaped = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-') {
+            escaped.push(char::from(byte));
+        } else {
+            // Writing to a string does not fail.
+            let _infallible = write!(escaped, "%{byte:02x}");
+        }
+    }
+    escaped
 }
 
 impl fmt::Display for ChainId {

@@ -8,7 +8,7 @@ mod memory;
 mod region;
 mod tracing;
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{borrow::Cow, convert::Infallible, fmt, ops::Range, sync::Arc};
 
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use tenant_context::UnixTime;
@@ -23,7 +23,11 @@ pub use self::{
     region::RegionSink,
     tracing::TracingSink,
 };
-use crate::{ChainId, Head, SinkError};
+use crate::{
+    ChainId, Head, SinkError,
+    chain::{before, head_of, record_of},
+    stamp,
+};
 
 /// Keeps records: implement this for a store of your own.
 ///
@@ -34,6 +38,9 @@ use crate::{ChainId, Head, SinkError};
 /// take the *same* batch again without keeping that part twice: the worker repeats the batch until
 /// it is taken. One that reorders or changes lines makes the chain fail verification. One that never
 /// answers costs each request its deadline at the queue, and no more.
+///
+/// Behind a [`FanOut`] whose first sink is a [`FileSink`], lines that failed come again from its files, in other batches: a sink
+/// that may have kept part of them tells by chain and number.
 ///
 /// Blocking work belongs on a thread of the sink's own, not into the future. A future that is dropped because a deadline
 /// has passed may have taken its batch or not: the same batch comes again.
@@ -71,6 +78,17 @@ pub trait AuditSink: Send + 'static {
     ///
     /// What failed: the batch comes again.
     fn append(&mut self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), SinkError>>;
+
+    /// The file log, if this is one: from it a [`FanOut`] reads again what another of its sinks has missed.
+    fn log(&mut self) -> Option<&mut FileSink> {
+        None
+    }
+
+    /// Whether a sink that has missed something can be given the lines as they are read again from the file log:
+    /// [`ChainBatch::region`] and [`ChainBatch::expired`] are not known then.
+    fn takes_read_back(&self) -> bool {
+        true
+    }
 
     /// Called last: gives locks and handles back.
     ///
@@ -239,12 +257,36 @@ impl ChainBatch {
         &self.long
     }
 
+    /// The lines that follow a record: nearly always all of them. `None`: they do not.
+    pub(crate) fn following(&self, head: &Head) -> Option<Cow<'_, Self>> {
+        let mut lines = self.lines.split_inclusive(|byte| *byte == b'\n');
+        if lines.clone().next().and_then(before) == Some(*head) {
+            return Some(Cow::Borrowed(self));
+        }
+        lines.find(|line| head_of(line) == Some(*head))?;
+        let mut rest = Self {
+            lines: Vec::new(),
+            long: Vec::new(),
+            records: 0,
+            ..self.clone()
+        };
+        for line in lines {
+            let at = record_of(line).and_then(stamp::of_record);
+            let Ok(()) = rest.push(at.unwrap_or(self.from), |out| {
+                out.extend_from_slice(line);
+                Ok::<_, Infallible>(())
+            });
+        }
+        Some(Cow::Owned(rest))
+    }
+
     /// When its first record was made.
     pub(crate) const fn from(&self) -> UnixTime {
         self.from
     }
 
-    /// The region that the tenant's record named when the batch was begun; `None`: none, or the platform's chain.
+    /// The region that the tenant's record named when the batch was begun; `None`: none, the platform's chain, or lines that
+    /// a [`FanOut`] has read again ([`AuditSink::takes_read_back`]).
     pub fn region(&self) -> Option<&str> {
         self.region.as_deref()
     }

@@ -4,6 +4,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod disk;
 pub(crate) mod heads;
 pub(crate) mod pieces;
+pub(crate) mod read_back;
 mod resume;
 mod retention;
 pub(crate) mod segments;
@@ -23,8 +24,8 @@ use futures_util::future::{BoxFuture, FutureExt};
 use tenant_context::UnixTime;
 use tokio::sync::oneshot;
 
+use self::{read_back::Position, signing::Signing, writer::Writer};
 pub use self::{retention::Retention, segments::Rotation};
-use self::{signing::Signing, writer::Writer};
 use crate::{AuditSink, Batch, CheckpointSigner, Expired, Resumed, SinkError};
 
 /// Appends records to files in a directory, and syncs them.
@@ -38,6 +39,7 @@ use crate::{AuditSink, Batch, CheckpointSigner, Expired, Resumed, SinkError};
 /// - `heads.json` is the checkpoint: every chain's last number, hash and length, written after each
 ///   batch, so that a chain that was cut shows it.
 /// - `checkpoint.json`, if the sink is [`signed`](Self::signed): a signed Merkle root over all chains' heads.
+/// - `position-….json`: how far another sink of a [`FanOut`](crate::FanOut) came.
 /// - `lock` is held by the process that writes: a second one is refused.
 ///
 /// A batch is taken when its lines and the checkpoint are synced to the disk: one sync for each chain
@@ -57,6 +59,7 @@ pub struct FileSink {
     resumed: Vec<Resumed>,
 }
 
+type ReadBack = oneshot::Sender<Result<Option<Batch>, SinkError>>;
 type Done = oneshot::Sender<Result<(), SinkError>>;
 
 enum Command {
@@ -65,6 +68,8 @@ enum Command {
     Rotate(Rotation),
     Retain(Retention),
     Expired(UnixTime, oneshot::Sender<Vec<Expired>>),
+    Read(String, Position, ReadBack),
+    Remember(String, Position, Done),
     Close(Done),
 }
 
@@ -98,6 +103,12 @@ impl FileSink {
                         Command::Rotate(rotation) => writer.rotate(rotation),
                         Command::Retain(retention) => writer.retain(retention),
                         Command::Expired(now, done) => drop(done.send(writer.expired(now))),
+                        Command::Read(name, position, done) => {
+                            drop(done.send(writer.read_back(&name, &position)));
+                        }
+                        Command::Remember(name, position, done) => {
+                            drop(done.send(writer.remember(&name, &position)));
+                        }
                         // Whoever asked may be gone: the batch is written all the same.
                         Command::Append(batch, done) => {
                             let written = writer.append(&batch);
@@ -178,11 +189,43 @@ impl FileSink {
         &self.dir
     }
 
+    /// What follows a position, of all that is sealed.
+    pub(crate) async fn read_back(
+        &self,
+        name: &str,
+        position: &Position,
+    ) -> Result<Option<Arc<Batch>>, SinkError> {
+        let (done, answer) = oneshot::channel();
+        let command = Command::Read(name.to_owned(), position.clone(), done);
+        self.commands.send(command).map_err(|_| gone())?;
+        let batch = answer.await.unwrap_or_else(|_| Err(gone()))?;
+        Ok(batch.map(Arc::new))
+    }
+
+    /// Keeps how far another sink came.
+    pub(crate) fn remember(
+        &self,
+        name: &str,
+        position: &Position,
+    ) -> BoxFuture<'_, Result<(), SinkError>> {
+        let (name, position) = (name.to_owned(), position.clone());
+        self.ask(|done| Command::Remember(name, position, done))
+    }
+
+    /// How far another sink came, before this one's thread has anything to do. One that is not known begins at
+    /// `position`.
+    pub(crate) fn recall(&self, name: &str, position: &Position) -> Result<Position, SinkError> {
+        if let Some(known) = read_back::recall(&self.dir, name)? {
+            return Ok(known);
+        }
+        read_back::remember(&self.dir, name, position)?;
+        Ok(position.clone())
+    }
+
     fn ask(&self, command: impl FnOnce(Done) -> Command) -> BoxFuture<'_, Result<(), SinkError>> {
         let (done, answer) = oneshot::channel();
         let sent = self.commands.send(command(done));
         async move {
-            let gone = || SinkError::new("the audit file thread has ended: open the sink again");
             sent.map_err(|_| gone())?;
             answer.await.unwrap_or_else(|_| Err(gone()))
         }
@@ -190,7 +233,15 @@ impl FileSink {
     }
 }
 
+fn gone() -> SinkError {
+    SinkError::new("the audit file thread has ended: open the sink again")
+}
+
 impl AuditSink for FileSink {
+    fn log(&mut self) -> Option<&mut FileSink> {
+        Some(self)
+    }
+
     fn resume(&mut self) -> Vec<Resumed> {
         std::mem::take(&mut self.resumed)
     }

@@ -14,6 +14,7 @@ use super::{
     checkpoint,
     disk::{self, Identity, explain, private, regular, replace, sync_dir},
     heads::{self, Heads, Mark},
+    read_back::{self, Position, Reader},
     resume::resume,
     retention::Retention,
     segments::{Chains, Rotation, begun, own_chains},
@@ -41,6 +42,7 @@ pub(super) struct Writer {
     signing: Option<Signing>,
     rotation: Rotation,
     retention: Option<Retention>,
+    reader: Reader,
     /// Held as long as the writer lives.
     _lock: File,
 }
@@ -73,6 +75,7 @@ impl Writer {
             signing: None,
             rotation: Rotation::new(),
             retention: None,
+            reader: Reader::default(),
             _lock: lock,
         };
         let resumed = writer.resume(&chains)?;
@@ -161,6 +164,18 @@ impl Writer {
         }
     }
 
+    pub(super) fn read_back(
+        &mut self,
+        name: &str,
+        position: &Position,
+    ) -> Result<Option<Batch>, SinkError> {
+        self.reader.read(&self.dir, &self.heads, name, position)
+    }
+
+    pub(super) fn remember(&self, name: &str, position: &Position) -> Result<(), SinkError> {
+        read_back::remember(&self.dir, name, position)
+    }
+
     /// Writes and syncs a batch, then the checkpoint. May be called again with the same batch after
     /// an error.
     pub(super) fn append(&mut self, batch: &Batch) -> Result<(), SinkError> {
@@ -180,7 +195,15 @@ impl Writer {
             if lines.bytes().is_empty() || mark.head == *lines.head() {
                 continue;
             }
-            let mark = self.write(&name, mark, lines, unsettled)?;
+            // Part of it may have been taken before, in another batch.
+            let Some(lines) = lines.following(&mark.head) else {
+                return Err(SinkError::new(format!(
+                    "what comes next of {} does not follow its record {}: this directory has a hole, or is another log's",
+                    lines.chain(),
+                    mark.head.seq()
+                )));
+            };
+            let mark = self.write(&name, mark, &lines, unsettled)?;
             let mut open = sealed.intents.remove(&name).unwrap_or_default();
             open.extend(lines.opened_intents().iter().cloned());
             for closed in lines.closed_intents() {
