@@ -47,6 +47,9 @@ use crate::{AuditSink, Batch, CheckpointSigner, Expired, Resumed, SinkError};
 /// tenants, by some 120 bytes each. All of it happens on a thread of the sink's own, so a slow disk
 /// holds up no runtime. At most 64 files are open at a time.
 ///
+/// Records are **kept for one year**, then they are deleted, by files, with a record that says so: [`retained`](Self::retained) chooses
+/// another time, or none.
+///
 /// After a crash [`open`](Self::open) takes the chains up where they ended. What stands beyond the
 /// checkpoint is kept, torn lines too, and a record of the action `audit.recovered` says what it was.
 ///
@@ -177,7 +180,8 @@ impl FileSink {
         self
     }
 
-    /// Deletes what has been kept for long enough. Without it, everything is kept.
+    /// For how long records are kept. Default: [`Retention::new`], **one year**, then they are deleted; the log says so before it
+    /// happens. [`Retention::forever`] deletes nothing.
     #[must_use = "the sink is what records go to"]
     pub fn retained(self, retention: Retention) -> Self {
         drop(self.commands.send(Command::Retain(retention)));

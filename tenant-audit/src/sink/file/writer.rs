@@ -16,7 +16,7 @@ use super::{
     heads::{self, Heads, Mark},
     read_back::{self, Position, Reader},
     resume::resume,
-    retention::Retention,
+    retention::{Keeper, Retention},
     segments::{Chains, Rotation, begun, own_chains},
     signing::Signing,
     spill,
@@ -41,7 +41,7 @@ pub(super) struct Writer {
     unsettled: bool,
     signing: Option<Signing>,
     rotation: Rotation,
-    retention: Option<Retention>,
+    keeper: Keeper,
     reader: Reader,
     /// Held as long as the writer lives.
     _lock: File,
@@ -74,7 +74,7 @@ impl Writer {
             unsettled: false,
             signing: None,
             rotation: Rotation::new(),
-            retention: None,
+            keeper: Keeper::default(),
             reader: Reader::default(),
             _lock: lock,
         };
@@ -149,16 +149,13 @@ impl Writer {
     }
 
     pub(super) fn retain(&mut self, retention: Retention) {
-        self.retention = Some(retention);
+        self.keeper = Keeper::of(retention);
     }
 
     /// What has been kept for long enough.
-    pub(super) fn expired(&self, now: UnixTime) -> Vec<Expired> {
-        let Some(retention) = &self.retention else {
-            return Vec::new();
-        };
+    pub(super) fn expired(&mut self, now: UnixTime) -> Vec<Expired> {
         match own_chains(&self.dir) {
-            Ok(chains) => retention.expired(&self.dir, &chains, &self.heads, now),
+            Ok(chains) => self.keeper.expired(&self.dir, &chains, &self.heads, now),
             // The next batch says what is wrong with the directory.
             Err(_) => Vec::new(),
         }
@@ -263,12 +260,18 @@ impl Writer {
                 let files = files.map_or(&[][..], |(_, files)| files);
                 delete(&self.dir, chain, files, &through)
             });
-            if let Err(error) = deleted {
-                tracing::error!(
+            match deleted {
+                Ok(()) => tracing::info!(
+                    directory = %self.dir.display(),
+                    %chain,
+                    through = through.seq(),
+                    "audit records that had been kept for long enough are deleted"
+                ),
+                Err(error) => tracing::error!(
                     error = &error as &dyn std::error::Error,
                     %chain,
                     "what has been kept for long enough could not be deleted"
-                );
+                ),
             }
         }
     }
