@@ -350,11 +350,11 @@ async fn a_second_file_log_has_no_hole_and_nothing_twice_whatever_it_missed() {
             *mood.lock() = Mood::Well;
             log.clock.advance(Duration::from_secs(61));
             // One too long for its line, too.
-            let mut long = Event::new("report.made");
+            let mut event = Event::new("report.made");
             for n in 0..16 {
-                long = long.detail(format!("part-{n}"), "\u{9b}".repeat(500));
+                event = event.detail(format!("part-{n}"), "\u{9b}".repeat(500));
             }
-            audit.try_record(&log.contexts[0], long).unwrap();
+            audit.try_record(&log.contexts[0], event).unwrap();
             log.record(&audit, round * 10 + 7..round * 10 + 8).await;
             // In the last round it misses the end, for the next restart.
             *mood.lock() = Mood::Fails;

@@ -12,7 +12,7 @@ use std::{
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 use tenant_context::{Timer, UnixTime};
 
-use self::target::Target;
+use self::target::{Need, Target};
 use super::file::read_back::Position;
 use crate::{AuditSink, Batch, ChainId, Expired, Head, Resumed, SinkError};
 
@@ -100,9 +100,12 @@ impl FanOut {
 
     fn add(mut self, sink: Box<dyn AuditSink>, optional: bool) -> Self {
         let name = format!("sink-{}", self.sinks.len().saturating_add(1));
-        let indispensable = self.all && !optional;
-        self.sinks
-            .push(Target::new(sink, name, optional, indispensable));
+        let need = match (optional, self.all) {
+            (true, _) => Need::Never,
+            (false, true) => Need::Always,
+            (false, false) => Need::OneOfAll,
+        };
+        self.sinks.push(Target::new(sink, name, need));
         self
     }
 
@@ -115,7 +118,7 @@ impl FanOut {
     }
 
     fn verdict(&self) -> Result<(), SinkError> {
-        let mut needed = self.sinks.iter().filter(|target| !target.optional);
+        let mut needed = self.sinks.iter().filter(|target| !target.is_optional());
         let enough = if self.all {
             needed.all(Target::is_even)
         } else {
@@ -141,7 +144,7 @@ impl FanOut {
             return;
         };
         for target in others.iter_mut() {
-            let ready = target.behind && !target.given_up && !target.is_resting();
+            let ready = target.is_behind() && !target.is_resting();
             target.timeout = ready.then(|| timer.sleep(deadline));
         }
         for _ in 0..rounds {
@@ -156,7 +159,8 @@ impl FanOut {
                             sink = target.name,
                             "one of several audit sinks has all that it had missed"
                         );
-                        (target.behind, target.timeout) = (false, None);
+                        target.set_behind(false);
+                        target.timeout = None;
                     }
                     Err(error) => {
                         target.timeout = None;
@@ -180,7 +184,7 @@ impl FanOut {
             return;
         };
         for target in others {
-            if target.is_to_be_remembered(now || target.behind)
+            if target.is_to_be_remembered(now || target.is_behind())
                 && let Err(error) = log.remember(&target.name, &target.position).await
             {
                 tracing::error!(
@@ -239,7 +243,7 @@ impl AuditSink for FanOut {
                 }
                 target.remembered = true;
             }
-            target.behind = target.position != end;
+            target.set_behind(target.position != end);
         }
         resumed
     }
@@ -286,7 +290,7 @@ impl AuditSink for FanOut {
             self.remember(true).await;
             let closed = self.sinks.iter_mut().map(|target| async move {
                 let closed = target.sink.close().await;
-                if target.optional { Ok(()) } else { closed }
+                if target.is_optional() { Ok(()) } else { closed }
             });
             join_all(closed).await.into_iter().collect()
         }

@@ -18,24 +18,39 @@ const MOST_BYTES: usize = 64 << 20;
 /// How many batches a sink takes until its position is kept.
 const REMEMBERED_EVERY: u32 = 16;
 
+/// Whether a batch counts as taken only with a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    Always,
+    /// With it or with another.
+    OneOfAll,
+    /// It is of best effort.
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It is given each batch.
+    Even,
+    /// It gets what comes next from the log.
+    Behind,
+    /// It gets nothing any more.
+    GivenUp,
+}
+
 pub(super) struct Target {
     pub(super) sink: Box<dyn AuditSink>,
     pub(super) name: String,
-    /// Whether a batch counts as taken without it.
-    pub(super) optional: bool,
-    /// Whether no batch counts as taken without it.
-    pub(super) indispensable: bool,
+    need: Need,
     backlog: VecDeque<Arc<Batch>>,
     /// The last one that was queued for it.
     last: Weak<Batch>,
-    pub(super) given_up: bool,
+    state: State,
     /// How often it has failed since it last took something.
     failures: u32,
     pub(super) rests: Option<BoxFuture<'static, ()>>,
     /// How far it came, where there is a file log before it.
     pub(super) position: Position,
-    /// Whether it gets what comes next from the log.
-    pub(super) behind: bool,
     /// What it was given of the log and has not taken.
     pub(super) pending: Option<Arc<Batch>>,
     /// How much of the deadline is left to it.
@@ -46,24 +61,17 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) fn new(
-        sink: Box<dyn AuditSink>,
-        name: String,
-        optional: bool,
-        indispensable: bool,
-    ) -> Self {
+    pub(super) fn new(sink: Box<dyn AuditSink>, name: String, need: Need) -> Self {
         Self {
             sink,
             name,
-            optional,
-            indispensable,
+            need,
             backlog: VecDeque::new(),
             last: Weak::new(),
-            given_up: false,
+            state: State::Even,
             failures: 0,
             rests: None,
             position: Position::default(),
-            behind: false,
             pending: None,
             timeout: None,
             remembered: false,
@@ -71,24 +79,47 @@ impl Target {
         }
     }
 
+    pub(super) fn is_optional(&self) -> bool {
+        self.need == Need::Never
+    }
+
+    pub(super) fn is_behind(&self) -> bool {
+        self.state == State::Behind
+    }
+
+    pub(super) fn is_given_up(&self) -> bool {
+        self.state == State::GivenUp
+    }
+
+    /// It has all of the log, or has not.
+    pub(super) fn set_behind(&mut self, is_behind: bool) {
+        if !self.is_given_up() {
+            self.state = if is_behind {
+                State::Behind
+            } else {
+                State::Even
+            };
+        }
+    }
+
     /// Whether it has all that it was given.
     pub(super) fn is_even(&self) -> bool {
-        self.backlog.is_empty() && !self.given_up && !self.behind
+        self.backlog.is_empty() && self.state == State::Even
     }
 
     /// Whether it holds all that was handed on, as a log.
     pub(super) fn holds_all(&self) -> bool {
-        self.backlog.is_empty() && !self.given_up
+        self.backlog.is_empty() && !self.is_given_up()
     }
 
     /// Queues a batch, once however often it comes. One that is behind gets it from the log.
     pub(super) fn offer(&mut self, batch: &Arc<Batch>) {
         let again = std::ptr::eq(self.last.as_ptr(), Arc::as_ptr(batch));
-        if again || self.given_up {
+        if again || self.is_given_up() {
             return;
         }
         self.last = Arc::downgrade(batch);
-        if self.behind {
+        if self.is_behind() {
             return;
         }
         self.backlog.push_back(Arc::clone(batch));
@@ -97,7 +128,7 @@ impl Target {
             sum.saturating_add(lines.sum())
         });
         // One that all wait for never falls behind by more than one batch.
-        if !self.indispensable && (self.backlog.len() > MOST_BATCHES || bytes > MOST_BYTES) {
+        if self.need != Need::Always && (self.backlog.len() > MOST_BATCHES || bytes > MOST_BYTES) {
             self.give_up("it has failed for too long");
             self.backlog.clear();
         }
@@ -109,7 +140,7 @@ impl Target {
             why,
             "one of several audit sinks gets nothing any more until the service starts anew"
         );
-        self.given_up = true;
+        self.state = State::GivenUp;
         self.pending = None;
     }
 
@@ -160,15 +191,15 @@ impl Target {
 
     /// The log holds a batch: one that has not taken it reads it there, later.
     pub(super) fn logged(&mut self, batch: &Batch) {
-        if self.behind || self.given_up {
+        if self.state != State::Even {
             return;
         }
         if self.backlog.is_empty() {
             self.position.advance(batch);
             self.unsaved = self.unsaved.saturating_add(1);
-        } else if !self.indispensable && self.sink.takes_read_back() {
+        } else if self.need != Need::Always && self.sink.takes_read_back() {
             self.backlog.clear();
-            self.behind = true;
+            self.state = State::Behind;
             self.unsaved = REMEMBERED_EVERY;
         }
     }
@@ -185,7 +216,8 @@ impl Target {
     fn fail(&mut self, timer: &dyn Timer, error: &SinkError) {
         const LONGEST: Duration = Duration::from_secs(60);
         // Whoever must take a batch is asked again as soon as the batch comes again.
-        if self.optional || (self.behind && !self.indispensable) {
+        let is_behind = self.is_behind() && self.need != Need::Always;
+        if self.is_optional() || is_behind {
             let grown = Duration::from_secs(1).saturating_mul(1 << self.failures.min(6));
             self.rests = Some(timer.sleep(grown.min(LONGEST)));
         }
@@ -193,7 +225,7 @@ impl Target {
         tracing::error!(
             error = error as &dyn std::error::Error,
             sink = self.name,
-            optional = self.optional,
+            optional = self.is_optional(),
             "one of several audit sinks failed; what it did not take is kept for it"
         );
     }
