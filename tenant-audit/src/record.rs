@@ -399,7 +399,7 @@ mod tests {
         trail.tool_call(huge.clone(), Some(&huge));
         for n in 0..100 {
             let name = format!("{n}{huge}");
-            trail.detail(name.clone(), huge[..170].to_owned());
+            trail.detail(name.clone(), "\u{1}".repeat(170));
             trail.personal(name, huge.clone());
             trail.access(huge.clone(), huge.clone(), &huge);
         }

@@ -14,7 +14,7 @@
     reason = "tests"
 )]
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{fmt::Write as _, fs, path::Path, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tenant_audit::{Event, FileSink, Retention, Rotation, layer, verify};
@@ -75,7 +75,7 @@ struct Said(Arc<Mutex<String>>);
 
 impl Visit for Said {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        *self.0.lock() += &format!("{}={value:?} ", field.name());
+        write!(self.0.lock(), "{}={value:?} ", field.name()).unwrap();
     }
 }
 

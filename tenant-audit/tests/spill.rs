@@ -265,7 +265,10 @@ async fn a_record_whose_line_a_crash_prevented_is_reported() {
     log.put("tenant-acme.4.spill", log.read(SPILL));
     log.put("tenant-zeta.1.spill", "of a chain that has no file yet");
     let findings = verify(log.path()).unwrap_err();
-    let kinds: Vec<_> = findings.findings().map(|finding| finding.kind()).collect();
+    let kinds: Vec<_> = findings
+        .findings()
+        .map(tenant_audit::Finding::kind)
+        .collect();
     assert_eq!(kinds, [VerifyErrorKind::Torn, VerifyErrorKind::Torn]);
     log.write(async |_, _| ()).await;
     assert_eq!(verify(log.path()).unwrap().records, 4);

@@ -263,17 +263,17 @@ fn verify_bundle(out: &mut impl Write, path: &Path, keys: &[String], json: bool)
             said(0, writeln!(out, "{verdict}"))
         }
         Ok(verified) => {
-            let mut text = format!(
-                "verified: {} records of {}, all from its record {} on up to the checkpoint\n",
+            let mut text = vec![format!(
+                "verified: {} records of {}, all from its record {} on up to the checkpoint",
                 verified.records, verified.tenant, verified.first
-            );
+            )];
             if verified.withheld > 0 {
-                text += &format!(
-                    "but {} later ones, whose digests alone are here\n",
+                text.push(format!(
+                    "but {} later ones, whose digests alone are here",
                     verified.withheld
-                );
+                ));
             }
-            said(0, out.write_all(text.as_bytes()))
+            said(0, writeln!(out, "{}", text.join("\n")))
         }
         Err(finding) => {
             let code = if finding.kind() == VerifyErrorKind::Unreadable {
@@ -418,26 +418,24 @@ fn report(out: &mut impl Write, against: Verifier, dir: &Path, json: bool) -> io
             said(0, writeln!(out, "{verdict}"))
         }
         Ok(verified) => {
-            let mut text = format!(
-                "verified: {} records, {} tenants, checkpoint {}\n",
+            let mut text = vec![format!(
+                "verified: {} records, {} tenants, checkpoint {}",
                 verified.records, verified.tenants, verified.checkpoint
-            );
+            )];
             if !verified.signed {
-                text += "no signature was checked: whoever can write the directory could have made all of it; give `--key`\n";
+                text.push("no signature was checked: whoever can write the directory could have made all of it; give `--key`".to_owned());
             }
             if verified.unsealed > 0 {
-                text += &format!(
-                    "{} records are beyond the checkpoint: a writer is at work, or ended without a clean shutdown\n",
-                    verified.unsealed
-                );
+                text.push(format!("{} records are beyond the checkpoint: a writer is at work, or ended without a clean shutdown",
+                    verified.unsealed));
             }
             if verified.recovered > 0 {
-                text += &format!(
-                    "{} torn writes are accounted for by recovery records\n",
+                text.push(format!(
+                    "{} torn writes are accounted for by recovery records",
                     verified.recovered
-                );
+                ));
             }
-            said(0, out.write_all(text.as_bytes()))
+            said(0, writeln!(out, "{}", text.join("\n")))
         }
         Err(error) => {
             let findings: Vec<&Finding> = error.findings().collect();
@@ -449,11 +447,11 @@ fn report(out: &mut impl Write, against: Verifier, dir: &Path, json: bool) -> io
                 let verdict = json!({"verified": false, "findings": as_json(&findings)});
                 writeln!(out, "{verdict}")
             } else {
-                let mut text = String::from("NOT VERIFIED\n");
+                let mut text = vec!["NOT VERIFIED".to_owned()];
                 for finding in &findings {
-                    text += &format!("  {finding}\n");
+                    text.push(format!("  {finding}"));
                 }
-                io::stderr().lock().write_all(text.as_bytes())
+                writeln!(io::stderr(), "{}", text.join("\n"))
             };
             said(code, written)
         }
