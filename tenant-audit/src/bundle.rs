@@ -12,7 +12,7 @@ use tenant_context::{TenantId, UnixTime};
 
 use crate::{
     ChainId, CheckpointKey, Finding, Head, VerifyErrorKind,
-    chain::{Content, parse_hash, withhold},
+    chain::{Content, inline, parse_hash, withhold},
     merkle, ocsf,
     sink::file::{
         checkpoint::{self, Checkpoint},
@@ -277,7 +277,10 @@ impl Found {
             ..Wanted::default()
         };
         // The signed checkpoint says where it begins.
-        let mut walk = Walk::new(&self.chain, self.start, &wanted).accounted();
+        let mut walk = Walk::new(&self.chain, self.start, &wanted)
+            .accounted()
+            .within(dir);
+        let mut whole = Vec::new();
         let mut path = dir.join(self.chain.file_name());
         'files: for first in &self.files {
             path = dir.join(self.chain.segment_name(*first));
@@ -291,10 +294,15 @@ impl Found {
                 if walk.head().seq() >= self.head.seq() {
                     break 'files;
                 }
+                let seq = walk.head().seq().saturating_add(1);
                 let record = walk.line(line)?.and_then(|content| content.record());
-                let seq = walk.head().seq();
                 if let Some(record) = record.filter(|_| seq > self.from.seq()) {
-                    give(seq, line, record)?;
+                    whole.clear();
+                    // A record that is too long for its line is given in it all the same.
+                    match inline(line, record, &mut whole) {
+                        Some(()) => give(seq, &whole, record)?,
+                        None => give(seq, line, record)?,
+                    }
                 }
             }
         }

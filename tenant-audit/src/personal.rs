@@ -244,6 +244,8 @@ mod tests {
         };
         let here = place("acme", "e1", "email");
         let salt = [7; SALT];
+        // Nobody guesses a value and looks whether it is the one.
+        assert_ne!(here.commit(&salt, "ada"), here.commit(&[8; SALT], "ada"));
         let sealed = here.seal(&key, &salt, "ada@example.com").unwrap();
         let commitment = here.commit(&salt, "ada@example.com");
         assert_eq!(

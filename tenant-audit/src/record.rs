@@ -390,6 +390,28 @@ mod tests {
         assert!(line.contains("details_dropped"));
     }
 
+    #[test]
+    fn i6_the_longest_record_is_shorter_than_what_is_read() {
+        let trail = Trail::open();
+        // Each byte becomes six.
+        let huge = "\u{1}".repeat(100_000);
+        trail.action(huge.clone()).resource(huge.clone(), &huge);
+        trail.tool_call(huge.clone(), Some(&huge));
+        for n in 0..100 {
+            let name = format!("{n}{huge}");
+            trail.detail(name.clone(), "\u{1}".repeat(170));
+            trail.personal(name, huge.clone());
+            trail.access(huge.clone(), huge.clone(), &huge);
+        }
+        let record = encoded(&facts_of(&trail), &finished(&format!("/{huge}")));
+        let length = u64::try_from(record.len()).unwrap();
+        assert!(length > 300_000, "{length}");
+        assert!(
+            length < crate::sink::file::spill::MAX_RECORD / 2,
+            "{length}"
+        );
+    }
+
     fn value() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),

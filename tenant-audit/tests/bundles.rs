@@ -19,6 +19,7 @@ mod common;
 use std::{fs, path::Path, time::Duration};
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tenant_audit::{
     CheckpointSigner, Event, Export, FileSink, Rotation, VerifiedBundle, VerifyErrorKind, layer,
@@ -241,5 +242,16 @@ async fn events_of_a_time_are_chained_and_carry_the_records_bytes() {
                 .unwrap()
                 .starts_with("{\"action\":\"invoice.read\"")
         );
+    }
+    let sha256 = |bytes: &[u8]| hex::encode(Sha256::digest(bytes));
+    for event in &events {
+        let raw = event["raw_data"].as_str().unwrap();
+        assert_eq!(event["raw_data_hash"]["value"], sha256(raw.as_bytes()));
+        // The fingerprint is of all but itself.
+        let mut rest = event.clone();
+        let attestation = rest["attestation"].as_object_mut().unwrap();
+        let fingerprint = attestation.remove("fingerprint").unwrap();
+        let canonical = serde_json_canonicalizer::to_vec(&rest).unwrap();
+        assert_eq!(fingerprint["value"], sha256(&canonical));
     }
 }

@@ -218,3 +218,56 @@ async fn a_tenants_records_are_exported_verified_and_erased() {
     assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0));
     assert!(text(&refused.stderr).contains("tenant-acme.jsonl, line 1"));
 }
+
+#[tokio::test]
+async fn a_reader_that_has_enough_is_no_error() {
+    let (tmp, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let dir = tmp.path().join("log");
+    let signer = CheckpointSigner::generate("log.example").unwrap();
+    let sink = FileSink::open(&dir)
+        .unwrap()
+        .signed(signer, Duration::from_secs(60), |_| ());
+    let (layer, worker) = tenant_audit::layer(sink)
+        .timer(clock.clone())
+        .build()
+        .unwrap();
+    let tenants = tenant_testkit::tenants(&["acme"], &clock);
+    let ada = tenant_testkit::context(&tenants, "acme", "ada");
+    for _ in 0..100 {
+        layer
+            .handle()
+            .try_record(&ada, Event::new("invoice.read"))
+            .unwrap();
+    }
+    drop(layer);
+    worker.await.unwrap();
+    // Nobody reads its output, from the beginning on.
+    let unread = |arguments: &[&str]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tenant-audit"));
+        let command = command.args(arguments).arg(&dir).stdout(writer);
+        command.output().unwrap()
+    };
+    for arguments in [
+        &["verify"][..],
+        &["verify", "--json"],
+        &["checkpoint"],
+        &["export", "--tenant", "acme"],
+        &["export", "--tenant", "acme", "--format", "ocsf"],
+        &["--help"],
+    ] {
+        let ended = unread(arguments);
+        assert_eq!(text(&ended.stderr), "", "{arguments:?}");
+        assert_eq!(ended.status.code(), Some(0), "{arguments:?}");
+    }
+
+    // The verdict is the exit code all the same, and where findings go nobody need read either.
+    fs::write(dir.join("tenant-acme.jsonl"), "{}\n").unwrap();
+    assert_eq!(unread(&["verify", "--json"]).status.code(), Some(1));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tenant-audit"));
+    let ended = command.arg("verify").arg(&dir).stderr(writer).status();
+    assert_eq!(ended.unwrap().code(), Some(1));
+}

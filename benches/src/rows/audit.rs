@@ -6,6 +6,7 @@
 )]
 
 use std::{
+    hint::black_box,
     io::{self, Write},
     path::PathBuf,
     pin::pin,
@@ -18,8 +19,9 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, Either, select},
 };
+use sha2::{Digest, Sha256};
 use tenant_audit::{
-    AuditHandle, AuditSink, AuditWorker, Batch, Event, FileSink, SinkError, SystemContext,
+    AuditHandle, AuditSink, AuditWorker, Batch, ChainId, Event, FileSink, SinkError, SystemContext,
     TokioTimer, WhenFull,
 };
 use tokio::runtime::Runtime;
@@ -218,7 +220,8 @@ impl Work for Verify {
     }
 }
 
-pub(super) fn verify(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+/// A log of one chain, of some megabytes.
+fn log() -> Result<tempfile::TempDir> {
     const RECORDS: usize = 20_000;
     let directory = directory()?;
     let handle = start(FileSink::open(directory.path())?, 1 << 16)?;
@@ -231,12 +234,61 @@ pub(super) fn verify(definition: &'static Definition, _: &Arc<Shared>) -> Result
         handle.try_record_system(&system, event)?;
     }
     runtime()?.block_on(handle.flush())?;
+    Ok(directory)
+}
+
+pub(super) fn verify(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+    let directory = log()?;
     Ok(definition.row(Verify {
         path: directory.path().to_path_buf(),
         prepared: false,
         figure: 0.0,
         tally: Tally::default(),
         _directory: directory,
+    }))
+}
+
+/// What verification cannot be faster than: the hash alone, of the same bytes.
+struct Hash {
+    bytes: Vec<u8>,
+    prepared: bool,
+    figure: f64,
+}
+
+impl Work for Hash {
+    fn prepare(&mut self, operations: usize) {
+        self.prepared = operations > 0;
+    }
+
+    fn run(&mut self) {
+        if !self.prepared {
+            return;
+        }
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "a benchmark measures the system's time"
+        )]
+        let start = Instant::now();
+        black_box(Sha256::digest(&self.bytes));
+        self.figure = self.bytes.len() as f64 / start.elapsed().as_secs_f64() / 1e6;
+    }
+
+    fn figure(&self) -> Option<f64> {
+        Some(self.figure)
+    }
+
+    fn largest_batch(&self) -> usize {
+        1
+    }
+}
+
+pub(super) fn sha256(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+    let directory = log()?;
+    let file = directory.path().join(ChainId::platform().file_name());
+    Ok(definition.row(Hash {
+        bytes: std::fs::read(file)?,
+        prepared: false,
+        figure: 0.0,
     }))
 }
 

@@ -181,6 +181,11 @@ pub const ALL: &[Definition] = &[
         audit::verify,
     ).heavy(),
     Definition::new(
+        "raw/sha256-mb-per-s",
+        "MB/s, not ns: SHA-256 alone over that file's bytes, read before, on one core",
+        audit::sha256,
+    ).heavy(),
+    Definition::new(
         "audit/burst-lost",
         "records, not ns: lost of 40,000 at once, the sink takes 1 ms for each batch",
         audit::burst,

@@ -1,6 +1,7 @@
 //! The command line: `tenant-audit verify DIR`, and what belongs to it.
 
 use std::{
+    error::Error,
     fs,
     io::{self, BufRead, BufReader, IsTerminal, Write},
     path::{Path, PathBuf},
@@ -10,7 +11,8 @@ use std::{
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use tenant_audit::{
-    CheckpointSigner, Export, Finding, KeyDir, SinkError, Verifier, VerifyErrorKind, reveal,
+    ChainId, CheckpointSigner, Export, Finding, KeyDir, SinkError, Verifier, VerifyErrorKind,
+    reveal,
 };
 
 /// Checks audit logs.
@@ -144,11 +146,39 @@ fn main() -> ExitCode {
     };
     match code {
         Ok(code) => code.into(),
+        // Whoever reads has enough: `… | head`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to be told if this fails too.
             let _told = writeln!(io::stderr(), "error: {error}");
             UNREADABLE.into()
         }
+    }
+}
+
+/// Whether a reader of the output is gone, whatever the error stands in.
+fn is_broken_pipe(error: &io::Error) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref().map(io::Error::kind);
+        if kind == Some(io::ErrorKind::BrokenPipe) {
+            return true;
+        }
+        // An error in an `io::Error` is no source of it, its source is.
+        let inner = error.downcast_ref().and_then(io::Error::get_ref);
+        cause = match inner {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    false
+}
+
+/// A verdict counts, whether or not somebody reads what is said of it.
+fn said(code: u8, written: io::Result<()>) -> io::Result<u8> {
+    match written {
+        Err(error) if !is_broken_pipe(&error) => Err(error),
+        _ => Ok(code),
     }
 }
 
@@ -210,10 +240,10 @@ fn export(out: &mut impl Write, dir: &Path, export: &Export, format: Format) -> 
         Err(finding) if finding.kind() == VerifyErrorKind::Unreadable => {
             Err(io::Error::other(finding))
         }
-        Err(finding) => {
-            writeln!(io::stderr(), "NOT VERIFIED, and not exported\n  {finding}")?;
-            Ok(NOT_VERIFIED)
-        }
+        Err(finding) => said(
+            NOT_VERIFIED,
+            writeln!(io::stderr(), "NOT VERIFIED, and not exported\n  {finding}"),
+        ),
     }
 }
 
@@ -230,36 +260,34 @@ fn verify_bundle(out: &mut impl Write, path: &Path, keys: &[String], json: bool)
                 "first": verified.first,
                 "withheld": verified.withheld,
             });
-            writeln!(out, "{verdict}")?;
-            Ok(0)
+            said(0, writeln!(out, "{verdict}"))
         }
         Ok(verified) => {
-            writeln!(
-                out,
+            let mut text = vec![format!(
                 "verified: {} records of {}, all from its record {} on up to the checkpoint",
                 verified.records, verified.tenant, verified.first
-            )?;
+            )];
             if verified.withheld > 0 {
-                writeln!(
-                    out,
+                text.push(format!(
                     "but {} later ones, whose digests alone are here",
                     verified.withheld
-                )?;
+                ));
             }
-            Ok(0)
+            said(0, writeln!(out, "{}", text.join("\n")))
         }
         Err(finding) => {
-            if json {
-                let verdict = json!({"verified": false, "findings": as_json(&[&finding])});
-                writeln!(out, "{verdict}")?;
-            } else {
-                writeln!(io::stderr(), "NOT VERIFIED\n  {finding}")?;
-            }
-            Ok(if finding.kind() == VerifyErrorKind::Unreadable {
+            let code = if finding.kind() == VerifyErrorKind::Unreadable {
                 UNREADABLE
             } else {
                 NOT_VERIFIED
-            })
+            };
+            let written = if json {
+                let verdict = json!({"verified": false, "findings": as_json(&[&finding])});
+                writeln!(out, "{verdict}")
+            } else {
+                writeln!(io::stderr(), "NOT VERIFIED\n  {finding}")
+            };
+            said(code, written)
         }
     }
 }
@@ -278,9 +306,13 @@ fn show(out: &mut impl Write, dir: &Path, event: &str, keys: Option<&Path>) -> i
             let Ok(line) = serde_json::from_slice::<Value>(&line) else {
                 continue;
             };
-            let record = line.get("record");
+            let spilled = spilled(&path, &line);
+            let record = line.get("record").or(spilled.as_ref());
             if record.and_then(|record| record.get("event_id")?.as_str()) == Some(event) {
                 writeln!(out, "{}", serde_json::to_string_pretty(&line)?)?;
+                if let Some(spilled) = &spilled {
+                    writeln!(out, "{}", serde_json::to_string_pretty(spilled)?)?;
+                }
                 if let (Some(keys), Some(record)) = (keys, record) {
                     show_personal(out, record, keys)?;
                 }
@@ -298,6 +330,15 @@ fn show(out: &mut impl Write, dir: &Path, event: &str, keys: Option<&Path>) -> i
         event.escape_debug()
     )?;
     Ok(NOT_VERIFIED)
+}
+
+/// The record that is too long for its line.
+fn spilled(file: &Path, line: &Value) -> Option<Value> {
+    line.get("spilled")?;
+    let (chain, _) = ChainId::from_segment_name(file.file_name()?.to_str()?)?;
+    let seq = line.get("seq")?.as_u64()?;
+    let record = fs::read(file.with_file_name(chain.spill_name(seq))).ok()?;
+    serde_json::from_slice(&record).ok()
 }
 
 fn show_personal(out: &mut impl Write, record: &Value, keys: &Path) -> io::Result<()> {
@@ -374,53 +415,45 @@ fn report(out: &mut impl Write, against: Verifier, dir: &Path, json: bool) -> io
                 "signed": verified.signed,
                 "checkpoint": verified.checkpoint,
             });
-            writeln!(out, "{verdict}")?;
-            Ok(0)
+            said(0, writeln!(out, "{verdict}"))
         }
         Ok(verified) => {
-            writeln!(
-                out,
+            let mut text = vec![format!(
                 "verified: {} records, {} tenants, checkpoint {}",
                 verified.records, verified.tenants, verified.checkpoint
-            )?;
+            )];
             if !verified.signed {
-                writeln!(
-                    out,
-                    "no signature was checked: whoever can write the directory could have made all of it; give `--key`"
-                )?;
+                text.push("no signature was checked: whoever can write the directory could have made all of it; give `--key`".to_owned());
             }
             if verified.unsealed > 0 {
-                writeln!(
-                    out,
-                    "{} records are beyond the checkpoint: a writer is at work, or ended without a clean shutdown",
-                    verified.unsealed
-                )?;
+                text.push(format!("{} records are beyond the checkpoint: a writer is at work, or ended without a clean shutdown",
+                    verified.unsealed));
             }
             if verified.recovered > 0 {
-                writeln!(
-                    out,
+                text.push(format!(
                     "{} torn writes are accounted for by recovery records",
                     verified.recovered
-                )?;
+                ));
             }
-            Ok(0)
+            said(0, writeln!(out, "{}", text.join("\n")))
         }
         Err(error) => {
             let findings: Vec<&Finding> = error.findings().collect();
-            if json {
-                let verdict = json!({"verified": false, "findings": as_json(&findings)});
-                writeln!(out, "{verdict}")?;
-            } else {
-                let mut err = io::stderr().lock();
-                writeln!(err, "NOT VERIFIED")?;
-                for finding in &findings {
-                    writeln!(err, "  {finding}")?;
-                }
-            }
             let unreadable = findings
                 .iter()
                 .all(|finding| finding.kind() == VerifyErrorKind::Unreadable);
-            Ok(if unreadable { UNREADABLE } else { NOT_VERIFIED })
+            let code = if unreadable { UNREADABLE } else { NOT_VERIFIED };
+            let written = if json {
+                let verdict = json!({"verified": false, "findings": as_json(&findings)});
+                writeln!(out, "{verdict}")
+            } else {
+                let mut text = vec!["NOT VERIFIED".to_owned()];
+                for finding in &findings {
+                    text.push(format!("  {finding}"));
+                }
+                writeln!(io::stderr(), "{}", text.join("\n"))
+            };
+            said(code, written)
         }
     }
 }

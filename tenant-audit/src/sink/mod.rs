@@ -8,11 +8,12 @@ mod memory;
 mod region;
 mod tracing;
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, convert::Infallible, fmt, ops::Range, sync::Arc};
 
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use tenant_context::UnixTime;
 
+use self::file::spill::MAX_INLINE;
 pub use self::{
     channel::{ChannelSink, Records},
     discard::DiscardSink,
@@ -22,7 +23,11 @@ pub use self::{
     region::RegionSink,
     tracing::TracingSink,
 };
-use crate::{ChainId, Head, SinkError};
+use crate::{
+    ChainId, Head, SinkError,
+    chain::{before, head_of, record_of},
+    stamp,
+};
 
 /// Keeps records: implement this for a store of your own.
 ///
@@ -33,6 +38,9 @@ use crate::{ChainId, Head, SinkError};
 /// take the *same* batch again without keeping that part twice: the worker repeats the batch until
 /// it is taken. One that reorders or changes lines makes the chain fail verification. One that never
 /// answers costs each request its deadline at the queue, and no more.
+///
+/// Behind a [`FanOut`] whose first sink is a [`FileSink`], lines that failed come again from its files, in other batches: a sink
+/// that may have kept part of them tells by chain and number.
 ///
 /// Blocking work belongs on a thread of the sink's own, not into the future. A future that is dropped because a deadline
 /// has passed may have taken its batch or not: the same batch comes again.
@@ -47,7 +55,8 @@ use crate::{ChainId, Head, SinkError};
 ///   are equal to those of the next one.
 /// - **A queue or a collector:** at least once; whoever reads drops what it has by chain and number.
 ///
-/// Lines are handed on byte for byte: their hashes are of these bytes.
+/// Lines are handed on byte for byte: their hashes are of these bytes. A line has all of its record, however long it is
+/// (below 1 MiB); only a [`FileSink`] keeps long records apart.
 pub trait AuditSink: Send + 'static {
     /// Where the chains stand that the sink already holds, with what had to be recovered. Called
     /// once, before the first append.
@@ -69,6 +78,17 @@ pub trait AuditSink: Send + 'static {
     ///
     /// What failed: the batch comes again.
     fn append(&mut self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), SinkError>>;
+
+    /// The file log, if this is one: from it a [`FanOut`] reads again what another of its sinks has missed.
+    fn log(&mut self) -> Option<&mut FileSink> {
+        None
+    }
+
+    /// Whether a sink that has missed something can be given the lines as they are read again from the file log:
+    /// [`ChainBatch::region`] and [`ChainBatch::expired`] are not known then.
+    fn takes_read_back(&self) -> bool {
+        true
+    }
 
     /// Called last: gives locks and handles back.
     ///
@@ -114,6 +134,8 @@ pub struct Recovery {
     pub(crate) unsealed_records: u64,
     /// Bytes after the last whole record, which are kept too.
     pub(crate) torn: Option<Torn>,
+    /// Records too long for a line whose lines were never written: their files are deleted.
+    pub(crate) spills: u64,
 }
 
 impl Recovery {
@@ -183,6 +205,8 @@ pub struct ChainBatch {
     records: usize,
     from: UnixTime,
     lines: Vec<u8>,
+    /// Where lines stand whose records may be too long for a line of a file.
+    long: Vec<Range<usize>>,
     pub(crate) opened: Vec<String>,
     pub(crate) closed: Vec<String>,
     pub(crate) expired: Option<Head>,
@@ -203,6 +227,7 @@ impl ChainBatch {
             records: 0,
             from: UnixTime::from_nanos(0),
             lines,
+            long: Vec::new(),
             opened: Vec::new(),
             closed: Vec::new(),
             expired: None,
@@ -215,12 +240,44 @@ impl ChainBatch {
         at: UnixTime,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
+        let start = self.lines.len();
         write(&mut self.lines)?;
         if self.records == 0 {
             self.from = at;
         }
+        let line = start..self.lines.len();
+        if line.len() > MAX_INLINE {
+            self.long.push(line);
+        }
         self.records = self.records.saturating_add(1);
         Ok(())
+    }
+
+    pub(crate) fn long_lines(&self) -> &[Range<usize>] {
+        &self.long
+    }
+
+    /// The lines that follow a record: nearly always all of them. `None`: they do not.
+    pub(crate) fn following(&self, head: &Head) -> Option<Cow<'_, Self>> {
+        let mut lines = self.lines.split_inclusive(|byte| *byte == b'\n');
+        if lines.clone().next().and_then(before) == Some(*head) {
+            return Some(Cow::Borrowed(self));
+        }
+        lines.find(|line| head_of(line) == Some(*head))?;
+        let mut rest = Self {
+            lines: Vec::new(),
+            long: Vec::new(),
+            records: 0,
+            ..self.clone()
+        };
+        for line in lines {
+            let at = record_of(line).and_then(stamp::of_record);
+            let Ok(()) = rest.push(at.unwrap_or(self.from), |out| {
+                out.extend_from_slice(line);
+                Ok::<_, Infallible>(())
+            });
+        }
+        Some(Cow::Owned(rest))
     }
 
     /// When its first record was made.
@@ -228,7 +285,8 @@ impl ChainBatch {
         self.from
     }
 
-    /// The region that the tenant's record named when the batch was begun; `None`: none, or the platform's chain.
+    /// The region that the tenant's record named when the batch was begun; `None`: none, the platform's chain, or lines that
+    /// a [`FanOut`] has read again ([`AuditSink::takes_read_back`]).
     pub fn region(&self) -> Option<&str> {
         self.region.as_deref()
     }

@@ -144,6 +144,11 @@ impl AuditSink for RegionSink {
         .boxed()
     }
 
+    /// Without their regions, records of a tenant that is new here would go to the default.
+    fn takes_read_back(&self) -> bool {
+        false
+    }
+
     fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
         let closed = join_all(self.sinks.iter_mut().map(|part| part.sink.close()));
         closed.map(|closed| closed.into_iter().collect()).boxed()

@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    collections::BTreeSet,
     io::Read,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
@@ -15,7 +16,12 @@ use crate::{
     ChainId, Expired, Head, Recovery,
     chain::{ChainKey, Content, Fault, follow, record_of},
     ledger::OWN_ACTOR,
-    sink::file::{disk::open_regular, heads::Mark, pieces::Pieces},
+    sink::file::{
+        disk::open_regular,
+        heads::Mark,
+        pieces::Pieces,
+        spill::{self, MAX_INLINE, Unlike},
+    },
 };
 
 /// What one chain holds.
@@ -64,6 +70,13 @@ pub(crate) struct Walk<'a> {
     gap: Option<Gap>,
     /// Whether a record accounts for what is not there any more.
     accounted: bool,
+    /// Where records stand that are too long for their lines; `None`: nowhere, each stands in its line.
+    dir: Option<&'a Path>,
+    chain: ChainId,
+    /// The last spilled record.
+    spilled: String,
+    /// The numbers of all of them.
+    spills: BTreeSet<u64>,
     /// Counts what is read.
     progress: Option<&'a AtomicU64>,
 }
@@ -73,11 +86,12 @@ pub(super) fn verify(
     dir: &Path,
     chain: &ChainId,
     files: &[u64],
+    spills: &BTreeSet<u64>,
     wanted: &Wanted,
     progress: &AtomicU64,
 ) -> Result<Chain, Finding> {
     let (start, files) = beginning(files, wanted.expired);
-    let mut walk = Walk::new(chain, start, wanted);
+    let mut walk = Walk::new(chain, start, wanted).within(dir);
     walk.progress = Some(progress);
     for first in files {
         let path = dir.join(chain.segment_name(*first));
@@ -87,11 +101,16 @@ pub(super) fn verify(
             Err(error) => return Err(Finding::io(path, error)),
         }
     }
+    let orphan = walk.orphan(dir, spills);
     if files.is_empty() {
+        if let Some(orphan) = orphan.filter(|_| wanted.sealed == Head::default()) {
+            return Err(orphan);
+        }
         let path = dir.join(chain.file_name());
         return Err(Finding::new(path, VerifyErrorKind::FileMissing));
     }
-    walk.finish()
+    let chain = walk.finish()?;
+    orphan.map_or(Ok(chain), Err)
 }
 
 /// Where a chain begins whose files are these, and which of them are of it: what is not deleted yet of what had been
@@ -135,6 +154,10 @@ impl<'a> Walk<'a> {
             recovered: 0,
             gap: None,
             accounted: start == Head::default(),
+            dir: None,
+            chain: chain.clone(),
+            spilled: String::new(),
+            spills: BTreeSet::new(),
             progress: None,
         }
     }
@@ -142,6 +165,12 @@ impl<'a> Walk<'a> {
     /// It is known why what was before the first line is not there.
     pub(crate) const fn accounted(mut self) -> Self {
         self.accounted = true;
+        self
+    }
+
+    /// Records that are too long for their lines stand in this directory.
+    pub(crate) const fn within(mut self, dir: &'a Path) -> Self {
+        self.dir = Some(dir);
         self
     }
 
@@ -173,8 +202,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Follows one line; what it holds, if it follows.
-    pub(crate) fn line<'l>(&mut self, piece: &'l [u8]) -> Result<Option<Content<'l>>, Finding> {
+    /// Follows one line; what it holds, if it follows: a record that does not stand in it too.
+    pub(crate) fn line<'l>(&'l mut self, piece: &'l [u8]) -> Result<Option<Content<'l>>, Finding> {
         self.line = self.line.saturating_add(1);
         let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
         self.bytes = self.bytes.saturating_add(length);
@@ -184,7 +213,13 @@ impl<'a> Walk<'a> {
         }
         match (follow(&self.key, &self.head, piece), &mut self.gap) {
             (Ok((next, content)), known) => {
-                if let Some(torn) = known.take() {
+                let torn = known.take();
+                self.unspill(next, &content, piece)?;
+                let content = match content {
+                    Content::Spilled { .. } => Content::Record(&self.spilled),
+                    content => content,
+                };
+                if let Some(torn) = torn {
                     if !content
                         .record()
                         .is_some_and(|record| torn.is_accounted_for(record))
@@ -199,7 +234,8 @@ impl<'a> Walk<'a> {
                     return Err(self.finding(VerifyErrorKind::Withheld, piece));
                 }
                 self.check_marks(piece)?;
-                self.account(content);
+                let accounted = self.account(content);
+                self.accounted |= accounted;
                 Ok(Some(content))
             }
             (Err(_), Some(gap)) => {
@@ -224,6 +260,49 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Reads the record of a line that has its digest alone. Where each record stands is not free to choose.
+    fn unspill(&mut self, next: Head, content: &Content<'_>, piece: &[u8]) -> Result<(), Finding> {
+        let (dir, bytes, digest) = match (self.dir, content) {
+            (Some(_), Content::Record(record)) if record.len() > MAX_INLINE => {
+                return Err(self.finding(VerifyErrorKind::Malformed, piece));
+            }
+            (_, Content::Record(_) | Content::Withheld(_)) => return Ok(()),
+            (None, Content::Spilled { .. }) => {
+                return Err(self.finding(VerifyErrorKind::Withheld, piece));
+            }
+            (Some(dir), Content::Spilled { bytes, digest }) => (dir, *bytes, digest),
+        };
+        if usize::try_from(bytes).is_ok_and(|bytes| bytes <= MAX_INLINE) {
+            return Err(self.finding(VerifyErrorKind::Malformed, piece));
+        }
+        let path = dir.join(self.chain.spill_name(next.seq()));
+        self.spills.insert(next.seq());
+        match spill::read(&path, bytes, digest) {
+            Ok(record) => {
+                self.spilled = record;
+                Ok(())
+            }
+            Err(Unlike::Missing) => Err(Finding::new(path, VerifyErrorKind::SpillMissing)),
+            Err(Unlike::Other) => Err(Finding::new(path, VerifyErrorKind::SpillAltered)),
+            Err(Unlike::Unreadable(error)) => Err(Finding::io(path, error)),
+        }
+    }
+
+    /// What stands beside the chain and is named by no line of it.
+    fn orphan(&self, dir: &Path, spills: &BTreeSet<u64>) -> Option<Finding> {
+        let beyond = self.start.seq().saturating_add(1)..;
+        let orphan = spills
+            .range(beyond)
+            .find(|seq| !self.spills.contains(seq))?;
+        // A record's file is there before its line is.
+        let kind = if *orphan > self.head.seq() {
+            VerifyErrorKind::Torn
+        } else {
+            VerifyErrorKind::UnknownFile
+        };
+        Some(Finding::new(dir.join(self.chain.spill_name(*orphan)), kind))
+    }
+
     pub(crate) fn finding(&self, kind: VerifyErrorKind, piece: &[u8]) -> Finding {
         Finding {
             line: Some(self.line),
@@ -246,7 +325,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Whether a record says that what was before the first line had been kept for long enough.
-    fn account(&mut self, content: Content<'_>) {
+    fn account(&self, content: Content<'_>) -> bool {
         #[derive(Deserialize)]
         struct Account<'a> {
             #[serde(borrow)]
@@ -263,16 +342,16 @@ impl<'a> Walk<'a> {
             .signed
             .is_none_or(|signed| self.head.seq() <= signed);
         let Some(record) = content.record().filter(|_| !self.accounted && counts) else {
-            return;
+            return false;
         };
         if !record.contains(Expired::ACTION) || !is_own(record) {
-            return;
+            return false;
         }
-        self.accounted = serde_json::from_str(record).is_ok_and(|account: Account<'_>| {
+        serde_json::from_str(record).is_ok_and(|account: Account<'_>| {
             account.action == Expired::ACTION
                 && account.metadata.through == self.start.seq()
                 && account.metadata.hash == hex::encode(self.start.hash())
-        });
+        })
     }
 
     /// How far it came.

@@ -49,8 +49,12 @@ pub enum VerifyErrorKind {
     Withheld,
     /// A chain does not begin with its first record, and no record accounts for what is missing.
     Unaccounted,
-    /// The file ends within a line: a writer is at work, or ended within a write. Opening the
-    /// directory for writing accounts for it.
+    /// A record is too long for its line, and the file of its own that has it is missing.
+    SpillMissing,
+    /// A file that has a record too long for its line is not what the line says.
+    SpillAltered,
+    /// The file ends within a line, or has a record too long for a line that is not written yet: a writer is at work, or
+    /// ended within a write. Opening the directory for writing accounts for it.
     Torn,
 }
 
@@ -84,8 +88,14 @@ impl fmt::Display for VerifyErrorKind {
             Self::Unaccounted => f.write_str(
                 "the chain's beginning is missing, and no record says that it had been kept for long enough",
             ),
+            Self::SpillMissing => {
+                f.write_str("the record is missing: it is too long for its line, which has its digest")
+            }
+            Self::SpillAltered => {
+                f.write_str("the record was altered: its line has another length or digest")
+            }
             Self::Torn => f.write_str(
-                "the file ends within a line: a writer is at work, or ended within a write",
+                "the file ends within a line, or before it: a writer is at work, or ended within a write",
             ),
         }
     }

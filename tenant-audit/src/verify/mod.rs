@@ -4,7 +4,7 @@ pub(crate) mod chain;
 mod error;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, fs, io,
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -102,6 +102,8 @@ struct Job {
     /// `None`: a file with the ending of a chain and no chain's name.
     chain: Option<ChainId>,
     files: Vec<u64>,
+    /// The numbers of the records that have files of their own.
+    spills: BTreeSet<u64>,
     wanted: Wanted,
 }
 
@@ -247,7 +249,7 @@ impl Verifier {
                 let finding = Finding::new(dir.join(name), VerifyErrorKind::UnknownFile);
                 return (Err(finding), false);
             };
-            let result = chain::verify(dir, id, &job.files, &job.wanted, &work.done);
+            let result = chain::verify(dir, id, &job.files, &job.spills, &job.wanted, &work.done);
             if let Some(progress) = &self.progress {
                 progress(work.done.load(Ordering::Relaxed), work.total);
             }
@@ -355,6 +357,17 @@ fn there(dir: &Path) -> Result<BTreeMap<String, Job>, Finding> {
     for entry in fs::read_dir(dir).map_err(unreadable)? {
         let name = entry.map_err(unreadable)?.file_name();
         let name = name.to_string_lossy();
+        if ChainId::is_spill(&name) {
+            match ChainId::from_spill_name(&name) {
+                Some((chain, seq)) => {
+                    let job = chains.entry(chain.file_name()).or_default();
+                    job.spills.insert(seq);
+                    job.chain = Some(chain);
+                }
+                None => drop(chains.insert(name.into_owned(), Job::default())),
+            }
+            continue;
+        }
         if !name.ends_with(".jsonl") {
             continue;
         }

@@ -4,10 +4,12 @@ pub(crate) mod checkpoint;
 pub(crate) mod disk;
 pub(crate) mod heads;
 pub(crate) mod pieces;
+pub(crate) mod read_back;
 mod resume;
 mod retention;
 pub(crate) mod segments;
 mod signing;
+pub(crate) mod spill;
 mod writer;
 
 use std::{
@@ -22,8 +24,8 @@ use futures_util::future::{BoxFuture, FutureExt};
 use tenant_context::UnixTime;
 use tokio::sync::oneshot;
 
+use self::{read_back::Position, signing::Signing, writer::Writer};
 pub use self::{retention::Retention, segments::Rotation};
-use self::{signing::Signing, writer::Writer};
 use crate::{AuditSink, Batch, CheckpointSigner, Expired, Resumed, SinkError};
 
 /// Appends records to files in a directory, and syncs them.
@@ -31,15 +33,22 @@ use crate::{AuditSink, Batch, CheckpointSigner, Expired, Resumed, SinkError};
 /// - `platform.jsonl` and one `tenant-….jsonl` for each tenant hold a chain each, a record a line:
 ///   `{"seq":1,"prev":"…","hash":"…","record":{…}}`. Nothing is ever cut or overwritten. A file that is full
 ///   ([`rotated`](Self::rotated)) is followed by `tenant-….N.jsonl`, which begins with record N.
+/// - `tenant-….N.spill` holds record N if it is longer than 16 KiB: its line has the length and the digest instead,
+///   `"spilled":{"bytes":70211,"digest":"…"}`, and the hash is the same. No record is longer than 1 MiB. Such a file is durable before its
+///   line is, and goes with it when it has been kept for long enough; bundles have the record in its line.
 /// - `heads.json` is the checkpoint: every chain's last number, hash and length, written after each
 ///   batch, so that a chain that was cut shows it.
 /// - `checkpoint.json`, if the sink is [`signed`](Self::signed): a signed Merkle root over all chains' heads.
+/// - `position-….json`: how far another sink of a [`FanOut`](crate::FanOut) came.
 /// - `lock` is held by the process that writes: a second one is refused.
 ///
 /// A batch is taken when its lines and the checkpoint are synced to the disk: one sync for each chain
 /// in it, and two for the checkpoint, which is written whole: its size grows with the number of
 /// tenants, by some 120 bytes each. All of it happens on a thread of the sink's own, so a slow disk
 /// holds up no runtime. At most 64 files are open at a time.
+///
+/// Records are **kept for one year**, then they are deleted, by files, with a record that says so: [`retained`](Self::retained) chooses
+/// another time, or none.
 ///
 /// After a crash [`open`](Self::open) takes the chains up where they ended. What stands beyond the
 /// checkpoint is kept, torn lines too, and a record of the action `audit.recovered` says what it was.
@@ -53,6 +62,7 @@ pub struct FileSink {
     resumed: Vec<Resumed>,
 }
 
+type ReadBack = oneshot::Sender<Result<Option<Batch>, SinkError>>;
 type Done = oneshot::Sender<Result<(), SinkError>>;
 
 enum Command {
@@ -61,6 +71,8 @@ enum Command {
     Rotate(Rotation),
     Retain(Retention),
     Expired(UnixTime, oneshot::Sender<Vec<Expired>>),
+    Read(String, Position, ReadBack),
+    Remember(String, Position, Done),
     Close(Done),
 }
 
@@ -94,6 +106,12 @@ impl FileSink {
                         Command::Rotate(rotation) => writer.rotate(rotation),
                         Command::Retain(retention) => writer.retain(retention),
                         Command::Expired(now, done) => drop(done.send(writer.expired(now))),
+                        Command::Read(name, position, done) => {
+                            drop(done.send(writer.read_back(&name, &position)));
+                        }
+                        Command::Remember(name, position, done) => {
+                            drop(done.send(writer.remember(&name, &position)));
+                        }
                         // Whoever asked may be gone: the batch is written all the same.
                         Command::Append(batch, done) => {
                             let written = writer.append(&batch);
@@ -162,7 +180,8 @@ impl FileSink {
         self
     }
 
-    /// Deletes what has been kept for long enough. Without it, everything is kept.
+    /// For how long records are kept. Default: [`Retention::new`], **one year**, then they are deleted; the log says so before it
+    /// happens. [`Retention::forever`] deletes nothing.
     #[must_use = "the sink is what records go to"]
     pub fn retained(self, retention: Retention) -> Self {
         drop(self.commands.send(Command::Retain(retention)));
@@ -174,11 +193,43 @@ impl FileSink {
         &self.dir
     }
 
+    /// What follows a position, of all that is sealed.
+    pub(crate) async fn read_back(
+        &self,
+        name: &str,
+        position: &Position,
+    ) -> Result<Option<Arc<Batch>>, SinkError> {
+        let (done, answer) = oneshot::channel();
+        let command = Command::Read(name.to_owned(), position.clone(), done);
+        self.commands.send(command).map_err(|_| gone())?;
+        let batch = answer.await.unwrap_or_else(|_| Err(gone()))?;
+        Ok(batch.map(Arc::new))
+    }
+
+    /// Keeps how far another sink came.
+    pub(crate) fn remember(
+        &self,
+        name: &str,
+        position: &Position,
+    ) -> BoxFuture<'_, Result<(), SinkError>> {
+        let (name, position) = (name.to_owned(), position.clone());
+        self.ask(|done| Command::Remember(name, position, done))
+    }
+
+    /// How far another sink came, before this one's thread has anything to do. One that is not known begins at
+    /// `position`.
+    pub(crate) fn recall(&self, name: &str, position: &Position) -> Result<Position, SinkError> {
+        if let Some(known) = read_back::recall(&self.dir, name)? {
+            return Ok(known);
+        }
+        read_back::remember(&self.dir, name, position)?;
+        Ok(position.clone())
+    }
+
     fn ask(&self, command: impl FnOnce(Done) -> Command) -> BoxFuture<'_, Result<(), SinkError>> {
         let (done, answer) = oneshot::channel();
         let sent = self.commands.send(command(done));
         async move {
-            let gone = || SinkError::new("the audit file thread has ended: open the sink again");
             sent.map_err(|_| gone())?;
             answer.await.unwrap_or_else(|_| Err(gone()))
         }
@@ -186,7 +237,15 @@ impl FileSink {
     }
 }
 
+fn gone() -> SinkError {
+    SinkError::new("the audit file thread has ended: open the sink again")
+}
+
 impl AuditSink for FileSink {
+    fn log(&mut self) -> Option<&mut FileSink> {
+        Some(self)
+    }
+
     fn resume(&mut self) -> Vec<Resumed> {
         std::mem::take(&mut self.resumed)
     }

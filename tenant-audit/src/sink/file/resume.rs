@@ -14,10 +14,11 @@ use super::{
     disk::{explain, regular},
     heads::Mark,
     pieces::{MAX_LINE, Pieces},
+    spill::{self, Unlike},
 };
 use crate::{
     ChainId, Recovery, SinkError,
-    chain::{ChainKey, follow, is_last},
+    chain::{ChainKey, Content, Hash, follow, is_last},
     record::INTENT,
     sink::Torn,
 };
@@ -34,6 +35,8 @@ pub(super) fn resume(
     let key = ChainKey::of(chain);
     let last = dir.join(chain.segment_name(sealed.segment));
     let mut walk = Beyond {
+        dir,
+        chain,
         key,
         mark: sealed,
         recovery: Recovery::default(),
@@ -137,6 +140,16 @@ fn last_line(file: &mut File, end: u64) -> io::Result<Vec<u8>> {
     Ok(Vec::new())
 }
 
+fn spilled(path: &Path, bytes: u64, digest: &Hash) -> io::Result<String> {
+    spill::read(path, bytes, digest).map_err(|unlike| match unlike {
+        Unlike::Unreadable(error) => error,
+        Unlike::Missing | Unlike::Other => io::Error::other(format!(
+            "{} is missing or not what its line says: run `tenant-audit verify`",
+            path.display()
+        )),
+    })
+}
+
 /// Keeps the intents that have no outcome.
 fn note_intent(record: &str, intents: &mut BTreeSet<String>) {
     #[derive(Deserialize)]
@@ -154,7 +167,9 @@ fn note_intent(record: &str, intents: &mut BTreeSet<String>) {
 }
 
 /// The chain's way from the checkpoint to its end.
-struct Beyond {
+struct Beyond<'a> {
+    dir: &'a Path,
+    chain: &'a ChainId,
     key: ChainKey,
     mark: Mark,
     recovery: Recovery,
@@ -163,7 +178,7 @@ struct Beyond {
     ended: bool,
 }
 
-impl Beyond {
+impl Beyond<'_> {
     fn file(&mut self, file: &File, intents: &mut BTreeSet<String>) -> io::Result<()> {
         let mut pieces = Pieces::new(file);
         while let Some(piece) = pieces.next()? {
@@ -173,8 +188,13 @@ impl Beyond {
             match (&mut self.torn, follow(&self.key, &self.mark.head, piece)) {
                 (None, Ok((next, content))) => {
                     self.mark.head = next;
-                    if let Some(record) = content.record() {
-                        note_intent(record, intents);
+                    match content {
+                        Content::Spilled { bytes, digest } => {
+                            let path = self.dir.join(self.chain.spill_name(next.seq()));
+                            note_intent(&spilled(&path, bytes, &digest)?, intents);
+                        }
+                        Content::Record(record) => note_intent(record, intents),
+                        Content::Withheld(_) => {}
                     }
                     let records = &mut self.recovery.unsealed_records;
                     *records = records.saturating_add(1);

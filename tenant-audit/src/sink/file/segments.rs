@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, fs, io, path::Path, time::Duration};
 
 use tenant_context::UnixTime;
 
-use super::pieces::Pieces;
-use crate::{ChainId, SinkError, chain::record_of, sink::file::disk::explain, stamp};
+use super::{disk::explain, pieces::Pieces, spill};
+use crate::{ChainId, SinkError, stamp};
 
 /// When a chain's next file begins: whichever comes first. Nothing is renamed: a file that is full stays as it is,
 /// and the next one is named after its first record, `tenant-acme.1041.jsonl`.
@@ -102,9 +102,12 @@ pub(super) fn own_chains(dir: &Path) -> Result<Chains, SinkError> {
         })
 }
 
-/// When a file's first record was made.
-pub(super) fn begun(path: &Path) -> io::Result<Option<UnixTime>> {
-    let mut pieces = Pieces::new(super::disk::open_regular(path)?);
-    let first = pieces.next()?;
-    Ok(first.and_then(record_of).and_then(stamp::of_record))
+/// When the first record of a chain's file was made.
+pub(super) fn begun(dir: &Path, chain: &ChainId, first: u64) -> io::Result<Option<UnixTime>> {
+    let path = dir.join(chain.segment_name(first));
+    let mut pieces = Pieces::new(super::disk::open_regular(&path)?);
+    let record = pieces
+        .next()?
+        .and_then(|line| spill::record(dir, chain, line));
+    Ok(record.and_then(|record| stamp::of_record(&record)))
 }

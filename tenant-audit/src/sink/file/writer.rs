@@ -14,10 +14,12 @@ use super::{
     checkpoint,
     disk::{self, Identity, explain, private, regular, replace, sync_dir},
     heads::{self, Heads, Mark},
+    read_back::{self, Position, Reader},
     resume::resume,
-    retention::Retention,
+    retention::{Keeper, Retention},
     segments::{Chains, Rotation, begun, own_chains},
     signing::Signing,
+    spill,
 };
 use crate::{Batch, ChainBatch, ChainId, Expired, Head, Resumed, SinkError};
 
@@ -39,7 +41,8 @@ pub(super) struct Writer {
     unsettled: bool,
     signing: Option<Signing>,
     rotation: Rotation,
-    retention: Option<Retention>,
+    keeper: Keeper,
+    reader: Reader,
     /// Held as long as the writer lives.
     _lock: File,
 }
@@ -71,7 +74,8 @@ impl Writer {
             unsettled: false,
             signing: None,
             rotation: Rotation::new(),
-            retention: None,
+            keeper: Keeper::default(),
+            reader: Reader::default(),
             _lock: lock,
         };
         let resumed = writer.resume(&chains)?;
@@ -98,10 +102,19 @@ impl Writer {
             )));
         }
         let mut resumed = Vec::with_capacity(chains.len());
+        let mut orphans = spill::there(&self.dir).map_err(explain("cannot be read", &self.dir))?;
         for (name, (chain, files)) in chains {
             let sealed = self.heads.marks.get(name).copied().unwrap_or_default();
             let mut intents = self.heads.intents.get(name).cloned().unwrap_or_default();
-            let (mark, recovery) = resume(&self.dir, chain, files, sealed, &mut intents)?;
+            let (mark, mut recovery) = resume(&self.dir, chain, files, sealed, &mut intents)?;
+            let spills = orphans.remove(name).map(|(_, numbers)| numbers);
+            let spills = spills.unwrap_or_default();
+            let beyond = spills.range(mark.head.seq().saturating_add(1)..).copied();
+            let count = beyond.clone().count();
+            if count > 0 {
+                spill::delete(&self.dir, chain, beyond)?;
+                recovery.get_or_insert_default().spills = u64::try_from(count).unwrap_or(u64::MAX);
+            }
             if !intents.is_empty() {
                 self.heads.intents.insert(name.clone(), intents.clone());
             }
@@ -109,7 +122,8 @@ impl Writer {
                 self.heads.marks.insert(name.clone(), mark);
             }
             let last = self.dir.join(chain.segment_name(mark.segment));
-            let begun = begun(&last).map_err(explain("cannot be read", &last))?;
+            let begun =
+                begun(&self.dir, chain, mark.segment).map_err(explain("cannot be read", &last))?;
             self.since.extend(begun.map(|begun| (name.clone(), begun)));
             resumed.push(Resumed {
                 chain: chain.clone(),
@@ -122,6 +136,11 @@ impl Writer {
                 delete(&self.dir, chain, files, &through)?;
             }
         }
+        // Of chains that never got a line.
+        for (chain, numbers) in orphans.into_values() {
+            tracing::error!(%chain, "a crash left records without their lines: they are deleted");
+            spill::delete(&self.dir, &chain, numbers.into_iter())?;
+        }
         Ok(resumed)
     }
 
@@ -130,19 +149,28 @@ impl Writer {
     }
 
     pub(super) fn retain(&mut self, retention: Retention) {
-        self.retention = Some(retention);
+        self.keeper = Keeper::of(retention);
     }
 
     /// What has been kept for long enough.
-    pub(super) fn expired(&self, now: UnixTime) -> Vec<Expired> {
-        let Some(retention) = &self.retention else {
-            return Vec::new();
-        };
+    pub(super) fn expired(&mut self, now: UnixTime) -> Vec<Expired> {
         match own_chains(&self.dir) {
-            Ok(chains) => retention.expired(&self.dir, &chains, &self.heads, now),
+            Ok(chains) => self.keeper.expired(&self.dir, &chains, &self.heads, now),
             // The next batch says what is wrong with the directory.
             Err(_) => Vec::new(),
         }
+    }
+
+    pub(super) fn read_back(
+        &mut self,
+        name: &str,
+        position: &Position,
+    ) -> Result<Option<Batch>, SinkError> {
+        self.reader.read(&self.dir, &self.heads, name, position)
+    }
+
+    pub(super) fn remember(&self, name: &str, position: &Position) -> Result<(), SinkError> {
+        read_back::remember(&self.dir, name, position)
     }
 
     /// Writes and syncs a batch, then the checkpoint. May be called again with the same batch after
@@ -164,7 +192,15 @@ impl Writer {
             if lines.bytes().is_empty() || mark.head == *lines.head() {
                 continue;
             }
-            let mark = self.write(&name, mark, lines, unsettled)?;
+            // Part of it may have been taken before, in another batch.
+            let Some(lines) = lines.following(&mark.head) else {
+                return Err(SinkError::new(format!(
+                    "what comes next of {} does not follow its record {}: this directory has a hole, or is another log's",
+                    lines.chain(),
+                    mark.head.seq()
+                )));
+            };
+            let mark = self.write(&name, mark, &lines, unsettled)?;
             let mut open = sealed.intents.remove(&name).unwrap_or_default();
             open.extend(lines.opened_intents().iter().cloned());
             for closed in lines.closed_intents() {
@@ -224,12 +260,18 @@ impl Writer {
                 let files = files.map_or(&[][..], |(_, files)| files);
                 delete(&self.dir, chain, files, &through)
             });
-            if let Err(error) = deleted {
-                tracing::error!(
+            match deleted {
+                Ok(()) => tracing::info!(
+                    directory = %self.dir.display(),
+                    %chain,
+                    through = through.seq(),
+                    "audit records that had been kept for long enough are deleted"
+                ),
+                Err(error) => tracing::error!(
                     error = &error as &dyn std::error::Error,
                     %chain,
                     "what has been kept for long enough could not be deleted"
-                );
+                ),
             }
         }
     }
@@ -291,6 +333,7 @@ impl Writer {
             mark.segment = mark.head.seq().saturating_add(1);
             mark.bytes = 0;
         }
+        let bytes = spill::write(&self.dir, lines)?;
         let name = lines.chain().segment_name(mark.segment);
         let path = self.dir.join(&name);
         regular(&path)?;
@@ -312,10 +355,10 @@ impl Writer {
                 mark.bytes
             )));
         }
-        file.write_all(lines.bytes())
+        file.write_all(&bytes)
             .and_then(|()| file.sync_data())
             .map_err(explain("cannot be written", &path))?;
-        let written = u64::try_from(lines.bytes().len()).unwrap_or(u64::MAX);
+        let written = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         mark.head = *lines.head();
         mark.bytes = mark.bytes.saturating_add(written);
         Ok(mark)
@@ -363,6 +406,11 @@ fn delete(dir: &Path, chain: &ChainId, files: &[u64], through: &Head) -> Result<
             let path = dir.join(chain.segment_name(*first));
             fs::remove_file(&path).map_err(explain("cannot be deleted", &path))?;
         }
+    }
+    // After the lines: as long as one of them is there, so is what it names.
+    let spills = spill::there(dir).map_err(explain("cannot be read", dir))?;
+    if let Some((_, numbers)) = spills.get(&chain.file_name()) {
+        spill::delete(dir, chain, numbers.range(..next).copied())?;
     }
     sync_dir(dir).map_err(explain("cannot be synced", dir))
 }
