@@ -47,6 +47,7 @@
 //!
 //! `event_id`, `timestamp`, `tenant_id`, `actor_id`, `actor_type` (`human`, `agent`, `service`,
 //! `system`, `anonymous`), `on_behalf_of` and `actors` where somebody acts for another,
+//! `operator_of` (whose staff) and `purpose` where an operator or a delegation says why,
 //! `credential_id`, `action`, `resource_type`, `resource_id`, `outcome` (`success`, `failure`,
 //! `blocked`), `reason`, `limit`, `cache`, `method`, `path`, `ip_address`, `status`, `grpc_status`, `bytes` of the
 //! answer, `duration_us`, `request_id`, `metadata`; `accesses` where several resources were touched, `tool` of an

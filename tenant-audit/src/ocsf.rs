@@ -193,6 +193,14 @@ fn more(event: &mut Map<String, Value>, record: &Value, start: u64) {
     {
         put("ai_agent", json!({"uid": id, "name": id, "type_id": 0}));
     }
+    // The schema has no words for them.
+    let unmapped: Map<String, Value> = ["operator_of", "purpose"]
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), text(record, name)?.into())))
+        .collect();
+    if !unmapped.is_empty() {
+        put("unmapped", unmapped.into());
+    }
     if let Some(trace) = text(record, "trace_id") {
         put(
             "trace",

@@ -30,6 +30,15 @@ pub(crate) enum Actor<'a> {
     Anonymous,
 }
 
+impl<'a> Actor<'a> {
+    fn identity(self) -> Option<&'a Identity> {
+        match self {
+            Self::Verified(identity) => Some(identity),
+            Self::System(_) | Self::Anonymous => None,
+        }
+    }
+}
+
 /// All that one record is made from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Draft<'a> {
@@ -151,6 +160,9 @@ impl Encoder {
             request.map(|request| request.method.as_str()),
         );
         on_behalf_of(draft.actor, &mut members);
+        if let Some(staff) = draft.actor.identity().and_then(Identity::operator_of) {
+            members.bounded(key!("operator_of"), staff.as_str());
+        }
         members.plain(key!("outcome"), outcome.as_bytes());
         if let Some(path) = &path {
             json::string(path, members.name(key!("path")));
@@ -158,6 +170,9 @@ impl Encoder {
         if let Some(more) = more.filter(|more| !more.personal.is_empty()) {
             let keys = self.keys.as_mut();
             personal::write(&more.personal, draft, keys, members.name(key!("personal")));
+        }
+        if let Some(purpose) = draft.actor.identity().and_then(Identity::purpose) {
+            members.bounded(key!("purpose"), purpose);
         }
         members.maybe(key!("reason"), reason.as_deref());
         let id = facts.request_id.as_ref();

@@ -147,6 +147,37 @@ fn an_agent_is_told_from_whom_it_acts_for() {
 }
 
 #[test]
+fn an_operator_is_told_from_the_tenants_own_and_says_why() {
+    let audit = Audit::new();
+    let olga = PrincipalId::parse("olga").unwrap();
+    let mut visiting = claims("acme", "ada").actor(Principal::human(olga));
+    visiting.operator_of = Some("staff".parse().unwrap());
+    visiting.purpose = Some("ticket 4711: \u{202e}invoices do not show".to_owned());
+    let auth = TestAuth::new(tenants(&["acme"], &audit.clock)).accept("olga", visiting);
+    let identity = tenant_context::IdentityLayer::builder()
+        .build(auth)
+        .unwrap();
+    let stack = TenantStack::new()
+        .audit(audit.layer.clone())
+        .identity(identity);
+    exchange(
+        stack.layer(service_fn(|_| async {
+            Ok::<_, Infallible>(Response::new(Body::default()))
+        })),
+        by("olga", "/"),
+    );
+    let record = audit.one();
+    assert_eq!(record["actor_id"], "olga");
+    assert_eq!(record["on_behalf_of"], "ada");
+    assert_eq!(record["operator_of"], "staff");
+    let purpose = record["purpose"].as_str().unwrap();
+    assert!(
+        purpose.starts_with("ticket 4711") && !purpose.contains('\u{202e}'),
+        "{purpose:?}"
+    );
+}
+
+#[test]
 fn i9_each_refusal_is_one_record_in_the_right_chain() {
     let audit = Audit::new();
     let (identity, tenants) = identity(&audit.clock);

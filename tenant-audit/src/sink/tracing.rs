@@ -37,6 +37,8 @@ fn emit(record: &Value) {
             user.id = text("actor_id"),
             user.kind = text("actor_type"),
             user.on_behalf_of = text("on_behalf_of"),
+            user.operator_of = text("operator_of"),
+            user.purpose = text("purpose"),
             resource.kind = text("resource_type"),
             resource.id = text("resource_id"),
             http.request.method = text("method"),
