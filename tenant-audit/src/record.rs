@@ -160,9 +160,6 @@ impl Encoder {
             request.map(|request| request.method.as_str()),
         );
         on_behalf_of(draft.actor, &mut members);
-        if let Some(staff) = draft.actor.identity().and_then(Identity::operator_of) {
-            members.bounded(key!("operator_of"), staff.as_str());
-        }
         members.plain(key!("outcome"), outcome.as_bytes());
         if let Some(path) = &path {
             json::string(path, members.name(key!("path")));
@@ -276,6 +273,9 @@ fn on_behalf_of(actor: Actor<'_>, members: &mut Members<'_>) {
         let principal = identity.principal();
         members.bounded(key!("on_behalf_of"), principal.id().as_str());
         members.bounded(key!("on_behalf_of_type"), principal.kind().as_str());
+    }
+    if let Some(staff) = actor.identity().and_then(Identity::operator_of) {
+        members.bounded(key!("operator_of"), staff.as_str());
     }
 }
 

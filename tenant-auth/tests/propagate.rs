@@ -6,6 +6,7 @@
     clippy::arithmetic_side_effects,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::disallowed_methods,
     reason = "tests"
 )]
 
@@ -338,15 +339,17 @@ fn i3_two_scopes_in_one_text_are_refused() {
     }
 }
 
+struct Changing(Arc<Mutex<Roles>>);
+
+impl RoleMapping for Changing {
+    fn grants(&self, tenant: &TenantState, role: &str) -> Option<Arc<RoleGrants>> {
+        self.0.lock().grants(tenant, role)
+    }
+}
+
 #[test]
 fn a_role_that_is_taken_away_is_gone_with_the_next_call() {
     let roles = Arc::new(Mutex::new(Roles::ready()));
-    struct Changing(Arc<Mutex<Roles>>);
-    impl RoleMapping for Changing {
-        fn grants(&self, tenant: &TenantState, role: &str) -> Option<Arc<RoleGrants>> {
-            self.0.lock().grants(tenant, role)
-        }
-    }
     let mut fixture = Fixture::new();
     let registry = MemoryRegistry::new();
     registry.insert(TenantRecord::new(TenantId::parse("acme").unwrap()));
