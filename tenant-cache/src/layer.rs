@@ -190,7 +190,8 @@ impl ResponseCacheLayerBuilder {
     }
 
     /// The response's field that names its tags, separated by spaces, for [`TenantCache::invalidate_tag`]: `surrogate-key`
-    /// is usual. It is taken off the response. A response with more than 16 tags is not stored. Default: none.
+    /// is usual. It is taken off every response. One with more than 16 tags, or with tags that are not UTF-8, is not stored. What a 304
+    /// validates keeps its tags, and gets those of the 304 besides. Default: none.
     pub fn surrogate_key(mut self, name: HeaderName) -> Self {
         self.surrogate_key = Some(name);
         self

@@ -71,7 +71,7 @@ impl Recording {
         {
             let stored = Arc::clone(stored);
             return self
-                .refresh(&stored, response.headers())
+                .refresh(&stored, response.headers(), tagged)
                 .map(CacheBody::stored);
         }
         if policy::is_failure(response.status())
@@ -143,23 +143,27 @@ impl Recording {
         response.map(|body| CacheBody::inner(body, None))
     }
 
-    /// Takes the surrogate tags off the response; false if there are too many to remember.
+    /// Takes the surrogate tags off the response; false if there are too many to remember, or they cannot be read.
     fn take_tags(&mut self, headers: &mut HeaderMap) -> bool {
         let Some(name) = &self.shared.surrogate_key else {
             return true;
         };
         let cache = &self.shared.cache;
-        let texts = headers
-            .get_all(name)
-            .iter()
-            .filter_map(|line| line.to_str().ok());
-        let tags = texts.flat_map(str::split_ascii_whitespace);
-        self.tags = tags
-            .take(Keep::MAX_TAGS.saturating_add(1))
-            .map(|tag| cache.tag(tag))
-            .collect();
+        let mut readable = true;
+        for line in headers.get_all(name) {
+            let Ok(text) = std::str::from_utf8(line.as_bytes()) else {
+                readable = false;
+                break;
+            };
+            // One more than are kept tells that there are too many.
+            let room = Keep::MAX_TAGS
+                .saturating_add(1)
+                .saturating_sub(self.tags.len());
+            let tags = text.split_ascii_whitespace().take(room);
+            self.tags.extend(tags.map(|tag| cache.tag(tag)));
+        }
         headers.remove(name);
-        self.tags.len() <= Keep::MAX_TAGS
+        readable && self.tags.len() <= Keep::MAX_TAGS
     }
 
     /// RFC 9111 §4.3.5: a HEAD that tells of another representation than the stored one.
@@ -224,11 +228,24 @@ impl Recording {
         Some((head, length))
     }
 
-    /// RFC 9111 §4.3.4: what is stored holds, with the fields that the 304 brought.
-    fn refresh(&self, stored: &Arc<StoredResponse>, news: &HeaderMap) -> Response<Stored> {
+    /// RFC 9111 §4.3.4: what is stored holds, with the fields that the 304 brought. `tagged` says whether the tags that it
+    /// brought are known.
+    fn refresh(
+        &mut self,
+        stored: &Arc<StoredResponse>,
+        news: &HeaderMap,
+        tagged: bool,
+    ) -> Response<Stored> {
+        // The content is what it was: it keeps its tags, and may have been forgotten by one of them meanwhile.
+        self.tags.extend_from_slice(&stored.tags);
+        self.tags.sort_unstable();
+        self.tags.dedup();
+        let tagged = tagged && self.tags.len() <= Keep::MAX_TAGS;
         let (around, received) = self.circumstances();
         let fields = policy::refreshed(&stored.head.fields(), news);
-        let decided = policy::response(stored.head.status, &fields, &around).ok();
+        let decided = policy::response(stored.head.status, &fields, &around)
+            .ok()
+            .filter(|_| tagged);
         let kept = decided.zip(kept_fields(&fields, around.now));
         let stays = kept.is_some();
         let head = match kept {
@@ -241,6 +258,7 @@ impl Recording {
         let renewed = StoredResponse {
             head,
             body: stored.body.clone(),
+            tags: Box::from(&*self.tags),
         };
         let same = policy::is_not_modified(&self.asked, &renewed.head.headers);
         let age = renewed.head.age(received).as_secs();
@@ -273,6 +291,7 @@ impl Recording {
         self.put(StoredResponse {
             head,
             body: Bytes::from(body.into_boxed_slice()),
+            tags: Box::from(&*self.tags),
         });
     }
 
@@ -281,20 +300,17 @@ impl Recording {
         let (now, key) = (cache.now(), self.key.as_bytes());
         // What was invalidated is not found, and so not taken along.
         let known = self.partition.find(self.hash, key, now);
-        let others = known.as_ref().and_then(|entry| {
-            let variants = entry.value::<Variants>()?;
-            Some((variants, &entry.life().tags))
-        });
-        let mut tags = vec![self.shared.all_responses(), self.target];
-        let of_others = others.iter().flat_map(|(_, tags)| tags.iter());
-        for tag in self.tags.iter().chain(of_others) {
-            if !tags.contains(tag) {
-                tags.push(*tag);
-            }
-        }
-        let variants = others
-            .map_or(&Variants::default(), |(variants, _)| variants)
+        let variants = known
+            .as_ref()
+            .and_then(|entry| entry.value::<Variants>())
+            .unwrap_or(&Variants::default())
             .with(response, self.shared.max_variants, now);
+        let mut tags: Vec<Tag> = [self.shared.all_responses(), self.target]
+            .into_iter()
+            .chain(variants.tags())
+            .collect();
+        tags.sort_unstable();
+        tags.dedup();
         let place = Place {
             hash: self.hash,
             key,

@@ -74,7 +74,9 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         match next(&self.shared, &mut request, true) {
-            Next::Call(plan) => ResponseFuture::calling(self.inner.call(request), plan),
+            Next::Call(plan) => {
+                ResponseFuture::calling(self.inner.call(request), plan, &self.shared)
+            }
             Next::Answer(response) => {
                 // What the inner service reserved for this request goes back: a clone has reserved nothing.
                 self.inner = self.inner.clone();

@@ -12,6 +12,7 @@ use tenant_context::{Monotonic, Trail, UnixTime};
 
 use crate::{
     body::Stored,
+    marks::Tag,
     policy::{Asked, Freshness, Reuse, Storable, keeps_validator},
     status,
 };
@@ -24,6 +25,8 @@ pub(crate) struct Variants(Vec<Arc<StoredResponse>>);
 pub(crate) struct StoredResponse {
     pub(crate) head: Head,
     pub(crate) body: Bytes,
+    /// Its surrogate tags.
+    pub(crate) tags: Box<[Tag]>,
 }
 
 impl StoredResponse {
@@ -371,6 +374,11 @@ impl Variants {
         Self(std::iter::once(Arc::new(new)).chain(kept).collect())
     }
 
+    /// The surrogate tags of all of them.
+    pub(crate) fn tags(&self) -> impl Iterator<Item = Tag> {
+        self.0.iter().flat_map(|stored| stored.tags.iter().copied())
+    }
+
     pub(crate) fn useful_until(&self) -> Monotonic {
         self.0
             .iter()
@@ -385,6 +393,7 @@ impl Variants {
             .map(|stored| {
                 size_of::<StoredResponse>()
                     .saturating_add(stored.body.len())
+                    .saturating_add(size_of_val(&*stored.tags))
                     .saturating_add(stored.head.weight())
             })
             .fold(0, usize::saturating_add)
