@@ -42,7 +42,8 @@ use crate::{
 /// Requests with `Range`, `If-Match`, `If-Unmodified-Since`, `no-store` or content go to
 /// the handler. `no-cache`, `max-age`, `min-fresh`, `max-stale` and `only-if-cached` are obeyed; HEAD is answered from a stored GET. `If-None-Match` and
 /// `If-Modified-Since` are answered with 304 from what is stored. What is stale is validated with the handler, if it gave an entity tag or
-/// `Last-Modified`: a 304 makes it fresh again, with the fields that it brought. `stale-if-error` (RFC 5861) lets it stand in for 500, 502, 503, 504 and for
+/// `Last-Modified`: a 304 makes it fresh again, with the fields that it brought; one
+/// that names another entity tag is passed on to a client that has that one, and is a 502 for all others. `stale-if-error` (RFC 5861) lets it stand in for 500, 502, 503, 504 and for
 /// a service that fails; never for a refusal.
 ///
 /// # What the key is, and what to key

@@ -19,7 +19,7 @@ use crate::{
     plan::Forward,
     policy::{self, Circumstances},
     status,
-    stored::{Deed, Head, StoredResponse, Variants, kept_fields, shown_fields},
+    stored::{Deed, Head, StoredResponse, Variants, shown_fields},
 };
 
 /// A GET or HEAD whose answer concerns the cache, as it was when it began.
@@ -66,13 +66,17 @@ impl Recording {
         }
         let refused = response.extensions().get::<Rejection>().is_some();
         if response.status() == StatusCode::NOT_MODIFIED
-            && let Some((stored, _)) = &self.stored
-            && policy::same_representation(response.headers(), &stored.head.headers)
+            && let Some(stored) = self.to_validate().map(Arc::clone)
         {
-            let stored = Arc::clone(stored);
-            return self
-                .refresh(&stored, response.headers(), tagged)
-                .map(CacheBody::stored);
+            if policy::same_representation(response.headers(), &stored.head.headers) {
+                return self
+                    .refresh(&stored, response.headers(), tagged)
+                    .map(CacheBody::stored);
+            }
+            self.forget();
+            if !policy::is_not_modified(&self.asked, response.headers()) {
+                return mismatched(self.forward).map(CacheBody::stored);
+            }
         }
         if policy::is_failure(response.status())
             && !refused
@@ -126,7 +130,7 @@ impl Recording {
     }
 
     /// What the handler is asked about.
-    pub(crate) fn to_validate(&self) -> Option<&StoredResponse> {
+    pub(crate) fn to_validate(&self) -> Option<&Arc<StoredResponse>> {
         let (stored, _) = self.stored.as_ref().filter(|_| !self.is_head)?;
         policy::keeps_validator(&stored.head.headers).then_some(stored)
     }
@@ -246,25 +250,28 @@ impl Recording {
         let decided = policy::response(stored.head.status, &fields, &around)
             .ok()
             .filter(|_| tagged);
-        let kept = decided.zip(kept_fields(&fields, around.now));
-        let stays = kept.is_some();
-        let head = match kept {
-            Some((storable, kept)) => stored.head.refreshed(kept, &storable, received),
-            // It may no longer be stored; this once it is what the handler said.
-            None => stored
+        let head = decided.and_then(|storable| {
+            let received = (received, around.now);
+            stored
                 .head
-                .answered(shown_fields(&fields, around.now), received),
-        };
+                .refreshed(&fields, storable, &self.asked, received)
+        });
+        let stays = head.is_some();
+        // It may no longer be stored; this once it is what the handler said.
+        let head = head.unwrap_or_else(|| {
+            let shown = shown_fields(&fields, around.now);
+            stored.head.answered(shown, received)
+        });
         let renewed = StoredResponse {
             head,
             body: stored.body.clone(),
             tags: Box::from(&*self.tags),
         };
-        let same = policy::is_not_modified(&self.asked, &renewed.head.headers);
+        let same = renewed.head.answers_condition(&self.asked);
         let age = renewed.head.age(received).as_secs();
         let mut response = renewed.answer(age, same);
         if stays {
-            self.put(renewed);
+            self.put(renewed, Some(stored));
         } else {
             self.forget();
         }
@@ -288,22 +295,26 @@ impl Recording {
             head.headers
                 .insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
-        self.put(StoredResponse {
+        let response = StoredResponse {
             head,
             body: Bytes::from(body.into_boxed_slice()),
             tags: Box::from(&*self.tags),
-        });
+        };
+        self.put(response, None);
     }
 
-    fn put(&self, response: StoredResponse) {
+    /// Stores a response, in place of `old` if it is that one renewed.
+    fn put(&self, response: StoredResponse, old: Option<&Arc<StoredResponse>>) {
         let cache = &self.shared.cache;
         let (now, key) = (cache.now(), self.key.as_bytes());
         // What was invalidated is not found, and so not taken along.
         let known = self.partition.find(self.hash, key, now);
+        let none = Variants::default();
         let variants = known
             .as_ref()
             .and_then(|entry| entry.value::<Variants>())
-            .unwrap_or(&Variants::default())
+            .unwrap_or(&none)
+            .without(old)
             .with(response, self.shared.max_variants, now);
         let mut tags: Vec<Tag> = [self.shared.all_responses(), self.target]
             .into_iter()
@@ -339,6 +350,18 @@ impl Recording {
 fn mark<B>(mut response: Response<B>, forward: Forward, stored: bool) -> Response<B> {
     let value = status::forwarded(forward, stored);
     response.headers_mut().append(status::NAME, value);
+    response
+}
+
+/// The handler answered a condition of ours with a 304 about something that neither we nor the client have.
+fn mismatched(forward: Forward) -> Response<Stored> {
+    let mut response = Response::new(Stored::default());
+    *response.status_mut() = StatusCode::BAD_GATEWAY;
+    let value = match forward {
+        Forward::Request => status::MISMATCHED_ON_REQUEST,
+        _ => status::MISMATCHED,
+    };
+    response.headers_mut().insert(status::NAME, value);
     response
 }
 

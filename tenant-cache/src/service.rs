@@ -233,8 +233,7 @@ fn read<B: Body>(
                 }
                 partition.count(true);
                 found.head.deed().repeat(request.extensions().get());
-                let same =
-                    asked.conditional && policy::is_not_modified(headers, &found.head.headers);
+                let same = asked.conditional && found.head.answers_condition(headers);
                 return Decision::Answer(found.answer_to(request.method(), age, same));
             }
             Choice::Validate(found) => {

@@ -34,6 +34,10 @@ pub(crate) const HELD: HeaderValue =
     HeaderValue::from_static("tenant-cache; fwd=stale; fwd-status=304");
 pub(crate) const HELD_ON_REQUEST: HeaderValue =
     HeaderValue::from_static("tenant-cache; fwd=request; fwd-status=304");
+pub(crate) const MISMATCHED: HeaderValue =
+    HeaderValue::from_static("tenant-cache; fwd=stale; fwd-status=304; detail=mismatch");
+pub(crate) const MISMATCHED_ON_REQUEST: HeaderValue =
+    HeaderValue::from_static("tenant-cache; fwd=request; fwd-status=304; detail=mismatch");
 pub(crate) const IN_PLACE_OF_ERROR: HeaderValue =
     HeaderValue::from_static("tenant-cache; hit; fwd=stale; detail=stale-if-error");
 pub(crate) const NOT_STORED: HeaderValue =

@@ -13,7 +13,7 @@ use tenant_context::{Monotonic, Trail, UnixTime};
 use crate::{
     body::Stored,
     marks::Tag,
-    policy::{Asked, Freshness, Reuse, Storable, keeps_validator},
+    policy::{Asked, Freshness, Reuse, Storable, is_not_modified, keeps_validator},
     status,
 };
 
@@ -145,19 +145,10 @@ impl Head {
         deed: Deed,
         received: (Monotonic, UnixTime),
     ) -> Option<Self> {
-        let vary = storable
-            .vary
-            .into_iter()
-            .map(|name| {
-                let values: Option<Vec<_>> = asked.get_all(&name).iter().map(own).collect();
-                Some((name, values?))
-            })
-            .collect::<Option<Vec<_>>>()?;
-        let kept = kept_fields(headers, received.1)?;
         Some(Self {
             status,
-            headers: kept,
-            vary,
+            headers: kept_fields(headers, received.1)?,
+            vary: kept_vary(storable.vary, asked)?,
             received: received.0,
             initial_age: storable.age,
             freshness: storable.freshness,
@@ -166,23 +157,22 @@ impl Head {
         })
     }
 
-    /// The same response after a 304 (RFC 9111 §4.3.4), with the fields that it left.
+    /// The same response after a 304 (RFC 9111 §4.3.4) to a request with the fields `asked`, with the fields that it left. It
+    /// varies as these say now.
     pub(crate) fn refreshed(
         &self,
-        headers: HeaderMap,
-        storable: &Storable,
-        received: Monotonic,
-    ) -> Self {
-        Self {
-            status: self.status,
-            headers,
-            vary: self.vary.clone(),
-            received,
-            initial_age: storable.age,
-            freshness: storable.freshness,
-            authorized_only: self.authorized_only && storable.authorized_only,
-            deed: self.deed.clone(),
-        }
+        headers: &HeaderMap,
+        storable: Storable,
+        asked: &HeaderMap,
+        received: (Monotonic, UnixTime),
+    ) -> Option<Self> {
+        let authorized_only = self.authorized_only && storable.authorized_only;
+        let deed = self.deed.clone();
+        let new = Self::new(self.status, headers, storable, asked, deed, received)?;
+        Some(Self {
+            authorized_only,
+            ..new
+        })
     }
 
     /// The same response after a 304 that lets it be used this once.
@@ -244,6 +234,11 @@ impl Head {
         self.vary == other.vary && (self.authorized_only || !other.authorized_only)
     }
 
+    /// Whether a request's own conditions are answered with 304: only what would be a success has any (RFC 9110 §13.2.1).
+    pub(crate) fn answers_condition(&self, asked: &HeaderMap) -> bool {
+        self.status.is_success() && is_not_modified(asked, &self.headers)
+    }
+
     pub(crate) fn deed(&self) -> &Deed {
         &self.deed
     }
@@ -267,8 +262,20 @@ impl Head {
     }
 }
 
+/// What a request had in the fields that its answer varies by; `None` if one is marked as a secret.
+fn kept_vary(
+    names: Vec<HeaderName>,
+    asked: &HeaderMap,
+) -> Option<Vec<(HeaderName, Vec<HeaderValue>)>> {
+    let kept = names.into_iter().map(|name| {
+        let values: Option<Vec<_>> = asked.get_all(&name).iter().map(own).collect();
+        Some((name, values?))
+    });
+    kept.collect()
+}
+
 /// What is kept of a response's fields, in memory of their own; `None` if one is marked as a secret.
-pub(crate) fn kept_fields(headers: &HeaderMap, now: UnixTime) -> Option<HeaderMap> {
+fn kept_fields(headers: &HeaderMap, now: UnixTime) -> Option<HeaderMap> {
     let mut kept = shown_fields(headers, now);
     for value in kept.values_mut() {
         *value = own(value)?;
@@ -359,6 +366,15 @@ impl Variants {
             Reuse::Serve => Choice::Serve(found, age),
             Reuse::Validate => Choice::Validate(found),
         }
+    }
+
+    /// All but this one.
+    pub(crate) fn without(&self, old: Option<&Arc<StoredResponse>>) -> Self {
+        let kept = self
+            .0
+            .iter()
+            .filter(|it| !old.is_some_and(|old| Arc::ptr_eq(old, it)));
+        Self(kept.cloned().collect())
     }
 
     /// Adds a response in front, in place of the one that it replaces and of those that have expired;
