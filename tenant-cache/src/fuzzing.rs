@@ -21,6 +21,7 @@ pub fn encoded(key: &impl CacheKey) -> Vec<u8> {
 const AROUND: Circumstances = Circumstances {
     shared: false,
     authorized: false,
+    cookie: false,
     delay: Duration::ZERO,
     now: UnixTime::from_secs(784_111_777),
     heuristic: None,

@@ -28,13 +28,13 @@ use crate::{
 ///
 /// `private` is obeyed as in any shared cache. What a request with `Authorization` stored answers requests with that
 /// field only, unless the response says `public`, `must-revalidate` or `s-maxage` (RFC 9111 §3.5); on a shared route
-/// nothing is stored without one of these.
+/// nothing is stored without one of these, and what answers a request with `Cookie` only with `public`.
 ///
 /// # What is stored
 ///
 /// Complete responses to GET with any final status that speaks of the resource, that state their freshness
 /// (`s-maxage`, `max-age`, `Expires`), or that say `no-cache` or are stale and carry a validator; freshness is guessed only
-/// on [request](ResponseCacheLayerBuilder::heuristic). Never one with `Set-Cookie`,
+/// on [request](ResponseCacheLayerBuilder::heuristic). With `must-understand` only those whose status RFC 9110 defines. Never one with `Set-Cookie`,
 /// `no-store`, `private`, `Vary: *`, a `Vary` on `Authorization` or `Cookie`, a field marked as sensitive, a
 /// `Cache-Control` that does not parse, trailers, a refusal among its extensions or its trail, or gRPC content; nor one whose status speaks of the request
 /// or the client (206, 304, 401, 403, 407, 408, 412, 413, 416, 417, 421, 425, 426, 428, 429, 431, 511). `Vary` may name 16 fields.
@@ -57,7 +57,7 @@ use crate::{
 /// | `Origin` (CORS inside of the layer) | `Vary: Origin`; better, put CORS outside |
 /// | `X-Forwarded-Host`, `X-Forwarded-Proto`, `Forwarded` in links | `Vary` with that name, or builds links from its configuration |
 /// | `User-Agent`, `Sec-CH-*`, `Save-Data`, a feature flag's header | `Vary` with that name |
-/// | a cookie, `Authorization` itself | nothing: such a response is not stored, whatever `Vary` says |
+/// | a cookie, `Authorization` itself | `Vary` with that name, and it is not stored; or `no-store` |
 /// | the client's address, the time, a random number | `no-store` |
 /// | `X-HTTP-Method-Override`, `X-Original-URL`, `X-Rewrite-URL` | nothing: put what reads them outside of the layer, or refuse them |
 ///
@@ -212,7 +212,8 @@ impl ResponseCacheLayerBuilder {
 
     /// Declares that every identity of a tenant gets the same answer here: what one stored, all of its
     /// tenant's read. By method (GET, which includes HEAD) and template (axum's syntax, `/prices/{region}`), matched on the raw
-    /// path. The response must say `public`, `must-revalidate` or `s-maxage` to be stored (RFC 9111 §3.5).
+    /// path. The response must say `public`, `must-revalidate` or `s-maxage` to be stored (RFC 9111 §3.5), and `public` if the
+    /// request carried a cookie.
     pub fn shared_within_tenant(mut self, method: Method, template: impl Into<String>) -> Self {
         self.shared.push((method, template.into()));
         self

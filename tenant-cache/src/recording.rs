@@ -196,6 +196,7 @@ impl Recording {
         let around = Circumstances {
             shared: self.is_shared,
             authorized: self.asked.contains_key(header::AUTHORIZATION),
+            cookie: self.asked.contains_key(header::COOKIE),
             delay: received.saturating_since(self.requested),
             now: clock.unix(),
             heuristic: self.shared.heuristic,
