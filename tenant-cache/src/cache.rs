@@ -104,7 +104,12 @@ impl TenantCache {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let system = Arc::new(Partition::new());
-        pool.plan(&system, system_bounds);
+        pool.plan(
+            &system,
+            system_bounds,
+            Monotonic::default(),
+            &mut Gone::new(),
+        );
         Self(Arc::new(Inner {
             pool,
             directory,
@@ -247,7 +252,7 @@ impl TenantCache {
         Ok(StoredKey::all(partition, &names, self.now()))
     }
 
-    /// Other bounds, from now on: each tenant's are asked anew with its next request.
+    /// Other bounds, from now on: each tenant's are asked anew with its next request, and hold for what is stored at once.
     pub fn set_bounds(&self, plan: impl Fn(&TenantState) -> Bounds + Send + Sync + 'static) {
         self.0.directory.set_plan(Plan::By(Arc::new(plan)));
     }
