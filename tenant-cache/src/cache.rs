@@ -341,16 +341,16 @@ impl TenantCache {
         let mut key = KeyWriter::begin(AUTHORITIES, 0);
         key.bytes(authority);
         let (hash, now) = (self.hash(key.as_bytes()), self.now());
-        let known = partition.find(hash, key.as_bytes(), now);
-        if let Some(number) = known.as_ref().and_then(|entry| entry.value::<u64>()) {
-            return *number;
-        }
-        let number = fresh();
         let place = Place {
             hash,
             key: key.as_bytes(),
             generation,
         };
+        let known = partition.find(place, now);
+        if let Some(number) = known.as_ref().and_then(|entry| entry.value::<u64>()) {
+            return *number;
+        }
+        let number = fresh();
         let entry = Arc::new(Entry::new(Life::default(), number));
         let mut gone = Gone::new();
         self.0

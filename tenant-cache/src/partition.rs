@@ -134,9 +134,16 @@ impl Partition {
         self.belongs_to(tenant).then_some(epoch)
     }
 
-    /// The key's entry, if it may be found. One shared lock, no allocation.
-    pub(crate) fn find(&self, hash: u64, key: &[u8], now: Monotonic) -> Option<Arc<AnyEntry>> {
-        let found = self.room.read().get(hash, key).map(Arc::clone)?;
+    /// The key's entry, if it may be found, and if what the partition holds is what it held when the caller began. One shared
+    /// lock, no allocation.
+    pub(crate) fn find(&self, place: Place<'_>, now: Monotonic) -> Option<Arc<AnyEntry>> {
+        let found = {
+            let room = self.room.read();
+            if self.generation.load(Ordering::Relaxed) != place.generation {
+                return None;
+            }
+            room.get(place.hash, place.key).map(Arc::clone)?
+        };
         if found.life().is_over(now, &self.marks) {
             return None;
         }

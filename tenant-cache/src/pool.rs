@@ -62,6 +62,12 @@ const LEAST: u64 = 4096;
 /// How often an insertion within its floor lets other threads go first that have what is its own.
 const WAITS: u32 = 10_000;
 
+fn charged(weight: usize, key: &[u8]) -> u64 {
+    u64::try_from(weight.saturating_add(key.len()))
+        .unwrap_or(u64::MAX)
+        .saturating_add(OVERHEAD)
+}
+
 impl Pool {
     pub(crate) fn new(max_bytes: u64) -> Self {
         Self {
@@ -129,6 +135,12 @@ impl Pool {
             .fetch_sub(partition.bounds().floor_bytes(), Ordering::AcqRel);
     }
 
+    /// Whether an entry of `weight` bytes, its key not counted, is within its tenant's ceiling.
+    pub(crate) fn fits(partition: &Partition, weight: usize, key: &[u8]) -> bool {
+        let most = partition.bounds().ceiling_bytes();
+        charged(weight, key) <= most
+    }
+
     /// Stores an entry of `weight` bytes, its key not counted. A value that alone is above the ceiling, and one
     /// that nobody has to make room for, is not stored; its key has none then. What leaves is put into `gone`.
     pub(crate) fn insert(
@@ -140,9 +152,7 @@ impl Pool {
         gone: &mut Gone,
     ) -> bool {
         self.unload(PORTION, gone);
-        let bytes = u64::try_from(weight.saturating_add(place.key.len()))
-            .unwrap_or(u64::MAX)
-            .saturating_add(OVERHEAD);
+        let bytes = charged(weight, place.key);
         if bytes > partition.bounds().ceiling_bytes() || now >= entry.life().expires_at {
             self.remove(partition, place.hash, place.key, gone);
             return false;

@@ -18,6 +18,7 @@ use crate::{
     partition::{Epoch, Gone, Partition, Place},
     plan::Forward,
     policy::{self, Circumstances},
+    pool::Pool,
     status,
     stored::{Deed, Head, StoredResponse, Variants, shown_fields},
 };
@@ -108,17 +109,26 @@ impl Recording {
         }
     }
 
-    /// A stored response in place of an error (RFC 5861 §4), if it may be, and if whoever asked still may.
+    /// A stored response in place of an error (RFC 5861 §4), if it may be, and if whoever asked still may and did not ask for
+    /// one that was just validated.
     fn stand_in(&self) -> Option<Response<Stored>> {
         let (stored, context) = self.stored.as_ref()?;
         let age = stored.head.age(self.shared.cache.now());
-        if self.is_head || !stored.head.freshness.covers_error(age) || context.check().is_err() {
+        if self.is_head
+            || self.forward == Forward::Request
+            || !stored.head.freshness.covers_error(age)
+            || self.has_refused()
+            || context.check().is_err()
+        {
             return None;
         }
-        self.trail.with(|facts| facts.cache = Some("hit"));
-        let mut answer = stored.answer(age.as_secs(), false);
-        status::replace(answer.headers_mut(), status::IN_PLACE_OF_ERROR);
-        Some(answer)
+        stored.head.deed().repeat(Some(&self.trail));
+        Some(stored.answer(age, false, status::IN_PLACE_OF_ERROR))
+    }
+
+    /// Whether the application recorded a refusal.
+    fn has_refused(&self) -> bool {
+        self.trail.with(|facts| facts.rejection.is_some()) == Some(true)
     }
 
     /// The handler failed without an answer.
@@ -269,20 +279,19 @@ impl Recording {
             tags: Box::from(&*self.tags),
         };
         let same = renewed.head.answers_condition(&self.asked);
-        let age = renewed.head.age(received).as_secs();
-        let mut response = renewed.answer(age, same);
-        if stays {
-            self.put(renewed, Some(stored));
-        } else {
-            self.forget();
-        }
         let value = match (self.forward, stays) {
             (Forward::Request, true) => status::VALIDATED_ON_REQUEST,
             (_, true) => status::VALIDATED,
             (Forward::Request, false) => status::HELD_ON_REQUEST,
             (_, false) => status::HELD,
         };
-        status::replace(response.headers_mut(), value);
+        let age = renewed.head.age(received);
+        let response = renewed.answer(age, same, value);
+        if stays {
+            self.put(renewed, Some(stored));
+        } else {
+            self.forget();
+        }
         response
     }
 
@@ -309,38 +318,55 @@ impl Recording {
         let cache = &self.shared.cache;
         let (now, key) = (cache.now(), self.key.as_bytes());
         // What was invalidated is not found, and so not taken along.
-        let known = self.partition.find(self.hash, key, now);
+        let place = Place {
+            hash: self.hash,
+            key,
+            generation: self.epoch.generation,
+        };
+        let known = self.partition.find(place, now);
         let none = Variants::default();
-        let variants = known
+        let mut variants = known
             .as_ref()
             .and_then(|entry| entry.value::<Variants>())
             .unwrap_or(&none)
             .without(old)
             .with(response, self.shared.max_variants, now);
+        let mut tags = self.tags_of(&variants);
+        let weigh =
+            |variants: &Variants, tags: &[Tag]| variants.weight().saturating_add(size_of_val(tags));
+        // Beyond the ceiling the oldest go, not all of them.
+        while !Pool::fits(&self.partition, weigh(&variants, &tags), key)
+            && let Some(fewer) = variants.without_oldest()
+        {
+            tags = self.tags_of(&fewer);
+            variants = fewer;
+        }
+        let weight = weigh(&variants, &tags);
+        let life = Life {
+            begun: self.epoch.marks,
+            tags: tags.into_boxed_slice(),
+            ..Life::until(variants.useful_until())
+        };
+        let entry = Arc::new(Entry::new(life, variants));
+        let mut gone = Gone::new();
+        if cache
+            .pool()
+            .insert(&self.partition, place, (entry, weight), now, &mut gone)
+        {
+            self.partition.note_response();
+        }
+        cache.tidy();
+    }
+
+    /// What makes an entry unreachable: everything, a write to its target, and the surrogate tags of each response.
+    fn tags_of(&self, variants: &Variants) -> Vec<Tag> {
         let mut tags: Vec<Tag> = [self.shared.all_responses(), self.target]
             .into_iter()
             .chain(variants.tags())
             .collect();
         tags.sort_unstable();
         tags.dedup();
-        let place = Place {
-            hash: self.hash,
-            key,
-            generation: self.epoch.generation,
-        };
-        let life = Life {
-            begun: self.epoch.marks,
-            tags: tags.into_boxed_slice(),
-            ..Life::until(variants.useful_until())
-        };
-        let weight = variants.weight().saturating_add(size_of_val(&*life.tags));
-        let entry = Arc::new(Entry::new(life, variants));
-        let mut gone = Gone::new();
-        let pool = cache.pool();
-        if pool.insert(&self.partition, place, (entry, weight), now, &mut gone) {
-            self.partition.note_response();
-        }
-        cache.tidy();
+        tags
     }
 
     pub(crate) fn max_body(&self) -> usize {

@@ -31,7 +31,12 @@ pub(crate) struct StoredResponse {
 
 impl StoredResponse {
     /// How it goes out (RFC 9111 §4, §5.1): in whole, or as a 304 to a client that has it.
-    pub(crate) fn answer(&self, age: u64, not_modified: bool) -> Response<Stored> {
+    pub(crate) fn answer(
+        &self,
+        age: Duration,
+        not_modified: bool,
+        status: HeaderValue,
+    ) -> Response<Stored> {
         let body = if not_modified {
             Stored::default()
         } else {
@@ -41,7 +46,8 @@ impl StoredResponse {
         *response.status_mut() = self.head.status;
         let headers = response.headers_mut();
         headers.clone_from(&self.head.headers);
-        headers.insert(header::AGE, age.into());
+        headers.insert(header::AGE, age.as_secs().into());
+        status::replace(headers, status);
         if not_modified {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             // RFC 9110 §15.4.5: what describes the content goes with the content.
@@ -59,14 +65,15 @@ impl StoredResponse {
 }
 
 impl StoredResponse {
-    /// [`answer`](Self::answer), to a HEAD without its content.
-    pub(crate) fn answer_to(
+    /// [`answer`](Self::answer) without the handler, to a HEAD without its content.
+    pub(crate) fn hit(
         &self,
         method: &Method,
         age: Duration,
         not_modified: bool,
     ) -> Response<Stored> {
-        let answer = self.answer(age.as_secs(), not_modified);
+        let status = status::hit(self.head.freshness.lifetime, age);
+        let answer = self.answer(age, not_modified, status);
         if method == Method::HEAD {
             answer.map(|_| Stored::default())
         } else {
@@ -388,6 +395,12 @@ impl Variants {
             .cloned()
             .collect::<Vec<_>>();
         Self(std::iter::once(Arc::new(new)).chain(kept).collect())
+    }
+
+    /// All but the oldest; `None` if there is one alone.
+    pub(crate) fn without_oldest(&self) -> Option<Self> {
+        let (_, newer) = self.0.split_last().filter(|(_, newer)| !newer.is_empty())?;
+        Some(Self(newer.to_vec()))
     }
 
     /// The surrogate tags of all of them.

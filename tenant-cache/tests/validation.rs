@@ -26,7 +26,7 @@ use std::{
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use support::{Content, House, Origin, counted, get, request, response, send, with_trail};
-use tenant_context::Rejection;
+use tenant_context::{Rejection, Trail};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -440,6 +440,51 @@ async fn nothing_stands_in_for_a_refusal_or_serves_an_ended_context() {
             503,
             "{suspends}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_stale_answer_stands_in_with_its_deed_for_who_did_not_ask_for_more() {
+    let house = House::new();
+    let calls = AtomicUsize::new(0);
+    let origin = Origin::new(move |request: &Request<Content>| {
+        let control = [("cache-control", "max-age=10, stale-if-error=99")];
+        let trail = Trail::of(request.extensions());
+        if calls.fetch_add(1, Ordering::SeqCst) == 0 {
+            trail.action("invoice.read");
+            return response(&control, "x");
+        }
+        if request.headers().contains_key("x-forbidden") {
+            _ = trail.deny(Rejection::store_unavailable());
+        }
+        let mut answer = response(&control, "no");
+        *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        answer
+    });
+    let service = house.around(&origin);
+    let ada = house.of("acme", "ada");
+    let (asked, _) = with_trail(get(&ada, "/a"));
+    send(&service, asked).await;
+    house.pass(11);
+    for (fields, status) in [
+        (&[][..], 200),
+        (&[("cache-control", "no-cache")], 503),
+        (&[("cache-control", "max-age=60")], 503),
+        (&[("cache-control", "max-age=5")], 503),
+        (&[("cache-control", "min-fresh=5")], 503),
+        (&[("x-forbidden", "1")], 503),
+    ] {
+        let (asked, trail) = with_trail(request(Method::GET, &ada, "/a", fields));
+        let answer = send(&service, asked).await;
+        assert_eq!(answer.status, status, "{fields:?}");
+        if status == 200 {
+            assert_eq!(
+                answer.cache_status(),
+                "tenant-cache; fwd=stale; detail=stale-if-error"
+            );
+            let action = trail.with(|facts| facts.action.clone());
+            assert_eq!(action.flatten().as_deref(), Some("invoice.read"));
+        }
     }
 }
 
