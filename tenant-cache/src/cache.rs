@@ -104,7 +104,12 @@ impl TenantCache {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let system = Arc::new(Partition::new());
-        pool.plan(&system, system_bounds);
+        pool.plan(
+            &system,
+            system_bounds,
+            Monotonic::default(),
+            &mut Gone::new(),
+        );
         Self(Arc::new(Inner {
             pool,
             directory,
@@ -247,7 +252,7 @@ impl TenantCache {
         Ok(StoredKey::all(partition, &names, self.now()))
     }
 
-    /// Other bounds, from now on: each tenant's are asked anew with its next request.
+    /// Other bounds, from now on: each tenant's are asked anew with its next request, and hold for what is stored at once.
     pub fn set_bounds(&self, plan: impl Fn(&TenantState) -> Bounds + Send + Sync + 'static) {
         self.0.directory.set_plan(Plan::By(Arc::new(plan)));
     }
@@ -336,16 +341,16 @@ impl TenantCache {
         let mut key = KeyWriter::begin(AUTHORITIES, 0);
         key.bytes(authority);
         let (hash, now) = (self.hash(key.as_bytes()), self.now());
-        let known = partition.find(hash, key.as_bytes(), now);
-        if let Some(number) = known.as_ref().and_then(|entry| entry.value::<u64>()) {
-            return *number;
-        }
-        let number = fresh();
         let place = Place {
             hash,
             key: key.as_bytes(),
             generation,
         };
+        let known = partition.find(place, now);
+        if let Some(number) = known.as_ref().and_then(|entry| entry.value::<u64>()) {
+            return *number;
+        }
+        let number = fresh();
         let entry = Arc::new(Entry::new(Life::default(), number));
         let mut gone = Gone::new();
         self.0

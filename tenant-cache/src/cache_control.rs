@@ -38,6 +38,8 @@ pub(crate) struct ResponseDirectives {
     pub(crate) private: bool,
     pub(crate) public: bool,
     pub(crate) must_revalidate: bool,
+    /// It makes nothing storable that `no-store` forbids.
+    pub(crate) must_understand: bool,
     pub(crate) proxy_revalidate: bool,
     pub(crate) max_age: Option<u64>,
     pub(crate) s_maxage: Option<u64>,
@@ -82,6 +84,8 @@ impl ResponseDirectives {
                 found.public = true;
             } else if is(name, "must-revalidate") {
                 found.must_revalidate = true;
+            } else if is(name, "must-understand") {
+                found.must_understand = true;
             } else if is(name, "max-age") {
                 once(&mut found.max_age, value)?;
             } else if is(name, "proxy-revalidate") {

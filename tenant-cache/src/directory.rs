@@ -14,8 +14,8 @@ use parking_lot::{Mutex, RwLock};
 use tenant_context::{InstanceId, Monotonic, TenantContext, TenantId, TenantState, TenantStatus};
 
 use crate::{
-    bounds::{Bounds, Plan},
-    partition::{Partition, Seat},
+    bounds::Plan,
+    partition::{Gone, Partition, Seat},
     pool::Pool,
 };
 
@@ -78,16 +78,16 @@ impl Directory {
         &self,
         tenant: &'c TenantContext,
         pool: &Pool,
-        now: impl FnOnce() -> Monotonic,
+        now: impl Fn() -> Monotonic,
     ) -> Option<Found<'c>> {
         let (state, attachments) = (tenant.tenant(), tenant.attachments());
         let revision = self.revision(state);
         if let Some(seat) = attachments.get::<Seat>(self.instance, 0) {
-            let owns = self.owns(&seat.partition, state, revision, pool);
+            let owns = self.owns(&seat.partition, state, revision, pool, &now);
             return owns.then_some(Found::Attached(seat));
         }
-        let partition = self.partition(tenant.tenant_id(), pool, now)?;
-        if !self.owns(&partition, state, revision, pool) {
+        let partition = self.partition(tenant.tenant_id(), pool, &now)?;
+        if !self.owns(&partition, state, revision, pool, &now) {
             return None;
         }
         let seat = Arc::new(Seat::new(partition));
@@ -151,24 +151,26 @@ impl Directory {
     /// to do with what is another's meanwhile.
     fn owns(
         &self,
-        partition: &Partition,
+        partition: &Arc<Partition>,
         state: &Arc<TenantState>,
         revision: u64,
         pool: &Pool,
+        now: impl Fn() -> Monotonic,
     ) -> bool {
         if partition.is_current(state, revision) {
             return true;
         }
-        self.take_over(partition, state, revision, pool);
+        self.take_over(partition, state, revision, pool, now);
         partition.belongs_to(state)
     }
 
     fn take_over(
         &self,
-        partition: &Partition,
+        partition: &Arc<Partition>,
         state: &Arc<TenantState>,
         revision: u64,
         pool: &Pool,
+        now: impl Fn() -> Monotonic,
     ) {
         // Nothing is served to a tenant that may not act; what it had goes when it comes back.
         if state.status() != TenantStatus::Active {
@@ -177,16 +179,21 @@ impl Directory {
         // The application's code runs before any lock is held.
         let plan = self.plan.read().clone();
         let bounds = plan.of(state);
+        // What leaves is dropped after the locks.
+        let (now, mut gone) = (now(), Gone::new());
         partition.take_over(
             state,
             revision,
             |room| pool.discard(room),
-            || self.apply(partition, bounds, pool),
+            || {
+                let granted = pool.plan(partition, bounds, now, &mut gone);
+                self.warn_unless(granted);
+            },
         );
     }
 
-    fn apply(&self, partition: &Partition, bounds: Bounds, pool: &Pool) {
-        if !pool.plan(partition, bounds) && !self.warned.swap(true, Ordering::Relaxed) {
+    fn warn_unless(&self, granted: bool) {
+        if !granted && !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 "the tenants' floors add up to more than `max_bytes`: a tenant got what was left; raise the one or lower the other"
             );
@@ -197,7 +204,7 @@ impl Directory {
         &self,
         id: &TenantId,
         pool: &Pool,
-        now: impl FnOnce() -> Monotonic,
+        now: impl Fn() -> Monotonic,
     ) -> Option<Arc<Partition>> {
         if let Some(partition) = self.known(id) {
             return Some(partition);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderName, Request, Response};
 use http_body::Body;
 use pin_project::pin_project;
 use tower_service::Service;
@@ -38,6 +38,8 @@ enum State<S: Service<Request<B>>, B> {
         #[pin]
         inner: S::Future,
         plan: Option<Plan>,
+        /// The field that is for the cache alone.
+        withheld: Option<HeaderName>,
     },
     Waiting(Option<Box<Waiting<S, B>>>),
 }
@@ -59,18 +61,25 @@ impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
         }
     }
 
-    pub(crate) const fn calling(inner: S::Future, plan: Plan) -> Self {
+    pub(crate) fn calling(inner: S::Future, plan: Plan, shared: &Shared) -> Self {
         Self {
-            state: State::Calling {
-                inner,
-                plan: Some(plan),
-            },
+            state: State::calling(inner, plan, shared),
         }
     }
 
     pub(crate) fn waiting(waiting: Waiting<S, B>) -> Self {
         Self {
             state: State::Waiting(Some(Box::new(waiting))),
+        }
+    }
+}
+
+impl<S: Service<Request<B>>, B> State<S, B> {
+    fn calling(inner: S::Future, plan: Plan, shared: &Shared) -> Self {
+        Self::Calling {
+            inner,
+            plan: Some(plan),
+            withheld: shared.surrogate_key.clone(),
         }
     }
 }
@@ -93,11 +102,21 @@ where
                         None => Poll::Pending,
                     };
                 }
-                StateProj::Calling { inner, plan } => {
+                StateProj::Calling {
+                    inner,
+                    plan,
+                    withheld,
+                } => {
                     let answer = ready!(inner.poll(cx));
                     let plan = plan.take().unwrap_or(Plan::Nothing);
                     return Poll::Ready(match answer {
-                        Ok(response) => Ok(plan.finish(response, cx)),
+                        Ok(response) => {
+                            let mut response = plan.finish(response, cx);
+                            if let Some(name) = withheld {
+                                response.headers_mut().remove(&*name);
+                            }
+                            Ok(response)
+                        }
                         Err(error) => plan.stand_in().ok_or(error),
                     });
                 }
@@ -122,12 +141,12 @@ where
                                 return Poll::Pending;
                             };
                             let Waiting {
-                                mut inner, request, ..
+                                mut inner,
+                                request,
+                                shared,
+                                ..
                             } = *waiting;
-                            State::Calling {
-                                inner: inner.call(request),
-                                plan: Some(plan),
-                            }
+                            State::calling(inner.call(request), plan, &shared)
                         }
                     }
                 }

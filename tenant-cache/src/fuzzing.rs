@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode, header};
-use tenant_context::UnixTime;
+use tenant_context::{Monotonic, UnixTime};
 
 use crate::{
     CacheKey,
     key::KeyWriter,
-    policy::{self, Circumstances},
+    policy::{self, Asked, Circumstances, Storable},
+    stored::{Choice, Deed, Head, StoredResponse, Variants},
 };
 
 /// A key's bytes.
@@ -21,6 +23,7 @@ pub fn encoded(key: &impl CacheKey) -> Vec<u8> {
 const AROUND: Circumstances = Circumstances {
     shared: false,
     authorized: false,
+    cookie: false,
     delay: Duration::ZERO,
     now: UnixTime::from_secs(784_111_777),
     heuristic: None,
@@ -36,11 +39,42 @@ pub fn is_storable(fields: &HeaderMap) -> bool {
     policy::response(StatusCode::OK, fields, &AROUND).is_ok()
 }
 
-/// What a response with this `Vary` varies by, if it is stored.
-pub fn varies_by(fields: &HeaderMap) -> Option<Vec<HeaderName>> {
+fn fresh(fields: &HeaderMap) -> Option<Storable> {
     let mut fields = fields.clone();
     let fresh = http::HeaderValue::from_static("max-age=60");
     fields.insert(header::CACHE_CONTROL, fresh);
-    let stored = policy::response(StatusCode::OK, &fields, &AROUND).ok()?;
-    Some(stored.vary)
+    policy::response(StatusCode::OK, &fields, &AROUND).ok()
+}
+
+/// What a response with this `Vary` varies by, if it is stored.
+pub fn varies_by(fields: &HeaderMap) -> Option<Vec<HeaderName>> {
+    Some(fresh(fields)?.vary)
+}
+
+/// Whether a response with this `Vary` that answered one request is stored and found for another.
+pub fn is_found(fields: &HeaderMap, one: &HeaderMap, other: &HeaderMap) -> bool {
+    let now = Monotonic::from_secs(1);
+    let head = fresh(fields).and_then(|storable| {
+        let received = (now, AROUND.now);
+        Head::new(
+            StatusCode::OK,
+            fields,
+            storable,
+            one,
+            Deed::default(),
+            received,
+        )
+    });
+    let stored = head.map(|head| StoredResponse {
+        head,
+        body: Bytes::new(),
+        tags: Box::default(),
+    });
+    stored.is_some_and(|stored| {
+        let variants = Variants::default().with(stored, 8, now);
+        matches!(
+            variants.choose(other, Asked::default(), now),
+            Choice::Serve(..)
+        )
+    })
 }

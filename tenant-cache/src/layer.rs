@@ -28,13 +28,13 @@ use crate::{
 ///
 /// `private` is obeyed as in any shared cache. What a request with `Authorization` stored answers requests with that
 /// field only, unless the response says `public`, `must-revalidate` or `s-maxage` (RFC 9111 §3.5); on a shared route
-/// nothing is stored without one of these.
+/// nothing is stored without one of these, and what answers a request with `Cookie` only with `public`.
 ///
 /// # What is stored
 ///
 /// Complete responses to GET with any final status that speaks of the resource, that state their freshness
 /// (`s-maxage`, `max-age`, `Expires`), or that say `no-cache` or are stale and carry a validator; freshness is guessed only
-/// on [request](ResponseCacheLayerBuilder::heuristic). Never one with `Set-Cookie`,
+/// on [request](ResponseCacheLayerBuilder::heuristic). With `must-understand` only those whose status RFC 9110 defines. Never one with `Set-Cookie`,
 /// `no-store`, `private`, `Vary: *`, a `Vary` on `Authorization` or `Cookie`, a field marked as sensitive, a
 /// `Cache-Control` that does not parse, trailers, a refusal among its extensions or its trail, or gRPC content; nor one whose status speaks of the request
 /// or the client (206, 304, 401, 403, 407, 408, 412, 413, 416, 417, 421, 425, 426, 428, 429, 431, 511). `Vary` may name 16 fields.
@@ -42,7 +42,8 @@ use crate::{
 /// Requests with `Range`, `If-Match`, `If-Unmodified-Since`, `no-store` or content go to
 /// the handler. `no-cache`, `max-age`, `min-fresh`, `max-stale` and `only-if-cached` are obeyed; HEAD is answered from a stored GET. `If-None-Match` and
 /// `If-Modified-Since` are answered with 304 from what is stored. What is stale is validated with the handler, if it gave an entity tag or
-/// `Last-Modified`: a 304 makes it fresh again, with the fields that it brought. `stale-if-error` (RFC 5861) lets it stand in for 500, 502, 503, 504 and for
+/// `Last-Modified`: a 304 makes it fresh again, with the fields that it brought; one
+/// that names another entity tag is passed on to a client that has that one, and is a 502 for all others. `stale-if-error` (RFC 5861) lets it stand in for 500, 502, 503, 504 and for
 /// a service that fails; never for a refusal.
 ///
 /// # What the key is, and what to key
@@ -56,7 +57,7 @@ use crate::{
 /// | `Origin` (CORS inside of the layer) | `Vary: Origin`; better, put CORS outside |
 /// | `X-Forwarded-Host`, `X-Forwarded-Proto`, `Forwarded` in links | `Vary` with that name, or builds links from its configuration |
 /// | `User-Agent`, `Sec-CH-*`, `Save-Data`, a feature flag's header | `Vary` with that name |
-/// | a cookie, `Authorization` itself | nothing: such a response is not stored, whatever `Vary` says |
+/// | a cookie, `Authorization` itself | `Vary` with that name, and it is not stored; or `no-store` |
 /// | the client's address, the time, a random number | `no-store` |
 /// | `X-HTTP-Method-Override`, `X-Original-URL`, `X-Rewrite-URL` | nothing: put what reads them outside of the layer, or refuse them |
 ///
@@ -190,7 +191,8 @@ impl ResponseCacheLayerBuilder {
     }
 
     /// The response's field that names its tags, separated by spaces, for [`TenantCache::invalidate_tag`]: `surrogate-key`
-    /// is usual. It is taken off the response. A response with more than 16 tags is not stored. Default: none.
+    /// is usual. It is taken off every response. One with more than 16 tags, or with tags that are not UTF-8, is not stored. What a 304
+    /// validates keeps its tags, and gets those of the 304 besides. Default: none.
     pub fn surrogate_key(mut self, name: HeaderName) -> Self {
         self.surrogate_key = Some(name);
         self
@@ -210,7 +212,8 @@ impl ResponseCacheLayerBuilder {
 
     /// Declares that every identity of a tenant gets the same answer here: what one stored, all of its
     /// tenant's read. By method (GET, which includes HEAD) and template (axum's syntax, `/prices/{region}`), matched on the raw
-    /// path. The response must say `public`, `must-revalidate` or `s-maxage` to be stored (RFC 9111 §3.5).
+    /// path. The response must say `public`, `must-revalidate` or `s-maxage` to be stored (RFC 9111 §3.5), and `public` if the
+    /// request carried a cookie.
     pub fn shared_within_tenant(mut self, method: Method, template: impl Into<String>) -> Self {
         self.shared.push((method, template.into()));
         self

@@ -58,7 +58,7 @@
 //! let first = app.clone().oneshot(ask("acme")?).await?;
 //! assert_eq!(first.into_body().collect().await?.to_bytes(), "12.00");    // stored once it is complete
 //! let second = app.clone().oneshot(ask("acme")?).await?;
-//! assert_eq!(second.headers()["cache-status"], "tenant-cache; hit");
+//! assert_eq!(second.headers()["cache-status"], "tenant-cache; hit; ttl=60");
 //! let another = app.oneshot(ask("globex")?).await?;
 //! assert_eq!(another.headers()["cache-status"], "tenant-cache; fwd=uri-miss; stored");
 //! # Ok(())

@@ -5,8 +5,12 @@ use std::{fmt, sync::Arc, time::Duration};
 use tenant_context::Rejection;
 
 use crate::{
-    CacheKey, Keep, Scope, TenantCache, entry::AnyEntry, key::KeyWriter, load::Slot,
-    partition::Gone, scope::sealed::Room,
+    CacheKey, Keep, Scope, TenantCache,
+    entry::AnyEntry,
+    key::KeyWriter,
+    load::Slot,
+    partition::{Epoch, Gone, Place},
+    scope::sealed::Room,
 };
 
 type Weigh<V> = Arc<dyn Fn(&V) -> usize + Send + Sync>;
@@ -56,6 +60,15 @@ pub(crate) struct At {
 impl At {
     pub(crate) fn key(&self) -> &[u8] {
         self.key.as_bytes()
+    }
+
+    /// As it is for what began in `epoch`.
+    pub(crate) fn place(&self, epoch: Epoch) -> Place<'_> {
+        Place {
+            hash: self.hash,
+            key: self.key(),
+            generation: epoch.generation,
+        }
     }
 }
 
@@ -299,9 +312,11 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
 
     fn look<K: CacheKey + ?Sized>(&self, room: &Room<'_>, key: &K) -> Option<V> {
         let (partition, mut value) = (room.partition(), None);
-        if !partition.is_empty() {
+        if !partition.is_empty()
+            && let Some(epoch) = room.begin()
+        {
             let (at, now) = (self.at(room, key), self.cache.now());
-            let found = partition.find(at.hash, at.key(), now);
+            let found = partition.find(at.place(epoch), now);
             if let Some(entry) = found
                 && entry.life().is_fresh(now)
             {

@@ -22,7 +22,8 @@ use crate::{
 /// A tenant's partition. Its entries are in a map of its own: no key can reach another's.
 ///
 /// The generation changes under the room's write lock and nowhere else, and what is stored names the generation
-/// under which it was begun: what began before a purge is not stored after it.
+/// under which it was begun: what began before a purge is not stored after it. The bounds and what is held and expected change under
+/// that lock, too: whether it is within its floor is known for sure by whoever has it.
 pub(crate) struct Partition {
     room: RwLock<Room>,
     generation: AtomicU64,
@@ -34,6 +35,8 @@ pub(crate) struct Partition {
     responses: AtomicBool,
     floor: AtomicU64,
     ceiling: AtomicU64,
+    /// Bytes of insertions that look for room.
+    expected: AtomicU64,
     /// Whether it stands among those above their floor.
     listed: AtomicBool,
     pub(crate) hits: AtomicU64,
@@ -71,6 +74,16 @@ pub(crate) struct Epoch {
     pub(crate) marks: u64,
 }
 
+/// What became of an insertion.
+pub(crate) enum Put {
+    /// It is stored, and so many bytes are over.
+    Stored { over: u64 },
+    /// It needs so many bytes more. The rest of its bytes is there, and stays counted until it is put again.
+    Short { entry: Arc<AnyEntry>, missing: u64 },
+    /// A purge came in between.
+    Late,
+}
+
 /// Where a value goes.
 #[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {
@@ -91,6 +104,7 @@ impl Partition {
             responses: AtomicBool::new(false),
             floor: AtomicU64::new(0),
             ceiling: AtomicU64::new(0),
+            expected: AtomicU64::new(0),
             listed: AtomicBool::new(false),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
@@ -120,9 +134,16 @@ impl Partition {
         self.belongs_to(tenant).then_some(epoch)
     }
 
-    /// The key's entry, if it may be found. One shared lock, no allocation.
-    pub(crate) fn find(&self, hash: u64, key: &[u8], now: Monotonic) -> Option<Arc<AnyEntry>> {
-        let found = self.room.read().get(hash, key).map(Arc::clone)?;
+    /// The key's entry, if it may be found, and if what the partition holds is what it held when the caller began. One shared
+    /// lock, no allocation.
+    pub(crate) fn find(&self, place: Place<'_>, now: Monotonic) -> Option<Arc<AnyEntry>> {
+        let found = {
+            let room = self.room.read();
+            if self.generation.load(Ordering::Relaxed) != place.generation {
+                return None;
+            }
+            room.get(place.hash, place.key).map(Arc::clone)?
+        };
         if found.life().is_over(now, &self.marks) {
             return None;
         }
@@ -131,37 +152,74 @@ impl Partition {
     }
 
     /// Stores an entry of `bytes` in place of what its key had, unless a purge came in between; evicts its own
-    /// beyond the ceiling. The second value is how many bytes left. What leaves is put into `gone`.
+    /// beyond the ceiling. `found` bytes were found for it before, all of them or none; what is missing now is asked of `take`. What
+    /// leaves is put into `gone`.
     pub(crate) fn put(
         &self,
         place: Place<'_>,
-        entry: Arc<AnyEntry>,
-        bytes: u64,
+        (entry, bytes): (Arc<AnyEntry>, u64),
+        found: u64,
         now: Monotonic,
         gone: &mut Gone,
-    ) -> (bool, u64) {
+        take: impl FnOnce(u64) -> bool,
+    ) -> Put {
         let mut room = self.room.write();
+        self.expected.fetch_sub(found, Ordering::Relaxed);
         if self.generation.load(Ordering::Relaxed) != place.generation {
-            return (false, 0);
+            return Put::Late;
         }
         let before = room.bytes();
         gone.extend(room.remove(place.hash, place.key));
         let ceiling = self.ceiling.load(Ordering::Relaxed);
         self.make_way(&mut room, ceiling.saturating_sub(bytes), now, gone);
-        room.insert(place.hash, place.key, entry, bytes);
-        let left = before.saturating_add(bytes).saturating_sub(room.bytes());
+        let have = before.saturating_sub(room.bytes()).saturating_add(found);
+        let missing = bytes.saturating_sub(have);
+        let put = if missing == 0 || take(missing) {
+            room.insert(place.hash, place.key, entry, bytes);
+            Put::Stored {
+                over: have.saturating_sub(bytes),
+            }
+        } else {
+            self.expected.fetch_add(bytes, Ordering::Relaxed);
+            Put::Short { entry, missing }
+        };
         self.report(&room);
-        (true, left)
+        put
     }
 
-    /// Evicts until at most `most` bytes are left, and says how many left.
-    pub(crate) fn evict_down_to(&self, most: u64, now: Monotonic, gone: &mut Gone) -> u64 {
+    /// An insertion of so many bytes has found no room.
+    pub(crate) fn give_up(&self, bytes: u64) {
+        let _room = self.room.write();
+        self.expected.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Evicts for a neighbour until `bytes` have left, as long as it is above its floor, and says how many left.
+    pub(crate) fn give_way(&self, bytes: u64, now: Monotonic, gone: &mut Gone) -> u64 {
         let mut room = self.room.write();
+        let floor = self.floor.load(Ordering::Relaxed);
+        let most = room.bytes().saturating_sub(bytes).max(floor);
+        self.evict_down_to(&mut room, most, now, gone)
+    }
+
+    /// Evicts for an insertion of its own until `bytes` have left, and says how many left.
+    pub(crate) fn make_room(&self, bytes: u64, now: Monotonic, gone: &mut Gone) -> u64 {
+        let mut room = self.room.write();
+        let most = room.bytes().saturating_sub(bytes);
+        self.evict_down_to(&mut room, most, now, gone)
+    }
+
+    fn evict_down_to(&self, room: &mut Room, most: u64, now: Monotonic, gone: &mut Gone) -> u64 {
         let before = room.bytes();
-        self.make_way(&mut room, most, now, gone);
-        let left = before.saturating_sub(room.bytes());
-        self.report(&room);
-        left
+        self.make_way(room, most, now, gone);
+        self.report(room);
+        before.saturating_sub(room.bytes())
+    }
+
+    /// Whether it stays within its floor with all that it expects.
+    pub(crate) fn is_within_floor(&self) -> bool {
+        let room = self.room.read();
+        let expected = self.expected.load(Ordering::Relaxed);
+        room.bytes().saturating_add(expected) <= self.floor.load(Ordering::Relaxed)
     }
 
     fn make_way(&self, room: &mut Room, most: u64, now: Monotonic, gone: &mut Gone) {
@@ -241,10 +299,13 @@ impl Partition {
             .floor(self.floor.load(Ordering::Acquire))
     }
 
-    pub(crate) fn set_bounds(&self, bounds: Bounds) {
+    /// Gives it other bounds, and evicts what is beyond its ceiling now: so many bytes.
+    pub(crate) fn set_bounds(&self, bounds: Bounds, now: Monotonic, gone: &mut Gone) -> u64 {
+        let mut room = self.room.write();
         self.floor.store(bounds.floor_bytes(), Ordering::Release);
-        self.ceiling
-            .store(bounds.ceiling_bytes(), Ordering::Release);
+        let ceiling = bounds.ceiling_bytes();
+        self.ceiling.store(ceiling, Ordering::Release);
+        self.evict_down_to(&mut room, ceiling, now, gone)
     }
 
     /// How much of it a neighbour's load may take away.
@@ -258,8 +319,15 @@ impl Partition {
         !self.listed.load(Ordering::Acquire) && !self.listed.swap(true, Ordering::AcqRel)
     }
 
-    pub(crate) fn unlist(&self) {
-        self.listed.store(false, Ordering::Release);
+    /// Gives the place up if it is within its floor; false if it is above. Who makes it grow has the lock before or after: it is
+    /// counted here, or lists it again.
+    pub(crate) fn unlist(&self) -> bool {
+        let room = self.room.read();
+        let within = room.bytes() <= self.floor.load(Ordering::Relaxed);
+        if within {
+            self.listed.store(false, Ordering::Release);
+        }
+        within
     }
 
     /// Whether it belongs to this tenant, under this record, and the tenant has been active ever since.

@@ -14,11 +14,11 @@ use tenant_context::Monotonic;
 use crate::{
     bounds::Bounds,
     entry::AnyEntry,
-    partition::{Gone, Partition, Place},
+    partition::{Gone, Partition, Place, Put},
     room::{Held, Room},
 };
 
-/// All partitions together. An insertion reserves its bytes first, and takes them from whoever is above its floor: so
+/// All partitions together. An insertion has its bytes before it is stored, and takes them from whoever is above its floor: so
 /// the total is never exceeded, and a floor is never touched by a neighbour.
 pub(crate) struct Pool {
     max_bytes: u64,
@@ -59,6 +59,15 @@ const COMPARED: usize = 8;
 /// The least that is taken from one partition at once.
 const LEAST: u64 = 4096;
 
+/// How often an insertion within its floor lets other threads go first that have what is its own.
+const WAITS: u32 = 10_000;
+
+fn charged(weight: usize, key: &[u8]) -> u64 {
+    u64::try_from(weight.saturating_add(key.len()))
+        .unwrap_or(u64::MAX)
+        .saturating_add(OVERHEAD)
+}
+
 impl Pool {
     pub(crate) fn new(max_bytes: u64) -> Self {
         Self {
@@ -76,20 +85,29 @@ impl Pool {
         self.total.load(Ordering::Acquire)
     }
 
-    /// Gives a partition its bounds. The floor is what is left for floors, if that is less.
-    pub(crate) fn plan(&self, partition: &Partition, bounds: Bounds) -> bool {
+    /// Gives a partition its bounds, and takes what is beyond its ceiling. The floor is what is left for floors, if that is less:
+    /// false then. One call at a time for each partition.
+    pub(crate) fn plan(
+        &self,
+        partition: &Arc<Partition>,
+        bounds: Bounds,
+        now: Monotonic,
+        gone: &mut Gone,
+    ) -> bool {
         let bounds = bounds.within(self.max_bytes);
-        self.release_floor(partition);
+        let (had, asked) = (partition.bounds().floor_bytes(), bounds.floor_bytes());
         let mut granted = 0;
-        let asked = bounds.floor_bytes();
         // The closure always answers: there is no error to see.
         self.floors
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |floors| {
-                granted = asked.min(self.max_bytes.saturating_sub(floors));
-                Some(floors.saturating_add(granted))
+                let others = floors.saturating_sub(had);
+                granted = asked.min(self.max_bytes.saturating_sub(others));
+                Some(others.saturating_add(granted))
             })
             .ok();
-        partition.set_bounds(Bounds::ceiling(bounds.ceiling_bytes()).floor(granted));
+        let bounds = Bounds::ceiling(bounds.ceiling_bytes()).floor(granted);
+        self.give_back(partition.set_bounds(bounds, now, gone));
+        self.list(partition);
         granted == asked
     }
 
@@ -111,12 +129,16 @@ impl Pool {
         partition.passing.fetch_sub(bytes, Ordering::AcqRel);
     }
 
-    /// A partition's floor is nobody's any more.
+    /// The floor of a partition that is no more is nobody's.
     pub(crate) fn release_floor(&self, partition: &Partition) {
-        let bounds = partition.bounds();
-        partition.set_bounds(Bounds::ceiling(bounds.ceiling_bytes()));
         self.floors
-            .fetch_sub(bounds.floor_bytes(), Ordering::AcqRel);
+            .fetch_sub(partition.bounds().floor_bytes(), Ordering::AcqRel);
+    }
+
+    /// Whether an entry of `weight` bytes, its key not counted, is within its tenant's ceiling.
+    pub(crate) fn fits(partition: &Partition, weight: usize, key: &[u8]) -> bool {
+        let most = partition.bounds().ceiling_bytes();
+        charged(weight, key) <= most
     }
 
     /// Stores an entry of `weight` bytes, its key not counted. A value that alone is above the ceiling, and one
@@ -130,25 +152,30 @@ impl Pool {
         gone: &mut Gone,
     ) -> bool {
         self.unload(PORTION, gone);
-        let bytes = u64::try_from(weight.saturating_add(place.key.len()))
-            .unwrap_or(u64::MAX)
-            .saturating_add(OVERHEAD);
+        let bytes = charged(weight, place.key);
         if bytes > partition.bounds().ceiling_bytes() || now >= entry.life().expires_at {
             self.remove(partition, place.hash, place.key, gone);
             return false;
         }
-        self.total.fetch_add(bytes, Ordering::AcqRel);
-        while self.total() > self.max_bytes {
-            if !self.make_room(partition, now, gone) {
-                self.give_back(bytes);
-                self.remove(partition, place.hash, place.key, gone);
+        let mut found = 0;
+        let take = |missing| self.take(missing);
+        let mut put = partition.put(place, (entry, bytes), found, now, gone, take);
+        if let Put::Short { entry, missing } = put {
+            if let Err(lacking) = self.find_room(partition, missing, now, gone) {
+                partition.give_up(bytes);
+                self.give_back(bytes.saturating_sub(lacking));
                 return false;
             }
+            found = bytes;
+            put = partition.put(place, (entry, bytes), found, now, gone, |_| false);
         }
-        let (stored, left) = partition.put(place, entry, bytes, now, gone);
-        self.give_back(if stored { left } else { bytes });
+        let Put::Stored { over } = put else {
+            self.give_back(found);
+            return false;
+        };
+        self.give_back(over);
         self.list(partition);
-        stored
+        true
     }
 
     pub(crate) fn remove(&self, partition: &Partition, hash: u64, key: &[u8], gone: &mut Gone) {
@@ -206,6 +233,17 @@ impl Pool {
         true
     }
 
+    /// Counts so many bytes more, if they fit into the whole.
+    fn take(&self, bytes: u64) -> bool {
+        self.total
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |total| {
+                total
+                    .checked_add(bytes)
+                    .filter(|more| *more <= self.max_bytes)
+            })
+            .is_ok()
+    }
+
     fn give_back(&self, bytes: u64) {
         if bytes != 0 {
             self.total.fetch_sub(bytes, Ordering::AcqRel);
@@ -224,56 +262,65 @@ impl Pool {
         }
     }
 
-    /// Takes bytes from purged rooms, from whoever is furthest above its floor, or else from `own`; false if there are
-    /// none to take.
-    fn make_room(&self, own: &Arc<Partition>, now: Monotonic, gone: &mut Gone) -> bool {
-        if self.unload(PORTION, gone) {
-            return true;
-        }
-        let needed = self.total().saturating_sub(self.max_bytes).max(LEAST);
-        loop {
-            let Some(victim) = self.furthest_above() else {
-                let most = own.bytes().saturating_sub(needed);
-                let left = own.evict_down_to(most, now, gone);
-                self.give_back(left);
-                return left != 0;
+    /// Finds so many bytes for an insertion of `own`: those that are free, or of purged rooms, or of whoever is furthest
+    /// above its floor, or else its own. What one insertion has found no other takes. `Err`: how many are not to be had.
+    ///
+    /// Within its floor it takes none of its own. All floors together fit, so there is somebody above: a partition, or an insertion that is
+    /// about to be stored or given up, and that one waits for nobody.
+    fn find_room(
+        &self,
+        own: &Partition,
+        mut missing: u64,
+        now: Monotonic,
+        gone: &mut Gone,
+    ) -> Result<(), u64> {
+        let mut waits = WAITS;
+        while !self.take(missing) {
+            if self.unload(PORTION, gone) {
+                continue;
+            }
+            let left = if let Some(victim) = self.furthest_above() {
+                victim.give_way(missing.max(LEAST), now, gone)
+            } else if own.is_within_floor() {
+                waits = waits.checked_sub(1).ok_or(missing)?;
+                std::thread::yield_now();
+                continue;
+            } else {
+                match own.make_room(missing, now, gone) {
+                    0 => return Err(missing),
+                    left => left,
+                }
             };
-            let floor = victim.bounds().floor_bytes();
-            let most = victim.bytes().saturating_sub(needed).max(floor);
-            let left = victim.evict_down_to(most, now, gone);
-            self.give_back(left);
-            victim.unlist();
-            self.list(&victim);
-            if left != 0 {
-                return true;
+            self.give_back(left.saturating_sub(missing));
+            missing = missing.saturating_sub(left);
+            if missing == 0 {
+                break;
             }
         }
+        Ok(())
     }
 
-    /// Takes a partition out of the rotation: the one with the largest excess among the next few.
+    /// The partition with the largest excess among the next few of the rotation, in which it stays.
     fn furthest_above(&self) -> Option<Arc<Partition>> {
         let mut above = self.above.lock();
-        let mut best: Option<Arc<Partition>> = None;
-        for _ in 0..COMPARED {
-            let Some(next) = above.partitions.pop_front() else {
+        let (mut best, mut compared) = (None::<Arc<Partition>>, 0);
+        for _ in 0..above.partitions.len() {
+            let Some(listed) = above.partitions.pop_front() else {
                 break;
             };
-            let Some(next) = next.upgrade() else { continue };
-            if next.excess() == 0 {
-                next.unlist();
-                // It may have grown since: whoever made it grow could not list it.
-                if next.excess() == 0 || !next.list() {
-                    continue;
-                }
+            let Some(next) = listed.upgrade() else {
+                continue;
+            };
+            if next.excess() == 0 && next.unlist() {
+                continue;
             }
-            match &best {
-                Some(known) if known.excess() >= next.excess() => {
-                    above.partitions.push_back(Arc::downgrade(&next));
-                }
-                _ => {
-                    let other = best.replace(next);
-                    above.partitions.extend(other.as_ref().map(Arc::downgrade));
-                }
+            above.partitions.push_back(listed);
+            if best.as_ref().is_none_or(|it| it.excess() < next.excess()) {
+                best = Some(next);
+            }
+            compared = usize::saturating_add(compared, 1);
+            if compared == COMPARED {
+                break;
             }
         }
         best

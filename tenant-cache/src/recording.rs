@@ -18,8 +18,9 @@ use crate::{
     partition::{Epoch, Gone, Partition, Place},
     plan::Forward,
     policy::{self, Circumstances},
+    pool::Pool,
     status,
-    stored::{Deed, Head, StoredResponse, Variants, kept_fields, shown_fields},
+    stored::{Deed, Head, StoredResponse, Variants, shown_fields},
 };
 
 /// A GET or HEAD whose answer concerns the cache, as it was when it began.
@@ -66,13 +67,17 @@ impl Recording {
         }
         let refused = response.extensions().get::<Rejection>().is_some();
         if response.status() == StatusCode::NOT_MODIFIED
-            && let Some((stored, _)) = &self.stored
-            && policy::same_representation(response.headers(), &stored.head.headers)
+            && let Some(stored) = self.to_validate().map(Arc::clone)
         {
-            let stored = Arc::clone(stored);
-            return self
-                .refresh(&stored, response.headers())
-                .map(CacheBody::stored);
+            if policy::same_representation(response.headers(), &stored.head.headers) {
+                return self
+                    .refresh(&stored, response.headers(), tagged)
+                    .map(CacheBody::stored);
+            }
+            self.forget();
+            if !policy::is_not_modified(&self.asked, response.headers()) {
+                return mismatched(self.forward).map(CacheBody::stored);
+            }
         }
         if policy::is_failure(response.status())
             && !refused
@@ -104,17 +109,26 @@ impl Recording {
         }
     }
 
-    /// A stored response in place of an error (RFC 5861 §4), if it may be, and if whoever asked still may.
+    /// A stored response in place of an error (RFC 5861 §4), if it may be, and if whoever asked still may and did not ask for
+    /// one that was just validated.
     fn stand_in(&self) -> Option<Response<Stored>> {
         let (stored, context) = self.stored.as_ref()?;
         let age = stored.head.age(self.shared.cache.now());
-        if self.is_head || !stored.head.freshness.covers_error(age) || context.check().is_err() {
+        if self.is_head
+            || self.forward == Forward::Request
+            || !stored.head.freshness.covers_error(age)
+            || self.has_refused()
+            || context.check().is_err()
+        {
             return None;
         }
-        self.trail.with(|facts| facts.cache = Some("hit"));
-        let mut answer = stored.answer(age.as_secs(), false);
-        status::replace(answer.headers_mut(), status::IN_PLACE_OF_ERROR);
-        Some(answer)
+        stored.head.deed().repeat(Some(&self.trail));
+        Some(stored.answer(age, false, status::IN_PLACE_OF_ERROR))
+    }
+
+    /// Whether the application recorded a refusal.
+    fn has_refused(&self) -> bool {
+        self.trail.with(|facts| facts.rejection.is_some()) == Some(true)
     }
 
     /// The handler failed without an answer.
@@ -126,7 +140,7 @@ impl Recording {
     }
 
     /// What the handler is asked about.
-    pub(crate) fn to_validate(&self) -> Option<&StoredResponse> {
+    pub(crate) fn to_validate(&self) -> Option<&Arc<StoredResponse>> {
         let (stored, _) = self.stored.as_ref().filter(|_| !self.is_head)?;
         policy::keeps_validator(&stored.head.headers).then_some(stored)
     }
@@ -143,23 +157,27 @@ impl Recording {
         response.map(|body| CacheBody::inner(body, None))
     }
 
-    /// Takes the surrogate tags off the response; false if there are too many to remember.
+    /// Takes the surrogate tags off the response; false if there are too many to remember, or they cannot be read.
     fn take_tags(&mut self, headers: &mut HeaderMap) -> bool {
         let Some(name) = &self.shared.surrogate_key else {
             return true;
         };
         let cache = &self.shared.cache;
-        let texts = headers
-            .get_all(name)
-            .iter()
-            .filter_map(|line| line.to_str().ok());
-        let tags = texts.flat_map(str::split_ascii_whitespace);
-        self.tags = tags
-            .take(Keep::MAX_TAGS.saturating_add(1))
-            .map(|tag| cache.tag(tag))
-            .collect();
+        let mut readable = true;
+        for line in headers.get_all(name) {
+            let Ok(text) = std::str::from_utf8(line.as_bytes()) else {
+                readable = false;
+                break;
+            };
+            // One more than are kept tells that there are too many.
+            let room = Keep::MAX_TAGS
+                .saturating_add(1)
+                .saturating_sub(self.tags.len());
+            let tags = text.split_ascii_whitespace().take(room);
+            self.tags.extend(tags.map(|tag| cache.tag(tag)));
+        }
         headers.remove(name);
-        self.tags.len() <= Keep::MAX_TAGS
+        readable && self.tags.len() <= Keep::MAX_TAGS
     }
 
     /// RFC 9111 §4.3.5: a HEAD that tells of another representation than the stored one.
@@ -188,6 +206,7 @@ impl Recording {
         let around = Circumstances {
             shared: self.is_shared,
             authorized: self.asked.contains_key(header::AUTHORIZATION),
+            cookie: self.asked.contains_key(header::COOKIE),
             delay: received.saturating_since(self.requested),
             now: clock.unix(),
             heuristic: self.shared.heuristic,
@@ -224,39 +243,55 @@ impl Recording {
         Some((head, length))
     }
 
-    /// RFC 9111 §4.3.4: what is stored holds, with the fields that the 304 brought.
-    fn refresh(&self, stored: &Arc<StoredResponse>, news: &HeaderMap) -> Response<Stored> {
+    /// RFC 9111 §4.3.4: what is stored holds, with the fields that the 304 brought. `tagged` says whether the tags that it
+    /// brought are known.
+    fn refresh(
+        &mut self,
+        stored: &Arc<StoredResponse>,
+        news: &HeaderMap,
+        tagged: bool,
+    ) -> Response<Stored> {
+        // The content is what it was: it keeps its tags, and may have been forgotten by one of them meanwhile.
+        self.tags.extend_from_slice(&stored.tags);
+        self.tags.sort_unstable();
+        self.tags.dedup();
+        let tagged = tagged && self.tags.len() <= Keep::MAX_TAGS;
         let (around, received) = self.circumstances();
         let fields = policy::refreshed(&stored.head.fields(), news);
-        let decided = policy::response(stored.head.status, &fields, &around).ok();
-        let kept = decided.zip(kept_fields(&fields, around.now));
-        let stays = kept.is_some();
-        let head = match kept {
-            Some((storable, kept)) => stored.head.refreshed(kept, &storable, received),
-            // It may no longer be stored; this once it is what the handler said.
-            None => stored
+        let decided = policy::response(stored.head.status, &fields, &around)
+            .ok()
+            .filter(|_| tagged);
+        let head = decided.and_then(|storable| {
+            let received = (received, around.now);
+            stored
                 .head
-                .answered(shown_fields(&fields, around.now), received),
-        };
+                .refreshed(&fields, storable, &self.asked, received)
+        });
+        let stays = head.is_some();
+        // It may no longer be stored; this once it is what the handler said.
+        let head = head.unwrap_or_else(|| {
+            let shown = shown_fields(&fields, around.now);
+            stored.head.answered(shown, received)
+        });
         let renewed = StoredResponse {
             head,
             body: stored.body.clone(),
+            tags: Box::from(&*self.tags),
         };
-        let same = policy::is_not_modified(&self.asked, &renewed.head.headers);
-        let age = renewed.head.age(received).as_secs();
-        let mut response = renewed.answer(age, same);
-        if stays {
-            self.put(renewed);
-        } else {
-            self.forget();
-        }
+        let same = renewed.head.answers_condition(&self.asked);
         let value = match (self.forward, stays) {
             (Forward::Request, true) => status::VALIDATED_ON_REQUEST,
             (_, true) => status::VALIDATED,
             (Forward::Request, false) => status::HELD_ON_REQUEST,
             (_, false) => status::HELD,
         };
-        status::replace(response.headers_mut(), value);
+        let age = renewed.head.age(received);
+        let response = renewed.answer(age, same, value);
+        if stays {
+            self.put(renewed, Some(stored));
+        } else {
+            self.forget();
+        }
         response
     }
 
@@ -270,49 +305,68 @@ impl Recording {
             head.headers
                 .insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
-        self.put(StoredResponse {
+        let response = StoredResponse {
             head,
             body: Bytes::from(body.into_boxed_slice()),
-        });
+            tags: Box::from(&*self.tags),
+        };
+        self.put(response, None);
     }
 
-    fn put(&self, response: StoredResponse) {
+    /// Stores a response, in place of `old` if it is that one renewed.
+    fn put(&self, response: StoredResponse, old: Option<&Arc<StoredResponse>>) {
         let cache = &self.shared.cache;
         let (now, key) = (cache.now(), self.key.as_bytes());
         // What was invalidated is not found, and so not taken along.
-        let known = self.partition.find(self.hash, key, now);
-        let others = known.as_ref().and_then(|entry| {
-            let variants = entry.value::<Variants>()?;
-            Some((variants, &entry.life().tags))
-        });
-        let mut tags = vec![self.shared.all_responses(), self.target];
-        let of_others = others.iter().flat_map(|(_, tags)| tags.iter());
-        for tag in self.tags.iter().chain(of_others) {
-            if !tags.contains(tag) {
-                tags.push(*tag);
-            }
-        }
-        let variants = others
-            .map_or(&Variants::default(), |(variants, _)| variants)
-            .with(response, self.shared.max_variants, now);
         let place = Place {
             hash: self.hash,
             key,
             generation: self.epoch.generation,
         };
+        let known = self.partition.find(place, now);
+        let none = Variants::default();
+        let mut variants = known
+            .as_ref()
+            .and_then(|entry| entry.value::<Variants>())
+            .unwrap_or(&none)
+            .without(old)
+            .with(response, self.shared.max_variants, now);
+        let mut tags = self.tags_of(&variants);
+        let weigh =
+            |variants: &Variants, tags: &[Tag]| variants.weight().saturating_add(size_of_val(tags));
+        // Beyond the ceiling the oldest go, not all of them.
+        while !Pool::fits(&self.partition, weigh(&variants, &tags), key)
+            && let Some(fewer) = variants.without_oldest()
+        {
+            tags = self.tags_of(&fewer);
+            variants = fewer;
+        }
+        let weight = weigh(&variants, &tags);
         let life = Life {
             begun: self.epoch.marks,
             tags: tags.into_boxed_slice(),
             ..Life::until(variants.useful_until())
         };
-        let weight = variants.weight().saturating_add(size_of_val(&*life.tags));
         let entry = Arc::new(Entry::new(life, variants));
         let mut gone = Gone::new();
-        let pool = cache.pool();
-        if pool.insert(&self.partition, place, (entry, weight), now, &mut gone) {
+        if cache
+            .pool()
+            .insert(&self.partition, place, (entry, weight), now, &mut gone)
+        {
             self.partition.note_response();
         }
         cache.tidy();
+    }
+
+    /// What makes an entry unreachable: everything, a write to its target, and the surrogate tags of each response.
+    fn tags_of(&self, variants: &Variants) -> Vec<Tag> {
+        let mut tags: Vec<Tag> = [self.shared.all_responses(), self.target]
+            .into_iter()
+            .chain(variants.tags())
+            .collect();
+        tags.sort_unstable();
+        tags.dedup();
+        tags
     }
 
     pub(crate) fn max_body(&self) -> usize {
@@ -323,6 +377,18 @@ impl Recording {
 fn mark<B>(mut response: Response<B>, forward: Forward, stored: bool) -> Response<B> {
     let value = status::forwarded(forward, stored);
     response.headers_mut().append(status::NAME, value);
+    response
+}
+
+/// The handler answered a condition of ours with a 304 about something that neither we nor the client have.
+fn mismatched(forward: Forward) -> Response<Stored> {
+    let mut response = Response::new(Stored::default());
+    *response.status_mut() = StatusCode::BAD_GATEWAY;
+    let value = match forward {
+        Forward::Request => status::MISMATCHED_ON_REQUEST,
+        _ => status::MISMATCHED,
+    };
+    response.headers_mut().insert(status::NAME, value);
     response
 }
 

@@ -17,7 +17,7 @@ use crate::{
     collapse::{self, Follower, Join},
     future::{ResponseFuture, Waiting},
     layer::Shared,
-    partition::Partition,
+    partition::{Partition, Place},
     plan::{Forward, Invalidation, Plan},
     policy::{self, Use},
     recording::Recording,
@@ -74,7 +74,9 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         match next(&self.shared, &mut request, true) {
-            Next::Call(plan) => ResponseFuture::calling(self.inner.call(request), plan),
+            Next::Call(plan) => {
+                ResponseFuture::calling(self.inner.call(request), plan, &self.shared)
+            }
             Next::Answer(response) => {
                 // What the inner service reserved for this request goes back: a clone has reserved nothing.
                 self.inner = self.inner.clone();
@@ -188,11 +190,15 @@ fn read<B: Body>(
     request: &Request<B>,
     may_wait: bool,
 ) -> Decision {
+    let headers = request.headers();
     let pass = || {
-        Trail::of(request.extensions()).with(|facts| facts.cache = Some("pass"));
+        let trail = Trail::of(request.extensions());
+        trail.with(|facts| facts.cache = Some("pass"));
+        if policy::is_only_if_cached(headers) {
+            return Decision::Answer(not_stored());
+        }
         Decision::Pass(shared.mark(Forward::Bypass))
     };
-    let headers = request.headers();
     let Some(seat) = shared.cache.seat(tenant) else {
         return pass();
     };
@@ -218,10 +224,15 @@ fn read<B: Body>(
     let authority = (!is_shared).then(|| shared.cache.authority(&seat, tenant));
     let key = shared.key(authority, target);
     let hash = shared.cache.hash(key.as_bytes());
+    let place = Place {
+        hash,
+        key: key.as_bytes(),
+        generation: epoch.generation,
+    };
     let is_head = request.method() == Method::HEAD;
     let (mut forward, mut stored) = (Forward::Miss, None);
     if partition.has_responses()
-        && let Some(entry) = partition.find(hash, key.as_bytes(), now)
+        && let Some(entry) = partition.find(place, now)
         && let Some(variants) = entry.value::<Variants>()
     {
         match variants.choose(headers, asked, now) {
@@ -231,9 +242,8 @@ fn read<B: Body>(
                 }
                 partition.count(true);
                 found.head.deed().repeat(request.extensions().get());
-                let same =
-                    asked.conditional && policy::is_not_modified(headers, &found.head.headers);
-                return Decision::Answer(found.answer_to(request.method(), age, same));
+                let same = asked.conditional && found.head.answers_condition(headers);
+                return Decision::Answer(found.hit(request.method(), age, same));
             }
             Choice::Validate(found) => {
                 let by_request = asked.no_cache || asked.max_age.is_some() || asked.min_fresh > 0;

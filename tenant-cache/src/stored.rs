@@ -12,7 +12,8 @@ use tenant_context::{Monotonic, Trail, UnixTime};
 
 use crate::{
     body::Stored,
-    policy::{Asked, Freshness, Reuse, Storable, keeps_validator},
+    marks::Tag,
+    policy::{Asked, Freshness, Reuse, Storable, is_not_modified, keeps_validator},
     status,
 };
 
@@ -24,11 +25,18 @@ pub(crate) struct Variants(Vec<Arc<StoredResponse>>);
 pub(crate) struct StoredResponse {
     pub(crate) head: Head,
     pub(crate) body: Bytes,
+    /// Its surrogate tags.
+    pub(crate) tags: Box<[Tag]>,
 }
 
 impl StoredResponse {
     /// How it goes out (RFC 9111 §4, §5.1): in whole, or as a 304 to a client that has it.
-    pub(crate) fn answer(&self, age: u64, not_modified: bool) -> Response<Stored> {
+    pub(crate) fn answer(
+        &self,
+        age: Duration,
+        not_modified: bool,
+        status: HeaderValue,
+    ) -> Response<Stored> {
         let body = if not_modified {
             Stored::default()
         } else {
@@ -38,7 +46,8 @@ impl StoredResponse {
         *response.status_mut() = self.head.status;
         let headers = response.headers_mut();
         headers.clone_from(&self.head.headers);
-        headers.insert(header::AGE, age.into());
+        headers.insert(header::AGE, age.as_secs().into());
+        status::replace(headers, status);
         if not_modified {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             // RFC 9110 §15.4.5: what describes the content goes with the content.
@@ -56,14 +65,15 @@ impl StoredResponse {
 }
 
 impl StoredResponse {
-    /// [`answer`](Self::answer), to a HEAD without its content.
-    pub(crate) fn answer_to(
+    /// [`answer`](Self::answer) without the handler, to a HEAD without its content.
+    pub(crate) fn hit(
         &self,
         method: &Method,
         age: Duration,
         not_modified: bool,
     ) -> Response<Stored> {
-        let answer = self.answer(age.as_secs(), not_modified);
+        let status = status::hit(self.head.freshness.lifetime, age);
+        let answer = self.answer(age, not_modified, status);
         if method == Method::HEAD {
             answer.map(|_| Stored::default())
         } else {
@@ -142,19 +152,10 @@ impl Head {
         deed: Deed,
         received: (Monotonic, UnixTime),
     ) -> Option<Self> {
-        let vary = storable
-            .vary
-            .into_iter()
-            .map(|name| {
-                let values: Option<Vec<_>> = asked.get_all(&name).iter().map(own).collect();
-                Some((name, values?))
-            })
-            .collect::<Option<Vec<_>>>()?;
-        let kept = kept_fields(headers, received.1)?;
         Some(Self {
             status,
-            headers: kept,
-            vary,
+            headers: kept_fields(headers, received.1)?,
+            vary: kept_vary(storable.vary, asked)?,
             received: received.0,
             initial_age: storable.age,
             freshness: storable.freshness,
@@ -163,23 +164,22 @@ impl Head {
         })
     }
 
-    /// The same response after a 304 (RFC 9111 §4.3.4), with the fields that it left.
+    /// The same response after a 304 (RFC 9111 §4.3.4) to a request with the fields `asked`, with the fields that it left. It
+    /// varies as these say now.
     pub(crate) fn refreshed(
         &self,
-        headers: HeaderMap,
-        storable: &Storable,
-        received: Monotonic,
-    ) -> Self {
-        Self {
-            status: self.status,
-            headers,
-            vary: self.vary.clone(),
-            received,
-            initial_age: storable.age,
-            freshness: storable.freshness,
-            authorized_only: self.authorized_only && storable.authorized_only,
-            deed: self.deed.clone(),
-        }
+        headers: &HeaderMap,
+        storable: Storable,
+        asked: &HeaderMap,
+        received: (Monotonic, UnixTime),
+    ) -> Option<Self> {
+        let authorized_only = self.authorized_only && storable.authorized_only;
+        let deed = self.deed.clone();
+        let new = Self::new(self.status, headers, storable, asked, deed, received)?;
+        Some(Self {
+            authorized_only,
+            ..new
+        })
     }
 
     /// The same response after a 304 that lets it be used this once.
@@ -241,6 +241,11 @@ impl Head {
         self.vary == other.vary && (self.authorized_only || !other.authorized_only)
     }
 
+    /// Whether a request's own conditions are answered with 304: only what would be a success has any (RFC 9110 §13.2.1).
+    pub(crate) fn answers_condition(&self, asked: &HeaderMap) -> bool {
+        self.status.is_success() && is_not_modified(asked, &self.headers)
+    }
+
     pub(crate) fn deed(&self) -> &Deed {
         &self.deed
     }
@@ -264,8 +269,20 @@ impl Head {
     }
 }
 
+/// What a request had in the fields that its answer varies by; `None` if one is marked as a secret.
+fn kept_vary(
+    names: Vec<HeaderName>,
+    asked: &HeaderMap,
+) -> Option<Vec<(HeaderName, Vec<HeaderValue>)>> {
+    let kept = names.into_iter().map(|name| {
+        let values: Option<Vec<_>> = asked.get_all(&name).iter().map(own).collect();
+        Some((name, values?))
+    });
+    kept.collect()
+}
+
 /// What is kept of a response's fields, in memory of their own; `None` if one is marked as a secret.
-pub(crate) fn kept_fields(headers: &HeaderMap, now: UnixTime) -> Option<HeaderMap> {
+fn kept_fields(headers: &HeaderMap, now: UnixTime) -> Option<HeaderMap> {
     let mut kept = shown_fields(headers, now);
     for value in kept.values_mut() {
         *value = own(value)?;
@@ -358,6 +375,15 @@ impl Variants {
         }
     }
 
+    /// All but this one.
+    pub(crate) fn without(&self, old: Option<&Arc<StoredResponse>>) -> Self {
+        let kept = self
+            .0
+            .iter()
+            .filter(|it| !old.is_some_and(|old| Arc::ptr_eq(old, it)));
+        Self(kept.cloned().collect())
+    }
+
     /// Adds a response in front, in place of the one that it replaces and of those that have expired;
     /// beyond `most`, the oldest goes.
     pub(crate) fn with(&self, new: StoredResponse, most: usize, now: Monotonic) -> Self {
@@ -369,6 +395,17 @@ impl Variants {
             .cloned()
             .collect::<Vec<_>>();
         Self(std::iter::once(Arc::new(new)).chain(kept).collect())
+    }
+
+    /// All but the oldest; `None` if there is one alone.
+    pub(crate) fn without_oldest(&self) -> Option<Self> {
+        let (_, newer) = self.0.split_last().filter(|(_, newer)| !newer.is_empty())?;
+        Some(Self(newer.to_vec()))
+    }
+
+    /// The surrogate tags of all of them.
+    pub(crate) fn tags(&self) -> impl Iterator<Item = Tag> {
+        self.0.iter().flat_map(|stored| stored.tags.iter().copied())
     }
 
     pub(crate) fn useful_until(&self) -> Monotonic {
@@ -385,6 +422,7 @@ impl Variants {
             .map(|stored| {
                 size_of::<StoredResponse>()
                     .saturating_add(stored.body.len())
+                    .saturating_add(size_of_val(&*stored.tags))
                     .saturating_add(stored.head.weight())
             })
             .fold(0, usize::saturating_add)

@@ -9,7 +9,7 @@ use crate::{
     entry::{AnyEntry, Entry, Life},
     load::Slot,
     namespace::At,
-    partition::{Epoch, Gone, Partition, Place},
+    partition::{Epoch, Gone, Partition},
 };
 
 /// A value on its way into the cache.
@@ -82,11 +82,6 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
         let Some(Prepared { entry, weight, now }) = prepared else {
             return pool.remove(partition, at.hash, at.key(), gone);
         };
-        let place = Place {
-            hash: at.hash,
-            key: at.key(),
-            generation: epoch.generation,
-        };
-        pool.insert(partition, place, (entry, weight), now, gone);
+        pool.insert(partition, at.place(epoch), (entry, weight), now, gone);
     }
 }

@@ -1,5 +1,7 @@
 //! What a request is for: the part of a response's key that the client writes, and what invalidates it.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderValue, Uri, header, uri::PathAndQuery};
 
 use crate::key::KeyWriter;
@@ -57,6 +59,9 @@ impl<'a> Target<'a> {
         if text.contains(['\\', ' ', '\t']) || text.to_ascii_lowercase().contains("%2e") {
             return Err(Unclear);
         }
+        if names_another_scheme(text) {
+            return Ok(None);
+        }
         let (authority, rest) = match text.split_once("//") {
             Some((scheme, rest)) if is_scheme(scheme) => {
                 let end = rest.find(['/', '?']).unwrap_or(rest.len());
@@ -80,7 +85,7 @@ impl<'a> Target<'a> {
             "" if authority.is_some() => ("/".to_owned(), query),
             "" => (base.to_owned(), query.or_else(|| self.uri.query())),
             _ if path.starts_with('/') => (without_dots(path), query),
-            // `mailto:a`, or a relative path whose first segment has a colon.
+            // `http:a`, or a relative path whose first segment has a colon.
             _ if path.split('/').next().is_some_and(|it| it.contains(':')) => return Err(Unclear),
             _ => {
                 let directory = base.rsplit_once('/').map_or("", |(directory, _)| directory);
@@ -115,6 +120,20 @@ fn is_scheme(text: &str) -> bool {
         .any(|scheme| text.eq_ignore_ascii_case(scheme))
 }
 
+/// Whether it begins with a scheme (RFC 3986 §3.1) other than `http` and `https`.
+fn names_another_scheme(text: &str) -> bool {
+    let Some((scheme, _)) = text.split_once(':') else {
+        return false;
+    };
+    let letter = scheme.starts_with(|first: char| first.is_ascii_alphabetic());
+    let rest = |it: char| it.is_ascii_alphanumeric() || matches!(it, '+' | '-' | '.');
+    letter
+        && scheme.chars().all(rest)
+        && !["http", "https"]
+            .iter()
+            .any(|ours| scheme.eq_ignore_ascii_case(ours))
+}
+
 /// RFC 3986 §5.2.4, for a path that begins with a slash.
 fn without_dots(path: &str) -> String {
     let mut kept: Vec<&str> = Vec::new();
@@ -139,8 +158,9 @@ fn path_of(uri: &Uri) -> &str {
     uri.path_and_query().map_or("/", PathAndQuery::as_str)
 }
 
-/// RFC 9110 §4.2.3: a host is the same in either case, with the scheme's own port and without.
+/// RFC 9110 §4.2.3, §4.2.4: a host is the same in either case, with the scheme's own port and without, and whoever is named before it.
 fn plain_host(host: &[u8]) -> Vec<u8> {
+    let host = host.rsplit(|byte| *byte == b'@').next().unwrap_or(host);
     let host = host.to_ascii_lowercase();
     for port in [b":80".as_slice(), b":443"] {
         if let Some(bare) = host.strip_suffix(port) {
@@ -153,8 +173,57 @@ fn plain_host(host: &[u8]) -> Vec<u8> {
 fn resource(host: &[u8], path: &str) -> Vec<u8> {
     let mut bytes = plain_host(host);
     bytes.push(0);
-    bytes.extend_from_slice(path.as_bytes());
+    let path = plainly_escaped(path);
+    match path.split_once('?') {
+        _ if !path.starts_with('/') => bytes.extend_from_slice(path.as_bytes()),
+        None => bytes.extend_from_slice(without_dots(&path).as_bytes()),
+        Some((path, query)) => {
+            bytes.extend_from_slice(without_dots(path).as_bytes());
+            bytes.push(b'?');
+            bytes.extend_from_slice(query.as_bytes());
+        }
+    }
     bytes
+}
+
+/// RFC 3986 §6.2.2: what needs no escape has none, and the others are written one way.
+fn plainly_escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
+    let mut parts = text.split('%');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let escaped = part.split_at_checked(2);
+        let byte = escaped.and_then(|(hex, _)| hex_octet(hex));
+        match (escaped, byte) {
+            (Some((_, rest)), Some(byte)) if is_unreserved(byte) => {
+                plain.push(char::from(byte));
+                plain.push_str(rest);
+            }
+            (Some((hex, rest)), Some(_)) => {
+                plain.push('%');
+                plain.push_str(&hex.to_ascii_uppercase());
+                plain.push_str(rest);
+            }
+            _ => {
+                plain.push('%');
+                plain.push_str(part);
+            }
+        }
+    }
+    Cow::Owned(plain)
+}
+
+/// RFC 3986 §2.3.
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// Two hexadecimal digits: `from_str_radix` alone would take a sign.
+fn hex_octet(hex: &str) -> Option<u8> {
+    let digits = hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+    digits.then(|| u8::from_str_radix(hex, 16).ok()).flatten()
 }
 
 /// Whether a path is read alike by whatever reads it: no encoded or doubled slash, no dot segment, no parameter, no
@@ -234,14 +303,29 @@ mod tests {
         for (uri, host) in [
             ("/a?b", Some("H.Test")),
             ("/a?b", Some("h.test:80")),
+            ("/%61?b", Some("h.test")),
+            ("/%61?%62", Some("h.test")),
+            ("/x/../a?b", Some("h.test")),
+            ("/x/%2e%2E/a?b", Some("h.test")),
+            ("http://ada:x@h.test/a?b", None),
             ("http://h.test/a?b", None),
             ("https://h.test:443/a?b", Some("other")),
         ] {
             assert_eq!(resource(uri, host), one, "{uri}");
         }
-        for (uri, host) in [("/a", Some("h.test")), ("/a?b", Some("h.test:81"))] {
+        for (uri, host) in [
+            ("/a", Some("h.test")),
+            ("/A?b", Some("h.test")),
+            ("/a?b", Some("h.test:81")),
+        ] {
             assert_ne!(resource(uri, host), one, "{uri}");
         }
+        let escaped = |uri| resource(uri, Some("h.test"));
+        assert_eq!(escaped("/a%2fb%C3%bc"), escaped("/a%2Fb%c3%BC"));
+        assert_ne!(escaped("/a%2fb"), escaped("/a/b"));
+        assert_ne!(escaped("/a%2561"), escaped("/aa"));
+        assert_ne!(escaped("/a%"), escaped("/a"));
+        assert_ne!(escaped("/a%6"), escaped("/a"));
     }
 
     fn related(base: &str, reference: &'static str) -> Result<Option<Vec<u8>>, Unclear> {
@@ -264,6 +348,8 @@ mod tests {
             "//h.test/b?c",
             "http://h.test/b?c",
             "HTTPS://H.TEST:443/b?c",
+            "http://ada@h.test/b?c",
+            "/%62?c",
         ] {
             assert_eq!(related(same), Ok(Some(b.clone())), "{same}");
         }
@@ -273,6 +359,10 @@ mod tests {
             "//other/b",
             "http://h.test:8080/b",
             "http://h.test@other/b?c",
+            "mailto:b",
+            "urn:isbn:0",
+            "ftp://h.test/b?c",
+            "x+a.b-1:b",
         ] {
             assert_eq!(related(other), Ok(None), "{other}");
         }
@@ -280,7 +370,9 @@ mod tests {
             "http://",
             "//",
             "http:b",
-            "mailto:b",
+            "HTTPS:b",
+            "1:b",
+            "a b:c",
             "\\b",
             "/\\h/b",
             "/x/%2e%2E/b",

@@ -150,6 +150,6 @@ fn a_hit_gives_the_inner_reservation_back() {
         .now_or_never()
         .unwrap()
         .unwrap();
-    assert_eq!(hit.headers()["cache-status"], "tenant-cache; hit");
+    assert_eq!(hit.headers()["cache-status"], "tenant-cache; hit; ttl=60");
     assert!(other.poll_ready(&mut cx).is_ready());
 }

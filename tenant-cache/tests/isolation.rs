@@ -169,6 +169,28 @@ async fn a_shared_route_stores_only_what_says_it_may_be_shared() {
     }
 }
 
+#[tokio::test]
+async fn what_answered_a_request_with_a_cookie_is_shared_only_if_it_is_public() {
+    let house = House::new();
+    for (control, shared) in [
+        ("s-maxage=60", false),
+        ("max-age=60, must-revalidate", false),
+        ("max-age=60, public", true),
+    ] {
+        let layer = tenant_cache::layer(house.cache.clone())
+            .shared_within_tenant(Method::GET, "/prices")
+            .build()
+            .unwrap();
+        let fields = [("cache-control", control)];
+        let service = layer.layer(Origin::new(move |_| response(&fields, "x")));
+        let (ada, bob) = (house.of("acme", "ada"), house.of("acme", "bob"));
+        let asked = request(Method::GET, &ada, "/prices", &[("cookie", "cart=7")]);
+        send(&service, asked).await;
+        let hit = send(&service, get(&bob, "/prices")).await.is_hit();
+        assert_eq!(hit, shared, "{control}");
+    }
+}
+
 /// "Response cache served A's body to B despite `Vary: Authorization`, and replayed `Set-Cookie`."
 #[tokio::test]
 async fn response_cache_serves_no_body_to_another_and_replays_no_cookie() {

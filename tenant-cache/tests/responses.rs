@@ -34,7 +34,7 @@ async fn a_fresh_response_is_served_again_with_its_age() {
     assert_eq!(first.header("age"), None);
     house.pass(59);
     let second = send(&service, get(&ada, "/a?b=1")).await;
-    assert_eq!(second.cache_status(), "tenant-cache; hit");
+    assert_eq!(second.cache_status(), "tenant-cache; hit; ttl=1");
     assert_eq!(
         (second.status, second.body.as_str()),
         (first.status, "answer 1")
@@ -64,7 +64,10 @@ async fn an_uncached_response_is_marked_only_on_demand() {
         None
     );
     let stored = plain.layer(counted(FRESH));
-    for expected in ["tenant-cache; fwd=uri-miss; stored", "tenant-cache; hit"] {
+    for expected in [
+        "tenant-cache; fwd=uri-miss; stored",
+        "tenant-cache; hit; ttl=60",
+    ] {
         assert_eq!(
             send(&stored, get(&ada, "/kept")).await.cache_status(),
             expected
@@ -73,6 +76,66 @@ async fn an_uncached_response_is_marked_only_on_demand() {
     let explained = house.around(&counted(&[]));
     let answer = send(&explained, get(&ada, "/quiet")).await;
     assert_eq!(answer.cache_status(), "tenant-cache; fwd=uri-miss");
+}
+
+#[tokio::test]
+async fn a_hit_says_for_how_long_it_is_fresh_and_for_how_long_it_was_not() {
+    let house = House::new();
+    let service = house.around(&counted(FRESH));
+    let ada = house.of("acme", "ada");
+    send(&service, get(&ada, "/a")).await;
+    let patient = [("cache-control", "max-stale")];
+    for (seconds, ttl) in [(0, "60"), (59, "1"), (1, "0"), (10, "-10")] {
+        house.pass(seconds);
+        let hit = send(&service, request(Method::GET, &ada, "/a", &patient)).await;
+        let expected = format!("tenant-cache; hit; ttl={ttl}");
+        assert_eq!(hit.cache_status(), expected);
+    }
+}
+
+#[tokio::test]
+async fn what_may_only_come_from_the_cache_reaches_no_handler() {
+    let house = House::new();
+    let origin = counted(FRESH);
+    let service = house.around(&origin);
+    let ada = house.of("acme", "ada");
+    let only = ("cache-control", "only-if-cached");
+    for fields in [
+        &[only][..],
+        &[only, ("range", "bytes=0-1")],
+        &[only, ("if-match", "\"a\"")],
+        &[("cache-control", "only-if-cached, no-store")],
+    ] {
+        let answer = send(&service, request(Method::GET, &ada, "/a", fields)).await;
+        assert_eq!(answer.status, 504, "{fields:?}");
+        assert_eq!(
+            answer.cache_status(),
+            "tenant-cache; detail=only-if-cached",
+            "{fields:?}"
+        );
+    }
+    assert_eq!(origin.calls(), 0);
+}
+
+#[tokio::test]
+async fn variants_that_are_too_many_for_their_tenant_give_up_the_oldest() {
+    let house = House::new();
+    let ada = house.of("acme", "ada");
+    house
+        .cache
+        .set_bounds(|_| tenant_cache::Bounds::ceiling(100 << 10));
+    let origin = Origin::new(|_| {
+        let fields = [("cache-control", "max-age=60"), ("vary", "x-a")];
+        response(&fields, vec![b'x'; 30 << 10])
+    });
+    let service = house.around(&origin);
+    let asking = |n: u32| request(Method::GET, &ada, "/a", &[("x-a", &n.to_string())]);
+    for n in 0..6 {
+        assert!(send(&service, asking(n)).await.is_stored());
+    }
+    for n in (0..6).rev() {
+        assert_eq!(send(&service, asking(n)).await.is_hit(), n >= 3, "{n}");
+    }
 }
 
 #[tokio::test]

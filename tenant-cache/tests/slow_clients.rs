@@ -70,7 +70,7 @@ fn finish(body: impl Body<Data = Bytes, Error = Infallible>) {
 
 fn is_hit(service: &ResponseCache<Origin<Streamed>>, caller: &TenantContext, path: &str) -> bool {
     let answer = service.clone().call(get(caller, path)).now_or_never();
-    answer.unwrap().unwrap().headers()["cache-status"] == "tenant-cache; hit"
+    answer.unwrap().unwrap().headers()["cache-status"] == "tenant-cache; hit; ttl=60"
 }
 
 #[test]

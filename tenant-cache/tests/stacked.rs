@@ -134,7 +134,10 @@ async fn in_a_stack_public_routes_pass_and_admitted_requests_are_cached() {
     assert!(!health.headers().contains_key("cache-status"));
     let refused = service.clone().oneshot(asked("/a", None)).await.unwrap();
     assert_eq!(refused.status(), 401);
-    for expected in ["tenant-cache; fwd=uri-miss; stored", "tenant-cache; hit"] {
+    for expected in [
+        "tenant-cache; fwd=uri-miss; stored",
+        "tenant-cache; hit; ttl=60",
+    ] {
         let answer = service
             .clone()
             .oneshot(asked("/a", Some("ada")))

@@ -1,4 +1,4 @@
-//! Validation, stale answers in place of errors, surrogate tags, and paths made to deceive.
+//! Validation, stale answers in place of errors, and paths made to deceive.
 
 #![allow(
     missing_docs,
@@ -23,10 +23,10 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use support::{Content, House, Origin, counted, get, request, response, send, with_trail};
-use tenant_context::Rejection;
+use tenant_context::{Rejection, Trail};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -113,16 +113,59 @@ async fn a_client_that_has_it_gets_a_304_from_the_cache_and_after_validation() {
     );
 }
 
-#[tokio::test]
-async fn a_304_about_something_else_is_passed_on() {
-    let house = House::new();
-    let origin = Origin::new(|request| {
+/// A 304 that names another entity tag than the one that was asked about.
+fn mistaken() -> Origin<Content> {
+    Origin::new(|request| {
         let mut response = response(&[("cache-control", "max-age=10"), ("etag", "\"a\"")], "x");
         if request.headers().contains_key("if-none-match") {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
+            *response.body_mut() = Content::default();
             response
                 .headers_mut()
                 .insert("etag", "\"other\"".parse().unwrap());
+        }
+        response
+    })
+}
+
+#[tokio::test]
+async fn a_304_about_something_else_reaches_nobody_who_did_not_ask_for_it() {
+    let house = House::new();
+    let service = house.around(&mistaken());
+    let ada = house.of("acme", "ada");
+    send(&service, get(&ada, "/a")).await;
+    house.pass(10);
+    let failed = send(&service, get(&ada, "/a")).await;
+    assert_eq!((failed.status.as_u16(), &*failed.body), (502, ""));
+    assert_eq!(
+        failed.cache_status(),
+        "tenant-cache; fwd=stale; fwd-status=304; detail=mismatch"
+    );
+    let next = send(&service, get(&ada, "/a")).await;
+    assert_eq!((next.status.as_u16(), &*next.body), (200, "x"));
+}
+
+#[tokio::test]
+async fn a_304_about_what_the_client_has_is_passed_on_to_it() {
+    let house = House::new();
+    let service = house.around(&mistaken());
+    let ada = house.of("acme", "ada");
+    let asking = |tag| request(Method::GET, &ada, "/a", &[("if-none-match", tag)]);
+    for (tag, status) in [("\"other\"", 304), ("\"b\"", 502)] {
+        send(&service, get(&ada, "/a")).await;
+        house.pass(10);
+        assert_eq!(send(&service, asking(tag)).await.status, status, "{tag}");
+    }
+}
+
+#[tokio::test]
+async fn a_304_to_the_clients_own_condition_says_nothing_of_what_has_no_validator() {
+    let house = House::new();
+    let origin = Origin::new(|request| {
+        let mut response = response(&[("cache-control", "max-age=10")], "x");
+        if request.headers().contains_key("if-none-match") {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            *response.body_mut() = Content::default();
         }
         response
     });
@@ -130,7 +173,93 @@ async fn a_304_about_something_else_is_passed_on() {
     let ada = house.of("acme", "ada");
     send(&service, get(&ada, "/a")).await;
     house.pass(10);
-    assert_eq!(send(&service, get(&ada, "/a")).await.status, 304);
+    let asked = request(Method::GET, &ada, "/a", &[("if-none-match", "\"mine\"")]);
+    assert_eq!(send(&service, asked).await.status, 304);
+    assert!(!send(&service, get(&ada, "/a")).await.is_hit());
+}
+
+#[tokio::test]
+async fn a_304_that_varies_otherwise_changes_whom_the_answer_is_for() {
+    let house = House::new();
+    let origin = Origin::new(|request| {
+        let fields = [("cache-control", "max-age=10"), ("etag", "\"a\"")];
+        let mut response = response(&fields, "x");
+        if request.headers().contains_key("if-none-match") {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            let vary = "x-lang".parse().unwrap();
+            response.headers_mut().insert("vary", vary);
+        }
+        response
+    });
+    let service = house.around(&origin);
+    let ada = house.of("acme", "ada");
+    let reload = ("cache-control", "no-cache");
+    // Stale, and still fresh.
+    for seconds in [10, 0] {
+        house.cache.purge(&ada).unwrap();
+        let asking = |lang| request(Method::GET, &ada, "/a", &[("x-lang", lang)]);
+        send(&service, asking("de")).await;
+        house.pass(seconds);
+        let again = request(Method::GET, &ada, "/a", &[("x-lang", "de"), reload]);
+        assert!(send(&service, again).await.is_stored());
+        assert!(send(&service, asking("de")).await.is_hit());
+        assert!(!send(&service, asking("fr")).await.is_hit(), "{seconds}");
+    }
+}
+
+#[tokio::test]
+async fn i8_a_304_that_varies_by_a_secret_ends_what_is_stored() {
+    let house = House::new();
+    let origin = Origin::new(|request| {
+        let fields = [("cache-control", "max-age=10"), ("etag", "\"a\"")];
+        let mut response = response(&fields, "x");
+        if request.headers().contains_key("if-none-match") {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            let vary = "x-key".parse().unwrap();
+            response.headers_mut().insert("vary", vary);
+        }
+        response
+    });
+    let service = house.around(&origin);
+    let ada = house.of("acme", "ada");
+    let asking = || {
+        let mut asked = get(&ada, "/a");
+        let mut secret = HeaderValue::from_static("canary");
+        secret.set_sensitive(true);
+        asked.headers_mut().insert("x-key", secret);
+        asked
+    };
+    send(&service, asking()).await;
+    house.pass(10);
+    let validated = send(&service, asking()).await;
+    assert_eq!((validated.status.as_u16(), &*validated.body), (200, "x"));
+    assert!(!validated.is_stored());
+    assert!(!send(&service, asking()).await.is_hit());
+}
+
+#[tokio::test]
+async fn conditions_are_not_looked_at_where_the_answer_is_no_success() {
+    let house = House::new();
+    let origin = Origin::new(|request| {
+        let fields = [("cache-control", "max-age=10"), ("etag", "\"a\"")];
+        let mut response = response(&fields, "none");
+        let asked = request.headers().get("if-none-match");
+        *response.status_mut() = if asked.is_some_and(|tag| tag == "\"a\"") {
+            StatusCode::NOT_MODIFIED
+        } else {
+            StatusCode::NOT_FOUND
+        };
+        response
+    });
+    let service = house.around(&origin);
+    let ada = house.of("acme", "ada");
+    send(&service, get(&ada, "/a")).await;
+    for _ in 0..2 {
+        let asked = request(Method::GET, &ada, "/a", &[("if-none-match", "\"a\"")]);
+        let answer = send(&service, asked).await;
+        assert_eq!((answer.status.as_u16(), &*answer.body), (404, "none"));
+        house.pass(10);
+    }
 }
 
 #[tokio::test]
@@ -315,35 +444,48 @@ async fn nothing_stands_in_for_a_refusal_or_serves_an_ended_context() {
 }
 
 #[tokio::test]
-async fn surrogate_tags_forget_what_carries_them_and_leave_with_nobody() {
+async fn a_stale_answer_stands_in_with_its_deed_for_who_did_not_ask_for_more() {
     let house = House::new();
-    let origin = Origin::new(|request| {
-        let tags = match request.uri().path() {
-            "/a" => "list customer:7",
-            "/b" => "customer:8",
-            _ => "0 1 2 3 4 5 6 7 8 9 a b c d e f 10",
-        };
-        response(
-            &[("cache-control", "max-age=60"), ("surrogate-key", tags)],
-            "x",
-        )
+    let calls = AtomicUsize::new(0);
+    let origin = Origin::new(move |request: &Request<Content>| {
+        let control = [("cache-control", "max-age=10, stale-if-error=99")];
+        let trail = Trail::of(request.extensions());
+        if calls.fetch_add(1, Ordering::SeqCst) == 0 {
+            trail.action("invoice.read");
+            return response(&control, "x");
+        }
+        if request.headers().contains_key("x-forbidden") {
+            _ = trail.deny(Rejection::store_unavailable());
+        }
+        let mut answer = response(&control, "no");
+        *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        answer
     });
-    let layer = tenant_cache::layer(house.cache.clone())
-        .surrogate_key(HeaderName::from_static("surrogate-key"))
-        .build()
-        .unwrap();
-    let service = layer.layer(origin);
+    let service = house.around(&origin);
     let ada = house.of("acme", "ada");
-    for path in ["/a", "/b"] {
-        let stored = send(&service, get(&ada, path)).await;
-        assert!(stored.is_stored() && stored.header("surrogate-key").is_none());
-        let hit = send(&service, get(&ada, path)).await;
-        assert!(hit.is_hit() && hit.header("surrogate-key").is_none());
+    let (asked, _) = with_trail(get(&ada, "/a"));
+    send(&service, asked).await;
+    house.pass(11);
+    for (fields, status) in [
+        (&[][..], 200),
+        (&[("cache-control", "no-cache")], 503),
+        (&[("cache-control", "max-age=60")], 503),
+        (&[("cache-control", "max-age=5")], 503),
+        (&[("cache-control", "min-fresh=5")], 503),
+        (&[("x-forbidden", "1")], 503),
+    ] {
+        let (asked, trail) = with_trail(request(Method::GET, &ada, "/a", fields));
+        let answer = send(&service, asked).await;
+        assert_eq!(answer.status, status, "{fields:?}");
+        if status == 200 {
+            assert_eq!(
+                answer.cache_status(),
+                "tenant-cache; fwd=stale; detail=stale-if-error"
+            );
+            let action = trail.with(|facts| facts.action.clone());
+            assert_eq!(action.flatten().as_deref(), Some("invoice.read"));
+        }
     }
-    assert!(!send(&service, get(&ada, "/many")).await.is_stored());
-    house.cache.invalidate_tag(&ada, "customer:7").unwrap();
-    assert!(!send(&service, get(&ada, "/a")).await.is_hit());
-    assert!(send(&service, get(&ada, "/b")).await.is_hit());
 }
 
 #[tokio::test]

@@ -39,6 +39,24 @@ async fn content_under_a_safe_method_may_be_a_write() {
 }
 
 #[tokio::test]
+async fn a_write_reaches_what_is_stored_under_another_spelling_of_its_uri() {
+    let house = House::new();
+    let service = house.around(&counted(FRESH));
+    let ada = house.of("acme", "ada");
+    for (read, written) in [
+        ("/a", "/%61"),
+        ("/%61", "/a"),
+        ("/a%2fb", "/a%2Fb"),
+        ("/a", "/x/../a"),
+    ] {
+        send(&service, get(&ada, read)).await;
+        assert!(send(&service, get(&ada, read)).await.is_hit());
+        send(&service, request(Method::PUT, &ada, written, &[])).await;
+        assert!(!send(&service, get(&ada, read)).await.is_hit(), "{read}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_that_may_have_written_makes_its_tenants_responses_unreachable() {
     for (method, status, forgets) in [
         (Method::POST, 201, true),

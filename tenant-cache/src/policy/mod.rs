@@ -14,7 +14,7 @@ use tenant_context::UnixTime;
 pub(crate) use self::{
     conditions::{is_not_modified, keeps_validator, refreshed, same_representation, validators},
     freshness::{Freshness, Heuristic, Reuse},
-    request::{Asked, Use, request},
+    request::{Asked, Use, is_only_if_cached, request},
     storage::{Circumstances, Storable, forgets, is_failure, promises, response},
 };
 

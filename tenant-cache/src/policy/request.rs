@@ -25,6 +25,11 @@ pub(crate) struct Asked {
     pub(crate) conditional: bool,
 }
 
+/// Whether the handler is not to be asked, whatever else the request says (§5.2.1.7).
+pub(crate) fn is_only_if_cached(headers: &HeaderMap) -> bool {
+    RequestDirectives::of(headers).is_ok_and(|says| says.only_if_cached)
+}
+
 /// Reads a GET's or HEAD's fields, in one pass over their names.
 ///
 /// Range requests and preconditions other than a cache's own are the handler's (RFC 9110 §13, §14), and so is what asks for

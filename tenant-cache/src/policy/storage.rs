@@ -30,6 +30,8 @@ pub(crate) struct Circumstances {
     pub(crate) shared: bool,
     /// Its request carried `Authorization`.
     pub(crate) authorized: bool,
+    /// And `Cookie`.
+    pub(crate) cookie: bool,
     /// How long the handler took.
     pub(crate) delay: Duration,
     /// The wall clock.
@@ -81,10 +83,11 @@ pub(crate) fn response(
     }
     // §3.5: every request here was authenticated, whatever field carried its credential.
     let allowed = says.public || says.must_revalidate || says.s_maxage.is_some();
-    if around.shared && !allowed {
+    // What a cookie may have had a part in is shared only if the response says so in so many words.
+    if around.shared && !(says.public || allowed && !around.cookie) {
         return Err(Refusal::NotShared);
     }
-    if !storable(status) {
+    if !storable(status) || says.must_understand && !understood(status) {
         return Err(Refusal::Status);
     }
     if headers.contains_key(header::SET_COOKIE) {
@@ -143,6 +146,28 @@ fn storable(status: StatusCode) -> bool {
                 | 431
                 | 511
         )
+}
+
+/// The statuses whose meaning for caches is known (RFC 9111 §5.2.2.3), of those that are stored.
+fn understood(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        200..=205
+            | 300..=303
+            | 307
+            | 308
+            | 400
+            | 404
+            | 405
+            | 406
+            | 409
+            | 410
+            | 411
+            | 414
+            | 415
+            | 422
+            | 500..=505
+    )
 }
 
 /// RFC 5861 §4: what counts as an error that a stale response may stand in for.

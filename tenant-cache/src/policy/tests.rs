@@ -32,6 +32,7 @@ fn store(status: u16, lines: &[(&str, &str)]) -> Result<Storable, Refusal> {
 const AROUND: Circumstances = Circumstances {
     shared: false,
     authorized: false,
+    cookie: false,
     delay: Duration::ZERO,
     now: NOW,
     heuristic: None,
@@ -215,6 +216,14 @@ fn a_shared_route_needs_a_response_that_says_it_may_be_shared() {
         };
         let decided = response(StatusCode::OK, &headers, &around);
         assert_eq!(decided.is_ok(), expected, "{what}");
+        // What a cookie may have had a part in says so itself.
+        let around = Circumstances {
+            cookie: true,
+            ..around
+        };
+        let decided = response(StatusCode::OK, &headers, &around);
+        let public = expected && value.contains("public");
+        assert_eq!(decided.is_ok(), public, "{what}");
     }
 }
 

@@ -39,6 +39,7 @@ fn stored(body: &'static str, asked: &HeaderMap) -> StoredResponse {
     StoredResponse {
         head: head(&HeaderMap::new(), &[header::ACCEPT], asked).unwrap(),
         body: Bytes::from_static(body.as_bytes()),
+        tags: Box::default(),
     }
 }
 

@@ -48,7 +48,8 @@ const WRITES: &[Write] = &[
     ("§4.4 a relative reference, RFC 3986 §5.2", "POST", 201, &[("location", "b")], (false, false, true)),
     ("§4.4 a relative reference with dots", "POST", 201, &[("location", "x/../c?d#e")], (false, true, false)),
     ("§4.4 an empty reference is the target", "POST", 201, &[("content-location", "")], (false, true, true)),
-    ("§4.4 what cannot be told to be of this origin or not", "POST", 201, &[("location", "urn:b")], (false, false, false)),
+    ("§4.4 a URI of another scheme is of another origin", "POST", 201, &[("location", "urn:b")], (false, true, true)),
+    ("§4.4 what cannot be told to be of this origin or not", "POST", 201, &[("location", "http:b")], (false, false, false)),
     ("§4.4 Location of a write that failed", "POST", 400, &[("location", "/b")], (true, true, true)),
 ];
 

@@ -82,6 +82,9 @@ fn origin(status: u16, fields: Fields) -> Origin<Content> {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             *response.body_mut() = Full::default();
         }
+        if request.method() == Method::HEAD {
+            *response.body_mut() = Full::default();
+        }
         response
     })
 }
@@ -99,6 +102,7 @@ pub async fn check(rows: &[Row]) {
         send(&service, request(Method::GET, &ada, "/a", first)).await;
         house.pass(*seconds);
         let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let is_head = method == Method::HEAD;
         let answer = send(&service, request(method, &ada, "/a", second)).await;
         let seen = match (
             origin.calls(),
@@ -113,9 +117,27 @@ pub async fn check(rows: &[Row]) {
                 Hit
             }
             (2, _, status) if status.contains("fwd-status=304") => Validates,
-            _ => Miss,
+            (2, _, _) => Miss,
+            seen => panic!("{what}: {seen:?}"),
         };
         assert_eq!(seen, *then, "{what}: {answer:?}");
+        let whole = match seen {
+            Hit => Some((*status, "answer 1")),
+            Miss => Some((*status, "answer 2")),
+            // The client may have it.
+            Validates if answer.status == 304 => None,
+            Validates => Some((*status, "answer 1")),
+            NotModified => {
+                assert_eq!(answer.body, "", "{what}");
+                None
+            }
+            NotStored => None,
+        };
+        if let Some((status, content)) = whole {
+            let content = if is_head { "" } else { content };
+            let answered = (answer.status.as_u16(), &*answer.body);
+            assert_eq!(answered, (status, content), "{what}");
+        }
     }
 }
 
