@@ -74,8 +74,11 @@ fn what_is_left_at_the_deadline_is_said() {
     let open = endless.oneshot(request("/events")).now_or_never();
     let open = open.unwrap().unwrap();
     let mut closing = Box::pin(audit.handle.close(DEADLINE));
-    assert!(closing.as_mut().now_or_never().is_none());
-    audit.work();
+    // However often both are asked: the worker does not end before the request does.
+    for _ in 0..4 {
+        assert!(closing.as_mut().now_or_never().is_none());
+        audit.work();
+    }
     audit.clock.advance(DEADLINE);
     let closed = closing.now_or_never().expect("beyond its deadline");
     assert_eq!((closed.in_flight, closed.ended), (1, false));
