@@ -233,7 +233,7 @@ impl TenantCache {
     }
 
     /// The keys that are stored for the context's tenant, with the namespace and the size of each: for a customer's
-    /// question what is kept of it. At most as many as the tenant's ceiling holds.
+    /// question what is kept of it. The keys of `(authorities)` hold principals, scopes, roles and custom claims of the tenant's callers as they are. At most as many as the tenant's ceiling holds.
     ///
     /// # Errors
     ///

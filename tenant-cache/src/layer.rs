@@ -59,6 +59,7 @@ use crate::{
 /// | `User-Agent`, `Sec-CH-*`, `Save-Data`, a feature flag's header | `Vary` with that name |
 /// | a cookie, `Authorization` itself | `Vary` with that name, and it is not stored; or `no-store` |
 /// | the client's address, the time, a random number | `no-store` |
+/// | the scheme, of a request that names a path alone (HTTP/1.1) | `Vary` with the field that tells it, or an origin for each scheme |
 /// | `X-HTTP-Method-Override`, `X-Original-URL`, `X-Rewrite-URL` | nothing: put what reads them outside of the layer, or refuse them |
 ///
 /// Paths are compared byte for byte. On shared routes a path with an encoded character, a `;`, a doubled slash or a dot segment is not
@@ -74,7 +75,8 @@ use crate::{
 /// cancelled, for it may have written. [`forget_all_on_write`](ResponseCacheLayerBuilder::forget_all_on_write) forgets all of the tenant's
 /// responses instead: for handlers whose writes show under other URIs, and for gRPC, whose calls have URIs of their own. Responses with
 /// [surrogate tags](ResponseCacheLayerBuilder::surrogate_key) are forgotten by [`TenantCache::invalidate_tag`]. Nothing is invalidated in other processes.
-/// [`TenantCache::purge`] forgets everything, values too.
+/// [`TenantCache::purge`] forgets everything, values too. A write counts as done when the head of its answer is there: a handler that goes on
+/// writing while its body goes out invalidates what it writes then itself.
 ///
 /// # What a hit passes by
 ///
@@ -204,7 +206,7 @@ impl ResponseCacheLayerBuilder {
     /// Who waits looks again as soon as the first answer is stored or will not be, and goes to the handler if there is nothing for
     /// it. It waits for the handler alone: an answer of up to 64 KiB is stored before its client reads it, and nobody waits for
     /// a body that is longer, of unknown length, or not there yet. If the first request is given up, another of those who wait goes in its
-    /// place; who has waited three times goes itself. Bound a slow handler by a time-out inside of this layer.
+    /// place; who has waited three times goes itself. Who waits keeps the inner service that was ready for it, with what that has reserved. Bound a slow handler by a time-out inside of this layer.
     pub fn collapse(mut self, followers: usize) -> Self {
         self.followers = Some(followers);
         self

@@ -72,6 +72,8 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
     /// A load that was overtaken by a purge, an [`insert`](Self::insert), a [`remove`](Self::remove) of the key or an
     /// invalidated tag is handed to whoever asked before that, and is not kept; who asks afterwards loads anew.
     ///
+    /// A load must not ask for its own key: it would wait for itself.
+    ///
     /// # Errors
     ///
     /// What `load` fails with; the rejection, as an `E`, if the context has ended.

@@ -191,14 +191,7 @@ fn read<B: Body>(
     may_wait: bool,
 ) -> Decision {
     let headers = request.headers();
-    let pass = || {
-        let trail = Trail::of(request.extensions());
-        trail.with(|facts| facts.cache = Some("pass"));
-        if policy::is_only_if_cached(headers) {
-            return Decision::Answer(not_stored());
-        }
-        Decision::Pass(shared.mark(Forward::Bypass))
-    };
+    let pass = || bypass(shared, request);
     let Some(seat) = shared.cache.seat(tenant) else {
         return pass();
     };
@@ -294,6 +287,15 @@ fn read<B: Body>(
         tags: Vec::new(),
         leader,
     })))
+}
+
+/// What the cache has no part in goes to the handler, unless the request forbids that.
+fn bypass<B>(shared: &Shared, request: &Request<B>) -> Decision {
+    Trail::of(request.extensions()).with(|facts| facts.cache = Some("pass"));
+    if policy::is_only_if_cached(request.headers()) {
+        return Decision::Answer(not_stored());
+    }
+    Decision::Pass(shared.mark(Forward::Bypass))
 }
 
 /// Whether answers are worth remembering again is seen by a sample of them.

@@ -296,7 +296,8 @@ proptest! {
             let (world, meanwhile, repeats) = (world.clone(), Arc::clone(&meanwhile), Arc::clone(&repeats));
             Origin::new(move |request| {
                 let made = world.forgotten.load(Ordering::SeqCst).to_string();
-                if let Some(step) = meanwhile.lock().take() {
+                let step = meanwhile.lock().take();
+                if let Some(step) = step {
                     world.happen(step);
                 }
                 let mut response = response(&[("cache-control", "max-age=10"), ("etag", "\"a\"")], made);

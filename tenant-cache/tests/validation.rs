@@ -455,7 +455,7 @@ async fn a_stale_answer_stands_in_with_its_deed_for_who_did_not_ask_for_more() {
             return response(&control, "x");
         }
         if request.headers().contains_key("x-forbidden") {
-            _ = trail.deny(Rejection::store_unavailable());
+            drop(trail.deny(Rejection::store_unavailable()));
         }
         let mut answer = response(&control, "no");
         *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
