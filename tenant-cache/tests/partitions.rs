@@ -186,7 +186,7 @@ fn i6_floors_that_fill_the_cache_are_left_alone_by_each_other() {
         house
             .values
             .insert(&system, &(n % 60), vec![0; 1000])
-            .unwrap()
+            .unwrap();
     };
     overwrites(&house, &quiet, &[&one, &other]);
     assert_eq!(house.held(&noisy, 60), 60);
