@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt};
 
 use http::Method;
-use tenant_context::ConfigError;
+use tenant_context::{ConfigError, check_template};
 
 /// The rules of the routes, by template.
 type Routes<T> = matchit::Router<Vec<(Method, T)>>;
@@ -34,6 +34,7 @@ impl<T: Clone> RouteTable<T> {
         template: &str,
         what: T,
     ) -> Result<(), ConfigError> {
+        check_template(template)?;
         self.declared.push((method, template.to_owned(), what));
         let mut grouped: Vec<(&str, Vec<(Method, T)>)> = Vec::new();
         for (method, template, what) in &self.declared {

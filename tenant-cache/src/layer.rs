@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderName, Method};
-use tenant_context::{ConfigError, StackPart, stack::place};
+use tenant_context::{ConfigError, StackPart, check_template, stack::place};
 use tower_layer::Layer;
 
 use crate::{
@@ -246,6 +246,7 @@ impl ResponseCacheLayerBuilder {
                     "response cache: shared route {template:?}: a template begins with `/`"
                 )));
             }
+            check_template(template)?;
             routes.insert(template.as_str(), ()).map_err(|error| {
                 ConfigError::new(format!(
                     "response cache: shared route {template:?}: {error}"

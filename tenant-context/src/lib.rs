@@ -92,6 +92,7 @@ pub mod stack;
 mod state;
 mod sync;
 mod system;
+mod template;
 #[cfg(feature = "tonic")]
 mod tonic;
 mod trail;
@@ -140,5 +141,6 @@ pub use self::{
     stack::{AuditPart, StackPart, TenantStack},
     state::TenantState,
     system::SystemContext,
+    template::check_template,
     trail::{Access, MoreFacts, Personal, ToolCall, Trail, TrailCell, TrailFacts},
 };

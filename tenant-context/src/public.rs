@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::{Extensions, Method};
 
-use crate::ConfigError;
+use crate::{ConfigError, check_template};
 
 /// The routes that are served without a credential. Nothing is public by accident: a route that is
 /// not declared needs a context.
@@ -44,6 +44,7 @@ impl PublicRoutes {
 
     fn add(&mut self, method: Method, template: &str, public: bool) -> Result<(), ConfigError> {
         check(template)?;
+        check_template(template)?;
         let twice = self.declared.iter().any(|known| {
             known.method == method && known.template == template && known.public != public
         });

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use http::{Extensions, Method};
-use tenant_context::ConfigError;
+use tenant_context::{ConfigError, check_template};
 
 /// The declared endpoints and operations. Templates are axum's (`/invoices/{id}`), matched by the same matcher.
 #[derive(Clone, Default)]
@@ -41,6 +41,7 @@ impl Endpoints {
             return Ok(at);
         }
         let (method, template) = parse(name).map_err(|says| wrong(says.to_owned()))?;
+        check_template(template)?;
         let known = self.methods.iter().position(|(known, _)| *known == method);
         let known = known.unwrap_or_else(|| {
             self.methods.push((method.clone(), matchit::Router::new()));
@@ -222,6 +223,18 @@ fn shape(segment: &str) -> Option<(&str, bool)> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    /// Found by the fuzz target: the matcher panics at 26.
+    #[test]
+    fn i6_a_template_of_too_many_parameters_is_an_error() {
+        let mut endpoints = Endpoints::default();
+        for parameters in [17, 26, 1000] {
+            let template = format!("GET {}", "/{x}".repeat(parameters));
+            assert!(endpoints.declare(&template).is_err());
+        }
+        let most = ["/{p}"; 16].concat();
+        assert!(tenant_context::check_template(&most).is_ok());
+    }
 
     #[allow(clippy::unwrap_used, reason = "tests")]
     fn table(routes: &[&str]) -> Endpoints {
