@@ -233,7 +233,7 @@ mod tests {
             assert!(endpoints.declare(&template).is_err());
         }
         let most = ["/{p}"; 16].concat();
-        assert!(tenant_context::check_template(&most).is_ok());
+        assert!(check_template(&most).is_ok());
     }
 
     #[allow(clippy::unwrap_used, reason = "tests")]
