@@ -48,9 +48,10 @@ impl Open {
             trace: door.trace,
         };
         let mut record = Request::of(request, arrival, taken);
-        // What a handler calls is told the same id.
+        // What a handler calls is told the same id, and the same trace.
         let id = record.id.take();
-        let cell = Arc::new(TrailCell::new(record).with_request_id(id));
+        let trace = record.trace.take();
+        let cell = Arc::new(TrailCell::new(record).with_request_id(id).with_trace(trace));
         request.extensions_mut().insert(Trail::on(&cell));
         Self(Some(Slot { cell, place }))
     }

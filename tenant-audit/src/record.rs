@@ -180,9 +180,8 @@ impl Encoder {
         members.maybe(key!("resource_id"), facts.resource_id.as_deref());
         members.maybe(key!("resource_type"), facts.resource_type.as_deref());
         members.plain(key!("schema"), SCHEMA.as_bytes());
-        let trace = request.and_then(|request| request.trace.as_ref());
-        if let Some(trace) = trace {
-            members.plain(key!("span_id"), trace.span());
+        if let Some(trace) = &facts.trace {
+            members.plain(key!("span_id"), trace.span_id().as_bytes());
         }
         members.maybe_number(
             key!("status"),
@@ -193,8 +192,8 @@ impl Encoder {
         if let Some(tool) = more.and_then(|more| more.tool.as_ref()) {
             tool_call(tool, members.name(key!("tool")));
         }
-        if let Some(trace) = trace {
-            members.plain(key!("trace_id"), trace.trace());
+        if let Some(trace) = &facts.trace {
+            members.plain(key!("trace_id"), trace.trace_id().as_bytes());
         }
         members.end();
         Ok(())

@@ -12,9 +12,9 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use smallvec::SmallVec;
-use tenant_context::{ClientAddress, Monotonic, RequestId, UnixTime};
+use tenant_context::{ClientAddress, Monotonic, RequestId, TraceParent, UnixTime};
 
 use crate::{Durability, outcome::End, sync::SyncCell, text};
 
@@ -48,7 +48,7 @@ pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) path: PathText,
     pub(crate) client: Option<IpAddr>,
-    pub(crate) trace: Option<TraceIds>,
+    pub(crate) trace: Option<TraceParent>,
     pub(crate) grpc: bool,
     pub(crate) arrival: Monotonic,
     pub(crate) durability: Durability,
@@ -85,7 +85,7 @@ impl Request {
             client,
             trace: taken
                 .trace
-                .then(|| TraceIds::of(request.headers()))
+                .then(|| TraceParent::of(request.headers()))
                 .flatten(),
             grpc: taken.grpc,
             arrival,
@@ -95,59 +95,6 @@ impl Request {
             intent: OnceLock::new(),
             progress: Progress::new(),
         }
-    }
-}
-
-/// The ids of a `traceparent` (W3C Trace Context, §3.2.2): the trace, and the caller's span.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TraceIds {
-    trace: [u8; 32],
-    span: [u8; 16],
-}
-
-impl TraceIds {
-    /// Of exactly one header that is well formed; all zeros name nothing.
-    fn of(headers: &HeaderMap) -> Option<Self> {
-        let mut lines = headers.get_all("traceparent").iter();
-        let (Some(line), None) = (lines.next(), lines.next()) else {
-            return None;
-        };
-        Self::parse(line.as_bytes())
-    }
-
-    fn parse(line: &[u8]) -> Option<Self> {
-        let (version, rest) = line.split_first_chunk::<2>()?;
-        let (trace, rest) = rest.strip_prefix(b"-")?.split_first_chunk::<32>()?;
-        let (span, rest) = rest.strip_prefix(b"-")?.split_first_chunk::<16>()?;
-        let (flags, rest) = rest.strip_prefix(b"-")?.split_first_chunk::<2>()?;
-        let hex = |digits: &[u8]| {
-            digits
-                .iter()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-        };
-        let named = |digits: &[u8]| hex(digits) && digits.iter().any(|byte| *byte != b'0');
-        // A later version may say more after another dash.
-        let ended = rest.is_empty() || (version != b"00" && rest.starts_with(b"-"));
-        let valid =
-            hex(version) && version != b"ff" && named(trace) && named(span) && hex(flags) && ended;
-        valid.then_some(Self {
-            trace: *trace,
-            span: *span,
-        })
-    }
-
-    pub(crate) const fn trace(&self) -> &[u8] {
-        &self.trace
-    }
-
-    pub(crate) const fn span(&self) -> &[u8] {
-        &self.span
-    }
-}
-
-impl fmt::Debug for TraceIds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&self.trace))
     }
 }
 
@@ -349,32 +296,5 @@ mod tests {
         assert!(long.text().len() < 1_040 && long.text().ends_with('…'));
         assert_eq!(format!("{:?}", PathText::of("/\u{202e}x")), "/\\u{202e}x");
         assert!(!PathText::of("/a/b").bytes.spilled());
-    }
-
-    #[test]
-    fn trace_ids_are_taken_as_the_standard_writes_them_and_not_otherwise() {
-        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let ids = TraceIds::parse(good.as_bytes()).unwrap();
-        assert_eq!(ids.trace(), b"4bf92f3577b34da6a3ce929d0e0e4736");
-        assert_eq!(ids.span(), b"00f067aa0ba902b7");
-        let later = good.replacen("00", "cc", 1) + "-more";
-        assert_eq!(TraceIds::parse(later.as_bytes()), Some(ids));
-        for wrong in [
-            good.to_uppercase(),
-            format!("{good}-more"),
-            format!("{good}0"),
-            good.replacen("00", "ff", 1),
-            good.replace("4bf92f3577b34da6a3ce929d0e0e4736", &"0".repeat(32)),
-            good.replace("00f067aa0ba902b7", &"0".repeat(16)),
-            good.replace('-', "_"),
-            String::new(),
-        ] {
-            assert_eq!(TraceIds::parse(wrong.as_bytes()), None, "{wrong}");
-        }
-        let mut headers = HeaderMap::new();
-        headers.append("traceparent", good.parse().unwrap());
-        assert_eq!(TraceIds::of(&headers), Some(ids));
-        headers.append("traceparent", good.parse().unwrap());
-        assert_eq!(TraceIds::of(&headers), None, "two of them");
     }
 }

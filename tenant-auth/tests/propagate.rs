@@ -27,8 +27,8 @@ use tenant_auth::{
     propagate::{Propagate, PropagateError, PropagateLayer, ServiceTokens},
 };
 use tenant_context::{
-    Claims, MemoryRegistry, RequestHead, RoleGrants, RoleMapping, Roles, TenantId, TenantRecord,
-    TenantStack, TenantState,
+    Claims, MemoryRegistry, RequestHead, RequestId, RoleGrants, RoleMapping, Roles, TenantId,
+    TenantRecord, TenantStack, TenantState, TraceParent, Trail, TrailCell,
 };
 use tenant_testkit::{ManualClock, claims, context_with, tenants};
 use tower::{Layer, Service, ServiceExt, make::Shared, util::MapResponse};
@@ -428,6 +428,56 @@ fn a_trace_goes_on_or_begins() {
         );
         assert_eq!(with(&[&made]), made, "what is made is valid");
     }
+}
+
+/// What a handler calls is part of the request's trace, if the audit layer takes it, and has the request's id.
+#[test]
+fn the_inbound_trace_and_id_go_on() {
+    let fixture = Fixture::new();
+    let ada = fixture.context(|claims| claims);
+    let inbound = fixture.send(&ada, Request::new(())).unwrap();
+    let identity = tenant_auth::layer(fixture.tenants.clone())
+        .jwt(
+            Issuer::new(ISSUER)
+                .audience("billing")
+                .key(fixture.minter.verifying_key()),
+        )
+        .build()
+        .unwrap();
+    let client = fixture.client.clone();
+    let handler = tower::service_fn(move |_: Request<_>| {
+        let sent = client.clone().oneshot(Request::new(()));
+        async move { sent.await.map(|_| Response::new(String::new())) }
+    });
+    let service = TenantStack::new().identity(identity).layer(handler);
+    let sent = |trace: Option<TraceParent>| {
+        let id = RequestId::make();
+        let cell = Arc::new(
+            TrailCell::new(())
+                .with_request_id(Some(id.clone()))
+                .with_trace(trace),
+        );
+        let mut request = Request::new(String::new());
+        *request.headers_mut() = inbound.clone();
+        request.extensions_mut().insert(Trail::on(&cell));
+        let answer = service.clone().oneshot(request).now_or_never().unwrap();
+        assert_eq!(answer.unwrap().status(), 200);
+        let headers = fixture.wire.0.lock().last().cloned().unwrap();
+        assert_eq!(headers["x-request-id"].to_str().unwrap(), id.to_string());
+        TraceParent::of(&headers).unwrap()
+    };
+    for flags in ["00", "01"] {
+        let line = format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}");
+        let trace = TraceParent::parse(line.as_bytes());
+        let (one, other) = (sent(trace), sent(trace));
+        for next in [one, other] {
+            assert_eq!(next.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
+            assert_ne!(next.span_id(), "00f067aa0ba902b7");
+            assert_eq!(next.is_sampled(), flags == "01");
+        }
+        assert_ne!(one.span_id(), other.span_id(), "each call is a span");
+    }
+    assert_ne!(sent(None).trace_id(), sent(None).trace_id());
 }
 
 /// reqwest calls over a socket, with a token that a deputy might have left on the request.

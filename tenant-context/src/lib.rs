@@ -95,6 +95,7 @@ mod system;
 mod template;
 #[cfg(feature = "tonic")]
 mod tonic;
+mod trace_parent;
 mod trail;
 mod upload;
 mod wakers;
@@ -142,5 +143,6 @@ pub use self::{
     state::TenantState,
     system::SystemContext,
     template::check_template,
+    trace_parent::{TRACEPARENT, TraceParent},
     trail::{Access, MoreFacts, Personal, ToolCall, Trail, TrailCell, TrailFacts},
 };

@@ -5,7 +5,7 @@ use std::{any::Any, borrow::Cow, fmt, sync::Arc};
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use crate::{Identity, Rejection, RequestId};
+use crate::{Identity, Rejection, RequestId, TraceParent};
 
 /// Where a request's facts are written: identity, limits, cache and handler write, the audit layer
 /// reads at the end.
@@ -54,6 +54,13 @@ impl<R> TrailCell<R> {
         self.facts.get_mut().request_id = id;
         self
     }
+
+    /// The same, of a request that is part of a trace.
+    #[must_use]
+    pub fn with_trace(mut self, trace: Option<TraceParent>) -> Self {
+        self.facts.get_mut().trace = trace;
+        self
+    }
 }
 
 impl<R: ?Sized> TrailCell<R> {
@@ -82,6 +89,8 @@ pub struct TrailFacts {
     pub identity: Option<Arc<Identity>>,
     /// The validated or made request id.
     pub request_id: Option<RequestId>,
+    /// The trace that the caller named, if the audit layer was told to take it.
+    pub trace: Option<TraceParent>,
     /// What was done, in the application's words.
     pub action: Option<Cow<'static, str>>,
     /// The kind of resource that was touched.

@@ -2,7 +2,7 @@
 
 use std::{
     error::Error,
-    fmt::{self, Write},
+    fmt,
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -14,15 +14,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use parking_lot::Mutex;
 use pin_project::pin_project;
 use tenant_context::{
-    ConfigError, InstanceId, Rejection, RequestId, TenantContext, Trail, UnixTime, X_REQUEST_ID,
+    ConfigError, InstanceId, Rejection, RequestId, TRACEPARENT, TenantContext, TraceParent, Trail,
+    UnixTime, X_REQUEST_ID,
 };
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{ServiceTokens, token};
 use crate::token_issuer::{NO_SCOPE, is_scope};
-
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What is taken off every request: credentials, and the tenant in the words of the network.
 const NEVER_PASSED_ON: [HeaderName; 17] = [
@@ -146,10 +145,10 @@ impl PropagateLayer {
             headers.remove(name);
         }
         headers.insert(header::AUTHORIZATION, self.token(&context)?);
-        trace(headers)?;
-        let id = Trail::current()
-            .with(|facts| facts.request_id.clone())
-            .flatten();
+        let (id, inbound) = Trail::current()
+            .with(|facts| (facts.request_id.clone(), facts.trace))
+            .unwrap_or_default();
+        trace(headers, inbound)?;
         let id = id.unwrap_or_else(|| RequestId::of(headers));
         if let Ok(id) = HeaderValue::try_from(id.to_string()) {
             headers.insert(X_REQUEST_ID, id);
@@ -184,58 +183,27 @@ impl PropagateLayer {
     }
 }
 
-/// Keeps a `traceparent` that is one, and begins a trace otherwise (W3C Trace Context §3.2).
-fn trace(headers: &mut HeaderMap) -> Result<(), Rejection> {
-    let mut sent = headers.get_all(TRACEPARENT).iter();
-    let valid =
-        matches!((sent.next(), sent.next()), (Some(one), None) if is_traceparent(one.as_bytes()));
-    if valid {
+/// Keeps a `traceparent` that the caller has set; else the inbound request's trace goes on with a span of this call's
+/// own, or one begins (W3C Trace Context §3.2).
+fn trace(headers: &mut HeaderMap, inbound: Option<TraceParent>) -> Result<(), Rejection> {
+    if TraceParent::of(headers).is_some() {
         return Ok(());
     }
-    let mut bytes = [0; 24];
-    getrandom::fill(&mut bytes).map_err(|_| Rejection::store_unavailable())?;
-    // All-zero ids are no ids.
-    let (trace, span) = bytes.split_at_mut(16);
-    for id in [trace, span] {
-        if let Some(last) = id.last_mut() {
-            *last |= 1;
+    let mut span = [0; 8];
+    getrandom::fill(&mut span).map_err(|_| Rejection::store_unavailable())?;
+    let parent = match inbound {
+        Some(inbound) => inbound.child(span),
+        None => {
+            let mut trace = [0; 16];
+            getrandom::fill(&mut trace).map_err(|_| Rejection::store_unavailable())?;
+            TraceParent::begin(trace, span)
         }
-    }
-    let (trace, span) = bytes.split_at(16);
-    let text = format!("00-{}-{}-01", hex(trace), hex(span));
+    };
     headers.remove(TRACEPARENT);
-    if let Ok(value) = HeaderValue::try_from(text) {
+    if let Ok(value) = HeaderValue::try_from(parent.to_string()) {
         headers.insert(TRACEPARENT, value);
     }
     Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a `String` does not fail.
-        write!(text, "{byte:02x}").ok();
-        text
-    })
-}
-
-fn is_traceparent(text: &[u8]) -> bool {
-    let is_hex = |part: &[u8], length: usize| {
-        part.len() == length
-            && part
-                .iter()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let parts: Vec<&[u8]> = text.split(|byte| *byte == b'-').collect();
-    let [version, trace, span, flags] = parts.as_slice() else {
-        return false;
-    };
-    let zero = |part: &[u8]| part.iter().all(|byte| *byte == b'0');
-    *version == b"00"
-        && is_hex(trace, 32)
-        && is_hex(span, 16)
-        && is_hex(flags, 2)
-        && !zero(trace)
-        && !zero(span)
 }
 
 impl<S, B> Service<Request<B>> for Propagate<S>

@@ -8,8 +8,9 @@
 //! - The credential that came in never goes out: `Authorization`, `Proxy-Authorization`, `Cookie`, `X-API-Key`,
 //!   `Txn-Token`, the usual headers that name a tenant inside a network, and those of
 //!   [`never_send`](PropagateLayer::never_send) are taken off whatever the caller sends.
-//! - A `traceparent` that the caller has set goes on; without one a trace begins. The request id is that of the request whose
-//!   trail is open (the audit layer's), else a new one.
+//! - A `traceparent` that the caller has set goes on as it is. Without one, the trace of the request whose trail is open goes on
+//!   with a new span, if the audit layer takes it (its `trace_context()`); else a trace begins. The request id is
+//!   that of the request whose trail is open, else a new one.
 //! - Without a context, or with one that has ended, nothing is sent.
 //! - A token says no more than the context allows, and ends no later. The calling service becomes the current
 //!   actor of the chain (RFC 8693 §4.1), so that the other side's audit shows all of it.
