@@ -18,13 +18,17 @@ mod common;
 
 use common::{Fixture, ada};
 use http::{HeaderValue, Request};
-use tenant_auth::{Authenticated, CachedRegistry, IdentityLayer, Issuer, TenantId, TenantRecord};
-use tenant_context::{BoxError, TenantRegistry};
+use http_body_util::{Either, Empty};
+use tenant_auth::{
+    Authenticated, CachedRegistry, IdentityLayer, Issuer, TenantId, TenantRecord,
+    propagate::{PropagateError, PropagateLayer, ServiceTokens},
+};
+use tenant_context::{BoxError, Protocol, TenantRegistry};
 use tenant_testkit::{
     Gate,
     contract::{Probe, ProbeBody},
 };
-use tower::Layer;
+use tower::{Layer, ServiceExt};
 
 fn request(credential: &str) -> Request<ProbeBody> {
     let mut request = Request::new(ProbeBody::default());
@@ -54,6 +58,38 @@ fn i10_the_layer_keeps_the_tower_contract() {
         .layer(|handler| layer.layer(handler))
         .admitted(move || request(&good))
         .refused(|| request("Bearer x.y.z"))
+        .check();
+}
+
+/// The layer of the other side: around a client.
+#[test]
+fn i10_the_propagating_layer_keeps_the_tower_contract() {
+    let fixture = Fixture::new();
+    let tokens = ServiceTokens::new(common::ISSUER, "orders", fixture.minter.clone())
+        .unwrap()
+        .clock(fixture.clock.clone());
+    let layer = PropagateLayer::new(tokens, "billing").unwrap();
+    let ada = tenant_testkit::context(&fixture.tenants, "acme", "ada");
+    let dressed = move || {
+        let mut request = request("Bearer inbound");
+        request.extensions_mut().insert(ada.clone());
+        request
+    };
+    Probe::new("tenant-auth, propagate")
+        .layer(|handler| {
+            // A refusal is an error of the call; a handler answers with it.
+            let client = layer.layer(handler);
+            ServiceExt::<Request<ProbeBody>>::map_result(client, |result| match result {
+                Ok(answer) => Ok(answer.map(Either::Left)),
+                Err(PropagateError::Refused(rejection)) => {
+                    let answer = rejection.to_response(Protocol::Http);
+                    Ok(answer.map(|()| Either::Right(Empty::new())))
+                }
+                Err(failed) => Err(failed),
+            })
+        })
+        .admitted(dressed)
+        .refused(|| request("Bearer inbound"))
         .check();
 }
 
