@@ -10,11 +10,11 @@
     reason = "tests"
 )]
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use futures_util::FutureExt;
 use http::Request;
-use proptest::{collection::vec, prelude::*};
+use proptest::{collection::vec, prelude::*, sample::Index, test_runner::TestRunner};
 use serde_json::{Value, json};
 use tenant_auth::{
     AccessToken, Authenticated, Budget, CachedRegistry, Delegation, NewToken, Operation, Operators,
@@ -511,81 +511,172 @@ fn pattern() -> impl Strategy<Value = String> {
     vec(segment, 1..3).prop_map(|segments| segments.join(":"))
 }
 
-/// One agent of a tree: whose child it is, what it asks for, for how long, how long after the last one.
-fn agent() -> impl Strategy<Value = (usize, Vec<String>, u64, u64, Option<String>)> {
+/// One agent of a tree: whose child it is, what it asks for, for how long, how long after the last one, under which prefix, and
+/// whether it asks for no more than there is, by choosing.
+#[derive(Clone, Debug)]
+struct Agent {
+    parent: Index,
+    scopes: Vec<String>,
+    ttl: u64,
+    wait: u64,
+    prefix: Option<String>,
+    modest: Option<Vec<Index>>,
+}
+
+fn agent() -> impl Strategy<Value = Agent> {
     let prefix = proptest::option::of(prop_oneof![
         Just("p".to_owned()),
         Just("p/1".to_owned()),
         Just("q".to_owned())
     ]);
-    (
-        0..12_usize,
+    let modest = proptest::option::weighted(0.8, vec(any::<Index>(), 1..4));
+    let parts = (
+        any::<Index>(),
         vec(pattern(), 1..4),
         1..1200_u64,
         0..60_u64,
         prefix,
-    )
+        modest,
+    );
+    parts.prop_map(|(parent, scopes, ttl, wait, prefix, modest)| Agent {
+        parent,
+        scopes,
+        ttl,
+        wait,
+        prefix,
+        modest,
+    })
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+/// By everything that anyone could be asked for.
+const ASKED: [&str; 12] = [
+    "a",
+    "b",
+    "a:read",
+    "a:write",
+    "b:read",
+    "b:write",
+    "read:a",
+    "a:b:read",
+    "billing:read",
+    "*",
+    "*:read",
+    "a:*",
+];
 
-    #[test]
-    fn authority_never_grows_in_any_tree_of_agents(
-        scopes in vec(pattern(), 1..4),
-        role in prop_oneof![Just(None), Just(Some("admin")), Just(Some("developer")), Just(Some("viewer"))],
-        limited in any::<bool>(),
-        agents in vec(agent(), 1..12),
-    ) {
+#[test]
+fn authority_never_grows_in_any_tree_of_agents() {
+    let role = prop_oneof![
+        Just(None),
+        Just(Some("admin")),
+        Just(Some("developer")),
+        Just(Some("viewer"))
+    ];
+    let trees = (
+        vec(pattern(), 1..4),
+        role,
+        any::<bool>(),
+        vec(agent(), 1..12),
+    );
+    let config = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(128)
+    };
+    // A property of trees that never grow says nothing.
+    let (hired, refused, deepest) = (Cell::new(0), Cell::new(0), Cell::new(0));
+    let outcome = TestRunner::new(config).run(&trees, |(scopes, role, limited, agents)| {
         let world = World::new();
         let mut root = AccessToken::new(id("acme"), human("ada")).roles(role);
         if limited || role.is_none() {
             root = root.scopes(scopes);
         }
-        let root = world.present(world.issuer.access_token(&root).unwrap().expose()).unwrap();
+        let root = world
+            .present(world.issuer.access_token(&root).unwrap().expose())
+            .unwrap();
         let mut tree = vec![(root, None::<usize>)];
-        for (number, (parent, scopes, ttl, wait, prefix)) in agents.into_iter().enumerate() {
-            world.clock.advance(secs(wait));
-            let parent = parent % tree.len();
-            let mut delegation = Delegation::to(bot(&format!("bot-{number}"))).scopes(scopes.clone()).ttl(secs(ttl));
+        for (number, agent) in agents.into_iter().enumerate() {
+            world.clock.advance(secs(agent.wait));
+            let parent = agent.parent.index(tree.len());
+            let (above, _) = &tree[parent];
+            let (mut scopes, mut prefix) = (agent.scopes, agent.prefix);
+            if let Some(choice) = agent.modest {
+                let held = ASKED
+                    .map(str::to_owned)
+                    .into_iter()
+                    .chain(above.scopes().map(str::to_owned));
+                let held: Vec<_> = held.filter(|scope| above.allows(scope)).collect();
+                if !held.is_empty() {
+                    scopes = choice.iter().map(|at| at.get(&held).clone()).collect();
+                }
+                if let Some(whole) = above.resource_prefix() {
+                    prefix = prefix.map(|under| format!("{whole}/{under}"));
+                }
+            }
+            let mut delegation = Delegation::to(bot(&format!("bot-{number}")))
+                .scopes(scopes.clone())
+                .ttl(secs(agent.ttl));
             if let Some(prefix) = &prefix {
                 delegation = delegation.resource_prefix(prefix.as_str());
             }
-            let (above, _) = &tree[parent];
             let covered = scopes.iter().all(|scope| above.allows(scope));
             match world.hire(above, delegation) {
                 Ok(child) => {
                     prop_assert!(covered);
+                    deepest.set(deepest.get().max(child.actors().len()));
+                    hired.set(hired.get() + 1);
                     tree.push((child, Some(parent)));
                 }
-                Err(reason) => prop_assert!(
-                    !covered || reason != "delegation_wider" || above.actors().is_empty(), "{}", reason
-                ),
+                Err(reason) => {
+                    refused.set(refused.get() + 1);
+                    prop_assert!(
+                        !covered || reason != "delegation_wider" || above.actors().is_empty(),
+                        "{}",
+                        reason
+                    );
+                }
             }
         }
         // Every agent against every one of its ancestors, by everything that either could be asked for.
-        let asked = ["a", "b", "a:read", "a:write", "b:read", "b:write", "read:a", "a:b:read", "billing:read", "*", "*:read", "a:*"];
         for (agent, mut up) in tree.iter().map(|(agent, up)| (agent, *up)) {
             while let Some(at) = up {
                 let (ancestor, next) = &tree[at];
-                for scope in asked {
+                for scope in ASKED {
                     prop_assert!(!agent.allows(scope) || ancestor.allows(scope), "{scope}");
                 }
                 for scope in agent.scopes() {
-                    prop_assert!(ancestor.ceiling().iter().any(|held| scope_covers(held, scope)));
+                    prop_assert!(
+                        ancestor
+                            .ceiling()
+                            .iter()
+                            .any(|held| scope_covers(held, scope))
+                    );
                 }
                 prop_assert!(agent.expires_at() <= ancestor.expires_at());
                 prop_assert_eq!(agent.tenant_id(), ancestor.tenant_id());
                 prop_assert_eq!(agent.principal(), ancestor.principal());
-                prop_assert!(agent.actors().ends_with(ancestor.actors()) && agent.actors().len() > ancestor.actors().len());
-                prop_assert!(agent.parents().iter().any(|parent| Some(&parent.credential) == ancestor.credential()));
+                prop_assert!(
+                    agent.actors().ends_with(ancestor.actors())
+                        && agent.actors().len() > ancestor.actors().len()
+                );
+                prop_assert!(
+                    agent
+                        .parents()
+                        .iter()
+                        .any(|parent| Some(&parent.credential) == ancestor.credential())
+                );
                 if let Some(prefix) = ancestor.resource_prefix() {
                     prop_assert!(agent.resource_prefix().unwrap().starts_with(prefix));
                 }
                 up = *next;
             }
         }
-    }
+        Ok(())
+    });
+    outcome.unwrap();
+    assert!(
+        hired.get() > 100 && refused.get() > 100 && deepest.get() > 2,
+        "{hired:?} hired, {refused:?} refused, {deepest:?} deep"
+    );
 }
 
 // Operators.
