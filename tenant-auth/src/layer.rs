@@ -97,8 +97,9 @@ impl AuthLayerBuilder {
         self
     }
 
-    /// Declares a route that is served without a credential, by method and template (axum's syntax).
-    /// A credential that is presented on it is still verified.
+    /// Declares a route that is served without a credential, by method and template (axum's syntax); a gRPC method is
+    /// `POST` and its path, such as `/grpc.health.v1.Health/Check`. A credential that is presented on it is still
+    /// verified.
     pub fn public(mut self, method: Method, template: &str) -> Self {
         self.identity = self.identity.public(method, template);
         self
