@@ -51,6 +51,9 @@ pub(crate) struct Partition {
     owner_at: AtomicUsize,
     ends: AtomicU64,
     revision: AtomicU64,
+    /// Held while a URI's responses are read, changed and stored. An insertion that has found bytes waits for nobody who waits for
+    /// this.
+    pub(crate) storing: Mutex<()>,
     /// What is being loaded, by key.
     pub(crate) flights: Mutex<Flights>,
 }
@@ -115,6 +118,7 @@ impl Partition {
             owner_at: AtomicUsize::new(0),
             ends: AtomicU64::new(0),
             revision: AtomicU64::new(0),
+            storing: Mutex::default(),
             flights: Mutex::default(),
         }
     }

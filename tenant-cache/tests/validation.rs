@@ -14,19 +14,22 @@
 mod support;
 
 use std::{
+    convert::Infallible,
     future::{Ready, ready},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU16, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
 };
 
+use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use support::{Content, House, Origin, counted, get, request, response, send, with_trail};
 use tenant_context::{Rejection, Trail};
+use tokio::sync::oneshot;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -342,6 +345,74 @@ async fn a_purge_during_validation_keeps_the_old_answer_out() {
     house.pass(10);
     send(&service, get(&ada, "/a")).await;
     assert!(!send(&service, get(&ada, "/a")).await.is_hit());
+}
+
+/// Leaves its answers to the test, one for each call.
+#[derive(Clone, Default)]
+struct ByHand(Arc<Mutex<Vec<oneshot::Sender<Response<Content>>>>>);
+
+impl ByHand {
+    /// Answers the call that has waited longest.
+    fn answer(&self, status: u16, fields: &[(&str, &str)]) {
+        let mut answer = response(fields, "x");
+        *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+        let waiting = self.0.lock().unwrap().remove(0);
+        waiting.send(answer).unwrap();
+    }
+}
+
+impl Service<Request<Content>> for ByHand {
+    type Response = Response<Content>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Content>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Content>) -> Self::Future {
+        let (waiting, answered) = oneshot::channel();
+        self.0.lock().unwrap().push(waiting);
+        async { Ok(answered.await.unwrap()) }.boxed()
+    }
+}
+
+#[tokio::test]
+async fn what_a_validation_ended_is_not_brought_back_by_one_under_way() {
+    const KEPT: &[(&str, &str)] = &[("cache-control", "max-age=10"), ("etag", "\"a\"")];
+    let forbidden: &[(&str, &str)] = &[("cache-control", "no-store"), ("etag", "\"a\"")];
+    let another: &[(&str, &str)] = &[("cache-control", "max-age=10"), ("etag", "\"b\"")];
+    for (method, status, news) in [
+        (Method::GET, 304, forbidden),
+        (Method::GET, 304, another),
+        (Method::HEAD, 200, another),
+    ] {
+        let house = House::new();
+        let handler = ByHand::default();
+        let mut service = house.layer().layer(handler.clone());
+        let ada = house.of("acme", "ada");
+        let mut ask = |method: &Method| {
+            let mut asked = service
+                .call(request(method.clone(), &ada, "/a", &[]))
+                .boxed();
+            (&mut asked).now_or_never().map_or(Err(asked), Ok)
+        };
+        let Err(first) = ask(&Method::GET) else {
+            panic!("the handler has not answered")
+        };
+        handler.answer(200, KEPT);
+        first.await.unwrap().into_body().collect().await.unwrap();
+        house.pass(10);
+        let (Err(ending), Err(validating)) = (ask(&method), ask(&Method::GET)) else {
+            panic!("both validate")
+        };
+        handler.answer(status, news);
+        ending.await.unwrap();
+        handler.answer(304, KEPT);
+        let answer = validating.await.unwrap();
+        assert_eq!(answer.status(), 200, "{method} {news:?}");
+        assert!(ask(&Method::GET).is_err(), "{method} {news:?}: a hit");
+    }
 }
 
 /// Answers as its status says, or fails.
