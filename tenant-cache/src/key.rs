@@ -311,6 +311,7 @@ tuples! {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -430,6 +431,23 @@ mod tests {
         assert_ne!(encode(&7_u32), encode(&7_i32));
         assert_ne!(encode("a"), encode(b"a"));
         assert_eq!(encode("a"), encode(&String::from("a")));
+    }
+
+    #[test]
+    fn a_key_is_the_same_whether_it_is_short_or_long() {
+        for length in 190..300_u64 {
+            let text = "x".repeat(usize::try_from(length).unwrap());
+            let mut expected = vec![0, 0, 0, 1, 0, 0, 0, 2, tag::TUPLE];
+            expected.extend(2_u64.to_be_bytes());
+            expected.extend((9 + length).to_be_bytes());
+            expected.push(tag::TEXT);
+            expected.extend(length.to_be_bytes());
+            expected.extend(text.bytes());
+            expected.extend(9_u64.to_be_bytes());
+            expected.push(tag::UNSIGNED | 3);
+            expected.extend(7_u64.to_be_bytes());
+            assert_eq!(encode(&(text, 7_u64)), expected, "{length}");
+        }
     }
 
     #[test]

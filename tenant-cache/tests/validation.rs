@@ -516,46 +516,71 @@ async fn nothing_stands_in_for_a_refusal_or_serves_an_ended_context() {
 
 #[tokio::test]
 async fn a_stale_answer_stands_in_with_its_deed_for_who_did_not_ask_for_more() {
-    let house = House::new();
-    let calls = AtomicUsize::new(0);
-    let origin = Origin::new(move |request: &Request<Content>| {
-        let control = [("cache-control", "max-age=10, stale-if-error=99")];
-        let trail = Trail::of(request.extensions());
-        if calls.fetch_add(1, Ordering::SeqCst) == 0 {
-            trail.action("invoice.read");
-            return response(&control, "x");
-        }
-        if request.headers().contains_key("x-forbidden") {
-            drop(trail.deny(Rejection::store_unavailable()));
-        }
-        let mut answer = response(&control, "no");
-        *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        answer
-    });
-    let service = house.around(&origin);
-    let ada = house.of("acme", "ada");
-    let (asked, _) = with_trail(get(&ada, "/a"));
-    send(&service, asked).await;
-    house.pass(11);
     for (fields, status) in [
         (&[][..], 200),
+        (&[("cache-control", "max-stale")], 200),
         (&[("cache-control", "no-cache")], 503),
         (&[("cache-control", "max-age=60")], 503),
         (&[("cache-control", "max-age=5")], 503),
         (&[("cache-control", "min-fresh=5")], 503),
         (&[("x-forbidden", "1")], 503),
     ] {
+        let house = House::new();
+        let origin = Origin::new(|request: &Request<Content>| {
+            let trail = Trail::of(request.extensions());
+            if !request.headers().contains_key("if-none-match") {
+                trail.action("invoice.read");
+                let fields = [
+                    ("cache-control", "max-age=10, stale-if-error=99"),
+                    ("etag", "\"a\""),
+                ];
+                return response(&fields, "x");
+            }
+            if request.headers().contains_key("x-forbidden") {
+                drop(trail.deny(Rejection::store_unavailable()));
+            }
+            let mut answer = response(&[], "no");
+            *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            answer
+        });
+        let service = house.around(&origin);
+        let ada = house.of("acme", "ada");
+        let (asked, _) = with_trail(get(&ada, "/a"));
+        send(&service, asked).await;
+        house.pass(11);
         let (asked, trail) = with_trail(request(Method::GET, &ada, "/a", fields));
         let answer = send(&service, asked).await;
         assert_eq!(answer.status, status, "{fields:?}");
         if status == 200 {
-            assert_eq!(
-                answer.cache_status(),
-                "tenant-cache; fwd=stale; detail=stale-if-error"
-            );
+            let expected = match fields {
+                [] => "tenant-cache; fwd=stale; detail=stale-if-error",
+                _ => "tenant-cache; hit; ttl=-1",
+            };
+            assert_eq!(answer.cache_status(), expected);
             let action = trail.with(|facts| facts.action.clone());
             assert_eq!(action.flatten().as_deref(), Some("invoice.read"));
         }
+    }
+}
+
+#[tokio::test]
+async fn nothing_stands_in_for_an_answer_to_a_head() {
+    for status in [503, 0] {
+        let house = House::new();
+        let now = Arc::new(AtomicU16::new(200));
+        let control = "max-age=10, stale-if-error=99";
+        let mut service = house.layer().layer(Failing(Arc::clone(&now), control));
+        let ada = house.of("acme", "ada");
+        let first = service.call(get(&ada, "/a")).await.unwrap();
+        first.into_body().collect().await.unwrap();
+        house.pass(11);
+        now.store(status, Ordering::SeqCst);
+        let head = request(Method::HEAD, &ada, "/a", &[]);
+        let answer = service.call(head).await.map(|answer| answer.status());
+        assert!(
+            answer.is_err() || answer.is_ok_and(|it| it == 503),
+            "{status}"
+        );
     }
 }
 
