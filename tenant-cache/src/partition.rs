@@ -3,13 +3,9 @@
 use std::{
     any::Any,
     collections::HashMap,
-    sync::{
-        Arc, OnceLock, Weak,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, OnceLock, Weak},
 };
 
-use parking_lot::{Mutex, RwLock};
 use tenant_context::{Monotonic, TenantState};
 
 use crate::{
@@ -17,6 +13,7 @@ use crate::{
     entry::AnyEntry,
     marks::Marks,
     room::{Held, Room},
+    sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, RwLock},
 };
 
 /// A tenant's partition. Its entries are in a map of its own: no key can reach another's.
