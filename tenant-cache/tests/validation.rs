@@ -17,7 +17,7 @@ use std::{
     convert::Infallible,
     future::{Ready, ready},
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU16, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -27,6 +27,7 @@ use std::{
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 use support::{Content, House, Origin, counted, get, request, response, send, with_trail};
 use tenant_context::{Rejection, Trail};
 use tokio::sync::oneshot;
@@ -356,7 +357,7 @@ impl ByHand {
     fn answer(&self, status: u16, fields: &[(&str, &str)]) {
         let mut answer = response(fields, "x");
         *answer.status_mut() = StatusCode::from_u16(status).unwrap();
-        let waiting = self.0.lock().unwrap().remove(0);
+        let waiting = self.0.lock().remove(0);
         waiting.send(answer).unwrap();
     }
 }
@@ -372,7 +373,7 @@ impl Service<Request<Content>> for ByHand {
 
     fn call(&mut self, _: Request<Content>) -> Self::Future {
         let (waiting, answered) = oneshot::channel();
-        self.0.lock().unwrap().push(waiting);
+        self.0.lock().push(waiting);
         async { Ok(answered.await.unwrap()) }.boxed()
     }
 }
@@ -395,7 +396,7 @@ async fn what_a_validation_ended_is_not_brought_back_by_one_under_way() {
             let mut asked = service
                 .call(request(method.clone(), &ada, "/a", &[]))
                 .boxed();
-            (&mut asked).now_or_never().map_or(Err(asked), Ok)
+            (&mut asked).now_or_never().ok_or(asked)
         };
         let Err(first) = ask(&Method::GET) else {
             panic!("the handler has not answered")
