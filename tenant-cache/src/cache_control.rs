@@ -202,6 +202,7 @@ fn skip(text: &[u8], matches: impl Fn(u8) -> bool) -> &[u8] {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use http::HeaderValue;

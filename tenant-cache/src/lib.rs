@@ -112,6 +112,7 @@ mod stats;
 mod status;
 mod stored;
 mod storing;
+mod sync;
 mod target;
 mod wakers;
 

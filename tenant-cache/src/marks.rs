@@ -1,11 +1,8 @@
 //! Invalidation by tag: what was begun before its tag was marked is dead.
 
-use std::{
-    collections::HashMap,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::collections::HashMap;
 
-use parking_lot::Mutex;
+use crate::sync::{AtomicU64, Mutex, Ordering};
 
 /// The keyed hash of a tag's bytes.
 pub(crate) type Tag = u64;
@@ -136,5 +133,50 @@ mod tests {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[cfg(loom)]
+mod loom_tests {
+    use super::*;
+    use loom::{sync::Arc, thread};
+
+    #[test]
+    fn what_was_read_before_a_mark_is_dead_after_it() {
+        loom::model(|| {
+            let (marks, data) = (Arc::new(Marks::default()), Arc::new(AtomicU64::new(0)));
+            let writer = {
+                let (marks, data) = (Arc::clone(&marks), Arc::clone(&data));
+                thread::spawn(move || {
+                    data.store(1, Ordering::Relaxed);
+                    marks.mark(7);
+                })
+            };
+            let begun = marks.count();
+            let old = data.load(Ordering::Relaxed) == 0;
+            writer.join().unwrap();
+            assert!(!old || marks.hit(begun, &[7]), "what is old stays");
+            assert!(!marks.hit(marks.count(), &[7]));
+        });
+    }
+
+    #[test]
+    fn no_mark_is_lost_beside_another_and_a_purge() {
+        loom::model(|| {
+            let marks = Arc::new(Marks::default());
+            let others: Vec<_> = [1, 2]
+                .map(|tag| {
+                    let marks = Arc::clone(&marks);
+                    thread::spawn(move || marks.mark(tag))
+                })
+                .into();
+            marks.clear();
+            for other in others {
+                other.join().unwrap();
+            }
+            assert!(marks.hit(0, &[1]) && marks.hit(0, &[2]));
+            assert_eq!(marks.count(), 2);
+        });
     }
 }

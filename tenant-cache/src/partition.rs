@@ -3,13 +3,9 @@
 use std::{
     any::Any,
     collections::HashMap,
-    sync::{
-        Arc, OnceLock, Weak,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, OnceLock, Weak},
 };
 
-use parking_lot::{Mutex, RwLock};
 use tenant_context::{Monotonic, TenantState};
 
 use crate::{
@@ -17,6 +13,7 @@ use crate::{
     entry::AnyEntry,
     marks::Marks,
     room::{Held, Room},
+    sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, RwLock},
 };
 
 /// A tenant's partition. Its entries are in a map of its own: no key can reach another's.
@@ -51,6 +48,9 @@ pub(crate) struct Partition {
     owner_at: AtomicUsize,
     ends: AtomicU64,
     revision: AtomicU64,
+    /// Held while a URI's responses are read, changed and stored. An insertion that has found bytes waits for nobody who waits for
+    /// this.
+    pub(crate) storing: Mutex<()>,
     /// What is being loaded, by key.
     pub(crate) flights: Mutex<Flights>,
 }
@@ -115,6 +115,7 @@ impl Partition {
             owner_at: AtomicUsize::new(0),
             ends: AtomicU64::new(0),
             revision: AtomicU64::new(0),
+            storing: Mutex::default(),
             flights: Mutex::default(),
         }
     }

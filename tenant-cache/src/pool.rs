@@ -2,13 +2,9 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, Weak},
 };
 
-use parking_lot::Mutex;
 use tenant_context::Monotonic;
 
 use crate::{
@@ -16,6 +12,7 @@ use crate::{
     entry::AnyEntry,
     partition::{Gone, Partition, Place, Put},
     room::{Held, Room},
+    sync::{AtomicU64, AtomicUsize, Mutex, Ordering, yield_now},
 };
 
 /// All partitions together. An insertion has its bytes before it is stored, and takes them from whoever is above its floor: so
@@ -283,7 +280,7 @@ impl Pool {
                 victim.give_way(missing.max(LEAST), now, gone)
             } else if own.is_within_floor() {
                 waits = waits.checked_sub(1).ok_or(missing)?;
-                std::thread::yield_now();
+                yield_now();
                 continue;
             } else {
                 match own.make_room(missing, now, gone) {
@@ -324,5 +321,100 @@ impl Pool {
             }
         }
         best
+    }
+}
+
+#[cfg(test)]
+#[cfg(loom)]
+mod loom_tests {
+    use super::*;
+    use crate::entry::{Entry, Life};
+    use loom::thread;
+
+    /// What an entry without a value costs under a key of one byte.
+    const ENTRY: u64 = OVERHEAD + 1;
+
+    /// Two switches a run beside those of waiting: all schedules are too many.
+    fn model(run: impl Fn() + Sync + Send + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(2);
+        builder.check(run);
+    }
+
+    fn partition(pool: &Pool, floor: u64) -> Arc<Partition> {
+        let partition = Arc::new(Partition::new());
+        let bounds = Bounds::ceiling(pool.max_bytes).floor(floor);
+        pool.plan(&partition, bounds, Monotonic::default(), &mut Gone::new());
+        partition
+    }
+
+    const fn place(key: &[u8; 1], generation: u64) -> Place<'_> {
+        Place {
+            hash: key[0] as u64,
+            key,
+            generation,
+        }
+    }
+
+    fn insert(pool: &Pool, partition: &Arc<Partition>, key: &[u8; 1]) -> bool {
+        let entry = Arc::new(Entry::new(Life::default(), ()));
+        let (now, mut gone) = (Monotonic::default(), Gone::new());
+        pool.insert(partition, place(key, 0), (entry, 0), now, &mut gone)
+    }
+
+    #[test]
+    fn two_insertions_that_do_not_both_fit_are_counted_once_each() {
+        model(|| {
+            let pool = Arc::new(Pool::new(ENTRY + 100));
+            let (a, b) = (partition(&pool, 0), partition(&pool, 0));
+            let other = {
+                let (pool, b) = (Arc::clone(&pool), Arc::clone(&b));
+                thread::spawn(move || insert(&pool, &b, b"b"))
+            };
+            insert(&pool, &a, b"a");
+            assert!(pool.total() <= pool.max_bytes);
+            other.join().unwrap();
+            assert_eq!(pool.total(), a.bytes() + b.bytes());
+            assert!(pool.total() <= pool.max_bytes);
+        });
+    }
+
+    #[test]
+    fn a_floor_is_there_for_its_tenant_while_a_neighbour_inserts() {
+        model(|| {
+            let pool = Arc::new(Pool::new(ENTRY + 100));
+            let (a, b) = (partition(&pool, ENTRY), partition(&pool, 0));
+            let full = partition(&pool, 0);
+            insert(&pool, &full, b"f");
+            let other = {
+                let (pool, b) = (Arc::clone(&pool), Arc::clone(&b));
+                thread::spawn(move || insert(&pool, &b, b"b"))
+            };
+            assert!(insert(&pool, &a, b"a"));
+            other.join().unwrap();
+            assert!(a.find(place(b"a", 0), Monotonic::default()).is_some());
+            assert_eq!(pool.total(), a.bytes());
+        });
+    }
+
+    #[test]
+    fn what_began_before_a_purge_is_not_found_after_it_and_all_bytes_come_back() {
+        model(|| {
+            let pool = Arc::new(Pool::new(2 * ENTRY));
+            let a = partition(&pool, 0);
+            insert(&pool, &a, b"1");
+            let purging = {
+                let (pool, a) = (Arc::clone(&pool), Arc::clone(&a));
+                thread::spawn(move || pool.discard(a.purge()))
+            };
+            insert(&pool, &a, b"2");
+            purging.join().unwrap();
+            for key in [b"1", b"2"] {
+                let found = a.find(place(key, a.epoch().generation), Monotonic::default());
+                assert!(found.is_none());
+            }
+            while pool.unload(PORTION, &mut Gone::new()) {}
+            assert_eq!((pool.total(), a.bytes()), (0, 0));
+        });
     }
 }

@@ -194,10 +194,9 @@ impl Recording {
         }
     }
 
+    /// By mark, as a write does: taken out alone, it would be put back by whoever validates it at this moment.
     fn forget(&self) {
-        let pool = self.shared.cache.pool();
-        let mut gone = Gone::new();
-        pool.remove(&self.partition, self.hash, self.key.as_bytes(), &mut gone);
+        self.partition.marks.mark(self.target);
     }
 
     fn circumstances(&self) -> (Circumstances, Monotonic) {
@@ -317,6 +316,8 @@ impl Recording {
     fn put(&self, response: StoredResponse, old: Option<&Arc<StoredResponse>>) {
         let cache = &self.shared.cache;
         let (now, key) = (cache.now(), self.key.as_bytes());
+        // Else the later of two would take the earlier one's variant out, and put back what it replaced.
+        let storing = self.partition.storing.lock();
         // What was invalidated is not found, and so not taken along.
         let place = Place {
             hash: self.hash,
@@ -355,6 +356,8 @@ impl Recording {
         {
             self.partition.note_response();
         }
+        drop(storing);
+        drop(gone);
         cache.tidy();
     }
 

@@ -3,15 +3,15 @@
 //! Eviction is CLOCK (Corbató, 1968): a hand goes round the slots, spares once what was read since it came by, and
 //! takes what is dead at once. There is no clock and no lock here.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
-use crate::entry::AnyEntry;
+use crate::{
+    entry::AnyEntry,
+    sync::{AtomicBool, Ordering},
+};
 
 /// The entries of one partition. Empty, it holds no memory.
 #[derive(Default)]

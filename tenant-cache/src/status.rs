@@ -1,6 +1,6 @@
 //! `Cache-Status` (RFC 9211), from prepared values. The key is never shown.
 
-use std::{fmt::Write, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -48,15 +48,46 @@ pub(crate) const IN_PLACE_OF_ERROR: HeaderValue =
 pub(crate) const NOT_STORED: HeaderValue =
     HeaderValue::from_static("tenant-cache; detail=only-if-cached");
 
-/// A hit, with the seconds that are left of its freshness: less than none, of what is served stale (RFC 9211 §2.6).
-pub(crate) fn hit(lifetime: Duration, age: Duration) -> HeaderValue {
-    const PREFIX: &str = "tenant-cache; hit; ttl=";
+const HIT_TTL: &[u8] = b"tenant-cache; hit; ttl=";
+
+/// The longest of [`hit`]'s values and the longest age.
+const LONGEST: usize = HIT_TTL.len() + 1 + 20 + 20;
+
+/// A hit, with the seconds that are left of its freshness: less than none, of what is served stale (RFC 9211 §2.6); and its
+/// age. Both are one allocation.
+pub(crate) fn hit(lifetime: Duration, age: Duration) -> (HeaderValue, HeaderValue) {
     let (lifetime, age) = (lifetime.as_secs(), age.as_secs());
-    let sign = if age > lifetime { "-" } else { "" };
-    let mut text = String::with_capacity(PREFIX.len().saturating_add(11));
-    // A string takes whatever is written.
-    write!(text, "{PREFIX}{sign}{}", lifetime.abs_diff(age)).ok();
-    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HIT)
+    // From the end on: the length of a number is known when it is written.
+    let mut text = [0; LONGEST];
+    let at = before(&mut text, LONGEST, age);
+    let mut begin = before(&mut text, at, lifetime.abs_diff(age));
+    let sign: &[u8] = if age > lifetime { b"-" } else { b"" };
+    for part in [sign, HIT_TTL] {
+        let end = begin;
+        begin = end.saturating_sub(part.len());
+        if let Some(place) = text.get_mut(begin..end) {
+            place.copy_from_slice(part);
+        }
+    }
+    let both = Bytes::from_owner(text);
+    let status = HeaderValue::from_maybe_shared(both.slice(begin..at)).unwrap_or(HIT);
+    let age = HeaderValue::from_maybe_shared(both.slice(at..)).unwrap_or_else(|_| age.into());
+    (status, age)
+}
+
+/// Writes a number in front of what stands from `end` on, and says where it begins.
+fn before(text: &mut [u8; LONGEST], mut end: usize, mut number: u64) -> usize {
+    loop {
+        end = end.saturating_sub(1);
+        let digit = u8::try_from(number % 10).unwrap_or_default();
+        if let Some(place) = text.get_mut(end) {
+            *place = b'0' | digit;
+        }
+        number /= 10;
+        if number == 0 {
+            return end;
+        }
+    }
 }
 
 /// What became of a request that went to the handler. `stored` says that its response is being stored: it

@@ -37,6 +37,10 @@ impl StoredResponse {
         not_modified: bool,
         status: HeaderValue,
     ) -> Response<Stored> {
+        self.shown(age.as_secs().into(), not_modified, status)
+    }
+
+    fn shown(&self, age: HeaderValue, not_modified: bool, status: HeaderValue) -> Response<Stored> {
         let body = if not_modified {
             Stored::default()
         } else {
@@ -46,8 +50,19 @@ impl StoredResponse {
         *response.status_mut() = self.head.status;
         let headers = response.headers_mut();
         headers.clone_from(&self.head.headers);
-        headers.insert(header::AGE, age.as_secs().into());
-        status::replace(headers, status);
+        // In front, where they were put when it was stored; or else wherever they are.
+        let mut fields = headers.iter_mut();
+        match (fields.next(), fields.next()) {
+            (Some((one, first)), Some((other, second)))
+                if self.head.alone && *one == header::AGE && *other == status::NAME =>
+            {
+                (*first, *second) = (age, status);
+            }
+            _ => {
+                headers.insert(header::AGE, age);
+                status::replace(headers, status);
+            }
+        }
         if not_modified {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             // RFC 9110 §15.4.5: what describes the content goes with the content.
@@ -72,8 +87,8 @@ impl StoredResponse {
         age: Duration,
         not_modified: bool,
     ) -> Response<Stored> {
-        let status = status::hit(self.head.freshness.lifetime, age);
-        let answer = self.answer(age, not_modified, status);
+        let (status, age) = status::hit(self.head.freshness.lifetime, age);
+        let answer = self.shown(age, not_modified, status);
         if method == Method::HEAD {
             answer.map(|_| Stored::default())
         } else {
@@ -86,6 +101,8 @@ impl StoredResponse {
 pub(crate) struct Head {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
+    /// Whether `Cache-Status` is ours alone.
+    alone: bool,
     vary: Vec<(HeaderName, Vec<HeaderValue>)>,
     received: Monotonic,
     initial_age: Duration,
@@ -152,9 +169,11 @@ impl Head {
         deed: Deed,
         received: (Monotonic, UnixTime),
     ) -> Option<Self> {
+        let headers = kept_fields(headers, received.1)?;
         Some(Self {
             status,
-            headers: kept_fields(headers, received.1)?,
+            alone: is_alone(&headers),
+            headers,
             vary: kept_vary(storable.vary, asked)?,
             received: received.0,
             initial_age: storable.age,
@@ -186,6 +205,7 @@ impl Head {
     pub(crate) fn answered(&self, headers: HeaderMap, received: Monotonic) -> Self {
         Self {
             status: self.status,
+            alone: is_alone(&headers),
             headers,
             vary: Vec::new(),
             received,
@@ -291,16 +311,23 @@ fn kept_fields(headers: &HeaderMap, now: UnixTime) -> Option<HeaderMap> {
 }
 
 /// The fields that an answer from the cache has. The places of those that each answer writes anew are taken, so that a copy does
-/// not grow.
+/// not grow, and stand in front, where they are found without a look-up.
 pub(crate) fn shown_fields(headers: &HeaderMap, now: UnixTime) -> HeaderMap {
     let mut shown = HeaderMap::with_capacity(headers.len().saturating_add(3));
+    shown.insert(header::AGE, HeaderValue::from_static("0"));
+    // Behind those of caches that were nearer to the origin (RFC 9211 §2).
+    let earlier = headers.contains_key(status::NAME);
+    if !earlier {
+        shown.insert(status::NAME, status::HIT);
+    }
     for (name, value) in headers {
         if !of_the_connection(name, headers) {
             shown.append(name.clone(), value.clone());
         }
     }
-    shown.insert(header::AGE, HeaderValue::from_static("0"));
-    shown.append(status::NAME, status::HIT);
+    if earlier {
+        shown.append(status::NAME, status::HIT);
+    }
     // RFC 9110 §6.6.1: a stored response is dated.
     if !shown.contains_key(header::DATE) {
         let since = Duration::from_nanos(now.as_nanos());
@@ -311,6 +338,10 @@ pub(crate) fn shown_fields(headers: &HeaderMap, now: UnixTime) -> HeaderMap {
         shown.extend(date.map(|date| (header::DATE, date)));
     }
     shown
+}
+
+fn is_alone(headers: &HeaderMap) -> bool {
+    headers.get_all(status::NAME).iter().nth(1).is_none()
 }
 
 /// A copy with memory of its own: a slice of a connection's buffer would keep all of it. `None` for a

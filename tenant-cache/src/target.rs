@@ -237,8 +237,8 @@ pub(crate) fn is_plain(path: &str) -> bool {
 
 fn optional(key: &mut KeyWriter, part: Option<&[u8]>) {
     match part {
-        None => key.bytes(&[0]),
-        Some(part) => key.bytes(&[1]).bytes(part),
+        None => key.none(),
+        Some(part) => key.bytes(part),
     };
 }
 

@@ -35,7 +35,7 @@ impl Wakers {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

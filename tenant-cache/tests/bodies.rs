@@ -18,15 +18,17 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::{Pin, pin},
+    sync::atomic::{AtomicUsize, Ordering},
     task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderMap, Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use support::{Content, House, Origin, get, request, send};
-use tenant_cache::{ResponseCache, TenantContext};
+use tenant_cache::{Bounds, ResponseCache, TenantContext};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -378,4 +380,42 @@ async fn concurrent_reads_store_whole_answers() {
     futures_util::future::join_all(reads).await;
     let plain = Origin::new(|_| support::response(&[], "x"));
     assert_eq!(send(&house.around(&plain), get(&ada, "/0")).await.body, "x");
+}
+
+#[test]
+fn variants_that_are_stored_at_the_same_time_all_stay() {
+    const VARIANTS: usize = 2;
+    const ROUNDS: usize = 1_500;
+    let house = House::new();
+    house.cache.set_bounds(|_| Bounds::ceiling(64 << 20));
+    let origin = Origin::new(|_| {
+        support::response(&[("cache-control", "max-age=60"), ("vary", "x-a")], "x")
+    });
+    let service = house.around(&origin);
+    let ada = house.of("acme", "ada");
+    let ask = |round: usize, variant: usize| {
+        let fields = [("x-a", &*variant.to_string())];
+        let asked = request(Method::GET, &ada, &format!("/{round}"), &fields);
+        send(&service, asked).now_or_never().unwrap()
+    };
+    let arrived = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for variant in 0..VARIANTS {
+            let (ask, arrived) = (&ask, &arrived);
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    arrived.fetch_add(1, Ordering::SeqCst);
+                    while arrived.load(Ordering::SeqCst) < VARIANTS * (round + 1) {
+                        std::thread::yield_now();
+                    }
+                    assert!(ask(round, variant).is_stored());
+                }
+            });
+        }
+    });
+    for round in 0..ROUNDS {
+        for variant in 0..VARIANTS {
+            assert!(ask(round, variant).is_hit(), "{round} {variant}");
+        }
+    }
 }

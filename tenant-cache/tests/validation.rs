@@ -14,6 +14,7 @@
 mod support;
 
 use std::{
+    convert::Infallible,
     future::{Ready, ready},
     sync::{
         Arc,
@@ -23,10 +24,13 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 use support::{Content, House, Origin, counted, get, request, response, send, with_trail};
 use tenant_context::{Rejection, Trail};
+use tokio::sync::oneshot;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -344,6 +348,74 @@ async fn a_purge_during_validation_keeps_the_old_answer_out() {
     assert!(!send(&service, get(&ada, "/a")).await.is_hit());
 }
 
+/// Leaves its answers to the test, one for each call.
+#[derive(Clone, Default)]
+struct ByHand(Arc<Mutex<Vec<oneshot::Sender<Response<Content>>>>>);
+
+impl ByHand {
+    /// Answers the call that has waited longest.
+    fn answer(&self, status: u16, fields: &[(&str, &str)]) {
+        let mut answer = response(fields, "x");
+        *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+        let waiting = self.0.lock().remove(0);
+        waiting.send(answer).unwrap();
+    }
+}
+
+impl Service<Request<Content>> for ByHand {
+    type Response = Response<Content>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Content>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Content>) -> Self::Future {
+        let (waiting, answered) = oneshot::channel();
+        self.0.lock().push(waiting);
+        async { Ok(answered.await.unwrap()) }.boxed()
+    }
+}
+
+#[tokio::test]
+async fn what_a_validation_ended_is_not_brought_back_by_one_under_way() {
+    const KEPT: &[(&str, &str)] = &[("cache-control", "max-age=10"), ("etag", "\"a\"")];
+    let forbidden: &[(&str, &str)] = &[("cache-control", "no-store"), ("etag", "\"a\"")];
+    let another: &[(&str, &str)] = &[("cache-control", "max-age=10"), ("etag", "\"b\"")];
+    for (method, status, news) in [
+        (Method::GET, 304, forbidden),
+        (Method::GET, 304, another),
+        (Method::HEAD, 200, another),
+    ] {
+        let house = House::new();
+        let handler = ByHand::default();
+        let mut service = house.layer().layer(handler.clone());
+        let ada = house.of("acme", "ada");
+        let mut ask = |method: &Method| {
+            let mut asked = service
+                .call(request(method.clone(), &ada, "/a", &[]))
+                .boxed();
+            (&mut asked).now_or_never().ok_or(asked)
+        };
+        let Err(first) = ask(&Method::GET) else {
+            panic!("the handler has not answered")
+        };
+        handler.answer(200, KEPT);
+        first.await.unwrap().into_body().collect().await.unwrap();
+        house.pass(10);
+        let (Err(ending), Err(validating)) = (ask(&method), ask(&Method::GET)) else {
+            panic!("both validate")
+        };
+        handler.answer(status, news);
+        ending.await.unwrap();
+        handler.answer(304, KEPT);
+        let answer = validating.await.unwrap();
+        assert_eq!(answer.status(), 200, "{method} {news:?}");
+        assert!(ask(&Method::GET).is_err(), "{method} {news:?}: a hit");
+    }
+}
+
 /// Answers as its status says, or fails.
 #[derive(Clone)]
 struct Failing(Arc<AtomicU16>, &'static str);
@@ -445,46 +517,71 @@ async fn nothing_stands_in_for_a_refusal_or_serves_an_ended_context() {
 
 #[tokio::test]
 async fn a_stale_answer_stands_in_with_its_deed_for_who_did_not_ask_for_more() {
-    let house = House::new();
-    let calls = AtomicUsize::new(0);
-    let origin = Origin::new(move |request: &Request<Content>| {
-        let control = [("cache-control", "max-age=10, stale-if-error=99")];
-        let trail = Trail::of(request.extensions());
-        if calls.fetch_add(1, Ordering::SeqCst) == 0 {
-            trail.action("invoice.read");
-            return response(&control, "x");
-        }
-        if request.headers().contains_key("x-forbidden") {
-            drop(trail.deny(Rejection::store_unavailable()));
-        }
-        let mut answer = response(&control, "no");
-        *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        answer
-    });
-    let service = house.around(&origin);
-    let ada = house.of("acme", "ada");
-    let (asked, _) = with_trail(get(&ada, "/a"));
-    send(&service, asked).await;
-    house.pass(11);
     for (fields, status) in [
         (&[][..], 200),
+        (&[("cache-control", "max-stale")], 200),
         (&[("cache-control", "no-cache")], 503),
         (&[("cache-control", "max-age=60")], 503),
         (&[("cache-control", "max-age=5")], 503),
         (&[("cache-control", "min-fresh=5")], 503),
         (&[("x-forbidden", "1")], 503),
     ] {
+        let house = House::new();
+        let origin = Origin::new(|request: &Request<Content>| {
+            let trail = Trail::of(request.extensions());
+            if !request.headers().contains_key("if-none-match") {
+                trail.action("invoice.read");
+                let fields = [
+                    ("cache-control", "max-age=10, stale-if-error=99"),
+                    ("etag", "\"a\""),
+                ];
+                return response(&fields, "x");
+            }
+            if request.headers().contains_key("x-forbidden") {
+                drop(trail.deny(Rejection::store_unavailable()));
+            }
+            let mut answer = response(&[], "no");
+            *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            answer
+        });
+        let service = house.around(&origin);
+        let ada = house.of("acme", "ada");
+        let (asked, _) = with_trail(get(&ada, "/a"));
+        send(&service, asked).await;
+        house.pass(11);
         let (asked, trail) = with_trail(request(Method::GET, &ada, "/a", fields));
         let answer = send(&service, asked).await;
         assert_eq!(answer.status, status, "{fields:?}");
         if status == 200 {
-            assert_eq!(
-                answer.cache_status(),
-                "tenant-cache; fwd=stale; detail=stale-if-error"
-            );
+            let expected = match fields {
+                [] => "tenant-cache; fwd=stale; detail=stale-if-error",
+                _ => "tenant-cache; hit; ttl=-1",
+            };
+            assert_eq!(answer.cache_status(), expected);
             let action = trail.with(|facts| facts.action.clone());
             assert_eq!(action.flatten().as_deref(), Some("invoice.read"));
         }
+    }
+}
+
+#[tokio::test]
+async fn nothing_stands_in_for_an_answer_to_a_head() {
+    for status in [503, 0] {
+        let house = House::new();
+        let now = Arc::new(AtomicU16::new(200));
+        let control = "max-age=10, stale-if-error=99";
+        let mut service = house.layer().layer(Failing(Arc::clone(&now), control));
+        let ada = house.of("acme", "ada");
+        let first = service.call(get(&ada, "/a")).await.unwrap();
+        first.into_body().collect().await.unwrap();
+        house.pass(11);
+        now.store(status, Ordering::SeqCst);
+        let head = request(Method::HEAD, &ada, "/a", &[]);
+        let answer = service.call(head).await.map(|answer| answer.status());
+        assert!(
+            answer.is_err() || answer.is_ok_and(|it| it == 503),
+            "{status}"
+        );
     }
 }
 

@@ -332,7 +332,7 @@ pub const ALL: &[Definition] = &[
     ).heavy(),
     Definition::new(
         "cache/layer-hit",
-        "the layer: a stored response of 1 KiB",
+        "the layer: a stored response of 1 KiB; the copy of its header map (two allocations), its Age and Cache-Status (one)",
         cache::layer_hit,
     )
     .over("noop/with-context"),

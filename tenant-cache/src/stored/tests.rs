@@ -67,7 +67,7 @@ fn connection_fields_are_not_stored_and_a_date_is() {
     .unwrap()
     .headers;
     let names: Vec<_> = kept.keys().map(HeaderName::as_str).collect();
-    assert_eq!(names, ["x-kept", "age", "cache-status", "date"]);
+    assert_eq!(names, ["age", "cache-status", "x-kept", "date"]);
     assert_eq!(kept[header::DATE], "Sun, 06 Nov 1994 08:49:37 GMT");
 }
 
