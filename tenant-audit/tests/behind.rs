@@ -243,6 +243,22 @@ async fn what_is_kept_in_memory_for_a_sink_is_caught_up_without_another_record()
     .unwrap();
 }
 
+#[tokio::test]
+async fn a_regions_own_sinks_catch_up_without_another_record() {
+    let (log, other) = (Log::new(), Unreliable::default());
+    let sink =
+        FanOut::all(log.clock.clone(), DEADLINE).sink(RegionSink::new(log.and(other.clone())));
+    log.with(sink, async |audit| {
+        other.mood(Mood::Fails);
+        log.record(&audit, 0..5).await;
+        other.mood(Mood::Well);
+        log.until(&other.inner, 5).await;
+        assert_has(&other.inner, 0..5);
+    })
+    .await
+    .unwrap();
+}
+
 /// How many pairs the log holds.
 fn numbers_in(log: &Log) -> usize {
     let verified = verify(log.path()).unwrap();

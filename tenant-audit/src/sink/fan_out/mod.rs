@@ -284,6 +284,11 @@ impl AuditSink for FanOut {
 
     fn catch_up(&mut self) -> BoxFuture<'_, ()> {
         async move {
+            let inner = self.sinks.iter_mut().filter_map(|target| {
+                let is_behind = target.sink.is_behind();
+                is_behind.then(|| target.sink.catch_up())
+            });
+            join_all(inner).await;
             let (timer, deadline) = (&*self.timer, self.deadline);
             let lagging = self.sinks.iter_mut().filter(|target| target.is_optional());
             join_all(lagging.map(|target| target.drain(timer, deadline))).await;
