@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::{BoxFuture, FutureExt, join_all};
+use futures_util::future::{BoxFuture, FutureExt, join_all, select};
 use tenant_context::{Timer, UnixTime};
 
 use self::target::{Need, Target};
@@ -284,12 +284,12 @@ impl AuditSink for FanOut {
 
     fn catch_up(&mut self) -> BoxFuture<'_, ()> {
         async move {
+            let (timer, deadline) = (&*self.timer, self.deadline);
             let inner = self.sinks.iter_mut().filter_map(|target| {
                 let is_behind = target.sink.is_behind();
-                is_behind.then(|| target.sink.catch_up())
+                is_behind.then(|| select(target.sink.catch_up(), timer.sleep(deadline)))
             });
             join_all(inner).await;
-            let (timer, deadline) = (&*self.timer, self.deadline);
             let lagging = self.sinks.iter_mut().filter(|target| target.is_optional());
             join_all(lagging.map(|target| target.drain(timer, deadline))).await;
             if self.sinks.first().is_some_and(Target::holds_all) {
