@@ -27,6 +27,8 @@ const MAX_BATCH: usize = 4096;
 /// How long an idle worker waits before it looks again, and how often it does.
 const LINGER: Duration = Duration::from_millis(5);
 const LINGERINGS: usize = 200;
+/// How long nothing has come when a sink that has missed something is asked again.
+const CATCH_UP: Duration = Duration::from_millis(250);
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
@@ -88,6 +90,25 @@ async fn next(intake: &Intake, load: &mut Load, timer: Option<&dyn Timer>) -> bo
         }
     }
     look(intake, load, Doze::Asleep).await
+}
+
+/// [`next`]; meanwhile what a sink has missed is caught up.
+async fn idle(
+    sink: &mut dyn AuditSink,
+    intake: &Intake,
+    load: &mut Load,
+    timer: Option<&dyn Timer>,
+) -> bool {
+    if let Some(timer) = timer {
+        while sink.is_behind() {
+            let looking = look(intake, load, Doze::Asleep);
+            if let Either::Left((more, _)) = select(looking, timer.sleep(CATCH_UP)).await {
+                return more;
+            }
+            sink.catch_up().await;
+        }
+    }
+    next(intake, load, timer).await
 }
 
 fn look<'a>(
@@ -159,7 +180,7 @@ async fn work(parts: Parts) -> Result<(), AuditError> {
             }
         }
         intake.written();
-        more = next(&intake, &mut load, timer.as_deref()).await;
+        more = idle(&mut *sink, &intake, &mut load, timer.as_deref()).await;
     }
     sink.close().await.map_err(AuditError::sink)
 }

@@ -199,6 +199,66 @@ async fn a_sink_that_failed_for_long_gets_all_in_order_and_nothing_twice() {
     assert_eq!(lines, log);
 }
 
+impl Log {
+    /// Lets the time go by until a sink has so many of each tenant; nothing is recorded meanwhile.
+    async fn until(&self, sink: &MemorySink, count: usize) {
+        for _ in 0..5_000 {
+            if numbers(sink, "globex").len() >= count && numbers(sink, "acme").len() >= count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            self.clock.advance(Duration::from_millis(100));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_sink_that_is_back_catches_up_without_another_record() {
+    let (log, other) = (Log::new(), Unreliable::default());
+    log.with(log.and(other.clone()), async |audit| {
+        log.record(&audit, 0..3).await;
+        other.mood(Mood::Fails);
+        log.record(&audit, 3..40).await;
+        other.mood(Mood::Well);
+        log.until(&other.inner, 40).await;
+        assert_has(&other.inner, 0..40);
+    })
+    .await
+    .unwrap();
+    assert_has(&other.inner, 0..40);
+}
+
+#[tokio::test]
+async fn what_is_kept_in_memory_for_a_sink_is_caught_up_without_another_record() {
+    let (log, eu) = (Log::new(), Unreliable::default());
+    let sink = log.and(RegionSink::new(eu.clone()));
+    log.with(sink, async |audit| {
+        eu.mood(Mood::Fails);
+        log.record(&audit, 0..5).await;
+        eu.mood(Mood::Well);
+        log.until(&eu.inner, 5).await;
+        assert_has(&eu.inner, 0..5);
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_regions_own_sinks_catch_up_without_another_record() {
+    let (log, other) = (Log::new(), Unreliable::default());
+    let sink =
+        FanOut::all(log.clock.clone(), DEADLINE).sink(RegionSink::new(log.and(other.clone())));
+    log.with(sink, async |audit| {
+        other.mood(Mood::Fails);
+        log.record(&audit, 0..5).await;
+        other.mood(Mood::Well);
+        log.until(&other.inner, 5).await;
+        assert_has(&other.inner, 0..5);
+    })
+    .await
+    .unwrap();
+}
+
 /// How many pairs the log holds.
 fn numbers_in(log: &Log) -> usize {
     let verified = verify(log.path()).unwrap();

@@ -90,6 +90,17 @@ pub trait AuditSink: Send + 'static {
         true
     }
 
+    /// Whether it owes records to somebody who has missed them: then [`catch_up`](Self::catch_up) is called while nothing
+    /// else is to be done.
+    fn is_behind(&mut self) -> bool {
+        false
+    }
+
+    /// Goes on with what was missed, for a short while: the worker takes no records meanwhile.
+    fn catch_up(&mut self) -> BoxFuture<'_, ()> {
+        ready(()).boxed()
+    }
+
     /// Called last: gives locks and handles back.
     ///
     /// # Errors

@@ -149,6 +149,18 @@ impl AuditSink for RegionSink {
         false
     }
 
+    fn is_behind(&mut self) -> bool {
+        self.sinks.iter_mut().any(|part| part.sink.is_behind())
+    }
+
+    fn catch_up(&mut self) -> BoxFuture<'_, ()> {
+        let behind = self.sinks.iter_mut().filter_map(|part| {
+            let is_behind = part.sink.is_behind();
+            is_behind.then(|| part.sink.catch_up())
+        });
+        join_all(behind).map(|_| ()).boxed()
+    }
+
     fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
         let closed = join_all(self.sinks.iter_mut().map(|part| part.sink.close()));
         closed.map(|closed| closed.into_iter().collect()).boxed()

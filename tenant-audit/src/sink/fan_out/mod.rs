@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::{BoxFuture, FutureExt, join_all};
+use futures_util::future::{BoxFuture, FutureExt, join_all, select};
 use tenant_context::{Timer, UnixTime};
 
 use self::target::{Need, Target};
@@ -24,8 +24,8 @@ use crate::{AuditSink, Batch, ChainId, Expired, Head, Resumed, SinkError};
 /// # The file log is the write-ahead log
 ///
 /// If the first sink is a [`FileSink`](crate::FileSink), a sink that has missed something reads it again from its files: at most one MiB of it
-/// is in memory at a time, and eight of them are caught up with each batch that comes, within the deadline, and when the
-/// sinks are closed. A sink gets each chain's records in their order and without a hole; those of two chains may change places.
+/// is in memory at a time, and eight of them are caught up with each batch that comes, four times a second while none comes,
+/// within the deadline, and when the sinks are closed. A sink gets each chain's records in their order and without a hole; those of two chains may change places.
 ///
 /// At a restart:
 ///
@@ -135,7 +135,7 @@ impl FanOut {
     }
 
     /// Gives those that are behind what they have missed, so much of it that the deadline holds.
-    async fn catch_up(&mut self, rounds: usize) {
+    async fn read_on(&mut self, rounds: usize) {
         let (timer, deadline) = (&*self.timer, self.deadline);
         let Some((first, others)) = self.sinks.split_first_mut() else {
             return;
@@ -270,10 +270,32 @@ impl AuditSink for FanOut {
                 for target in others {
                     target.logged(&batch);
                 }
-                self.catch_up(ROUNDS).await;
+                self.read_on(ROUNDS).await;
                 self.remember(false).await;
             }
             self.verdict()
+        }
+        .boxed()
+    }
+
+    fn is_behind(&mut self) -> bool {
+        self.sinks.iter_mut().any(Target::lags)
+    }
+
+    fn catch_up(&mut self) -> BoxFuture<'_, ()> {
+        async move {
+            let (timer, deadline) = (&*self.timer, self.deadline);
+            let inner = self.sinks.iter_mut().filter_map(|target| {
+                let is_behind = target.sink.is_behind();
+                is_behind.then(|| select(target.sink.catch_up(), timer.sleep(deadline)))
+            });
+            join_all(inner).await;
+            let lagging = self.sinks.iter_mut().filter(|target| target.is_optional());
+            join_all(lagging.map(|target| target.drain(timer, deadline))).await;
+            if self.sinks.first().is_some_and(Target::holds_all) {
+                self.read_on(ROUNDS).await;
+                self.remember(false).await;
+            }
         }
         .boxed()
     }
@@ -286,7 +308,7 @@ impl AuditSink for FanOut {
                 target.drain(timer, deadline)
             });
             join_all(drained).await;
-            self.catch_up(usize::MAX).await;
+            self.read_on(usize::MAX).await;
             self.remember(true).await;
             let closed = self.sinks.iter_mut().map(|target| async move {
                 let closed = target.sink.close().await;

@@ -107,6 +107,12 @@ impl Target {
         self.backlog.is_empty() && self.state == State::Even
     }
 
+    /// Whether it has missed something and may be asked again without a new batch.
+    pub(super) fn lags(&mut self) -> bool {
+        let owed = self.is_behind() || (self.is_optional() && !self.backlog.is_empty());
+        (owed && !self.is_given_up()) || self.sink.is_behind()
+    }
+
     /// Whether it holds all that was handed on, as a log.
     pub(super) fn holds_all(&self) -> bool {
         self.backlog.is_empty() && !self.is_given_up()
