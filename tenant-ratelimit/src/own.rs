@@ -376,7 +376,7 @@ impl Own {
     #[inline]
     pub(crate) fn share(&self) -> Option<Share<'_>> {
         let kept = self.rules.kept?;
-        let floor = self.floor.as_deref();
+        let floor = self.floor.as_deref().filter(|seat| seat.is_floor());
         Some(Share {
             floor: floor.map(|seat| (&seat.rate, &seat.level)),
             kept,
