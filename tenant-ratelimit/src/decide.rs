@@ -17,7 +17,7 @@ use crate::{
     counts::Tally,
     endpoints::Endpoints,
     floors::Seats,
-    headers::Told,
+    headers::{Policy, Told},
     key::Key,
     keys::Places,
     own::Own,
@@ -109,7 +109,7 @@ impl Granted<'_> {
         let part = self.least.source(self.lanes);
         let part = part.and_then(|source| part_of(source, self.placed, self.wanted.endpoint));
         let partition = part.and_then(|part| Partition::of(bound.dimension, Some(tenant), part));
-        Some(Told::new(bound, Arc::clone(policy), partition))
+        Some(Told::new(bound, policy, partition))
     }
 }
 
@@ -123,12 +123,16 @@ impl Inner {
         answer: impl FnOnce(Granted<'_>) -> R,
     ) -> Result<R, Denied> {
         let now = self.clock.monotonic();
-        let resolved;
-        let known = if let Some(known) = self.kept_by(tenant) {
-            known
-        } else {
-            resolved = self.resolve(tenant, now)?;
-            &*resolved
+        let made;
+        let known = match self.kept_by(tenant) {
+            Some(known) => known,
+            None => match self.keep(tenant, now)? {
+                Some(kept) => kept,
+                None => {
+                    made = self.resolve(tenant, now)?;
+                    &made
+                }
+            },
         };
         self.decide_resolved(known, tenant, wanted, now, answer)
     }
@@ -139,15 +143,19 @@ impl Inner {
         &self,
         tenant: &TenantContext,
         wanted: Wanted<'_>,
-        answer: impl FnOnce(&dyn Fn() -> Option<Bound>) -> R,
+        answer: impl FnOnce(Option<Bound>) -> R,
     ) -> Result<R, Denied> {
         let now = self.clock.monotonic();
         let made;
-        let resolved = if let Some(resolved) = self.kept_by(tenant) {
-            resolved
-        } else {
-            made = self.resolve(tenant, now)?;
-            &*made
+        let resolved = match self.kept_by(tenant) {
+            Some(resolved) => resolved,
+            None => match self.keep(tenant, now)? {
+                Some(kept) => kept,
+                None => {
+                    made = self.resolve(tenant, now)?;
+                    &made
+                }
+            },
         };
         if wanted.head.is_none() {
             let own = resolved.cells.lock();
@@ -163,7 +171,7 @@ impl Inner {
                     Some(Decided::Admitted(least)) => {
                         own.counts.admit(now);
                         self.tally.admit();
-                        return Ok(answer(&|| least.bound(now)));
+                        return Ok(answer(least.bound(now)));
                     }
                     Some(Decided::Refused(refusals)) => {
                         own.counts.refuse(now);
@@ -175,7 +183,7 @@ impl Inner {
             }
         }
         let bound = self.decide_bound(resolved, tenant, wanted, now)?;
-        Ok(answer(&|| bound))
+        Ok(answer(bound))
     }
 
     /// [`decide`](Self::decide), out of the way of most requests.
@@ -263,7 +271,7 @@ impl Inner {
     pub(crate) fn decide_public<R>(
         &self,
         cost: u64,
-        answer: impl FnOnce(Option<(Bound, &Arc<str>)>) -> R,
+        answer: impl FnOnce(Option<(Bound, Policy)>) -> R,
     ) -> Result<R, Denied> {
         let now = self.clock.monotonic();
         loop {
@@ -285,7 +293,7 @@ impl Inner {
                 Ok(least) => {
                     self.tally.admit();
                     let bound = least.bound(&Lanes::new(), &cross, now);
-                    return Ok(answer(bound.map(|bound| (bound, &public.rate.policy))));
+                    return Ok(answer(bound.map(|bound| (bound, public.rate.policy))));
                 }
                 Err(Failed::Refused(refusals)) => return Err(self.refuse(None, refusals, false)),
                 Err(Failed::Moved) => {}

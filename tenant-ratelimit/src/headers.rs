@@ -1,8 +1,9 @@
 //! `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10), written with a
 //! structured-field library (RFC 9651). The partition key `pk` is an HMAC, never the tenant's id.
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{fmt::Write as _, time::Duration};
 
+use arrayvec::ArrayString;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sfv::{Integer, ItemSerializer, KeyRef, List, ListEntry, Parser, StringRef, key_ref};
 use tenant_context::TenantId;
@@ -65,10 +66,10 @@ pub(crate) fn of_refusals(
 
 /// What the response to an admitted request will say of the binding budget.
 #[derive(Clone, Debug)]
-pub(crate) struct Told(Bound, Arc<str>, Option<Partition>);
+pub(crate) struct Told(Bound, Policy, Option<Partition>);
 
 impl Told {
-    pub(crate) const fn new(bound: Bound, policy: Arc<str>, partition: Option<Partition>) -> Self {
+    pub(crate) const fn new(bound: Bound, policy: Policy, partition: Option<Partition>) -> Self {
         Self(bound, policy, partition)
     }
 
@@ -116,15 +117,19 @@ fn names(list: &HeaderValue) -> Option<Vec<String>> {
     names.filter(|names| !names.is_empty())
 }
 
-/// What is told of a quota in every policy: `;q=100;w=60`.
-pub(crate) fn policy(quota: Quota) -> Arc<str> {
+/// What is told of a quota in every policy, `;q=100;w=60`: two numbers of at most 15 digits. It stands where the quota
+/// does, so that a refusal copies it and counts no references.
+pub(crate) type Policy = ArrayString<36>;
+
+pub(crate) fn policy(quota: Quota) -> Policy {
     let (units, window) = quota.in_whole_seconds();
     let any = StringRef::constant("");
     let mut item = ItemSerializer::new().bare_item(any);
     for (key, number) in [(QUOTA, units), (WINDOW, window)] {
         item = item.parameter(key, told(number));
     }
-    item.finish().trim_start_matches('"').into()
+    let text = item.finish();
+    Policy::from(text.trim_start_matches('"')).unwrap_or_default()
 }
 
 /// Above 15 digits a structured field has no integers; the bound is as good as none.

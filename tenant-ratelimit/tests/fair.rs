@@ -439,8 +439,11 @@ fn a_floor_of_another_plan_has_spent_what_the_one_before_has() {
 #[test]
 fn who_finds_all_floors_of_another_plan_taken_has_still_spent_its_own() {
     for plan in ["pro", "none"] {
-        let floors = Floors::plan("pro", Quota::per_second(10), 1)
-            .and_plan("free", Quota::per_second(5), 18);
+        let floors = Floors::plan("pro", Quota::per_second(10), 1).and_plan(
+            "free",
+            Quota::per_second(5),
+            18,
+        );
         let world = World::new(2, Quota::per_second(100).burst(101), Some(floors));
         assert!(world.ask(0), "the one floor of that plan is taken");
         assert_eq!(world.takes(1), 5);
@@ -450,7 +453,11 @@ fn who_finds_all_floors_of_another_plan_taken_has_still_spent_its_own() {
             world.registry.apply(record);
         };
         moves(plan, 2);
-        assert_eq!(world.takes(1), 0, "there is no floor, and one unit to be shared");
+        assert_eq!(
+            world.takes(1),
+            0,
+            "there is no floor, and one unit to be shared"
+        );
         moves("free", 3);
         assert_eq!(world.takes(1), 0, "back from {plan}: all five are spent");
         // What was spent comes back at the pace of the floor, with or without one.

@@ -27,13 +27,27 @@ impl Inner {
         tenant.attachments().get(self.instance, GENERATION)
     }
 
-    /// Finds the cells that this identity's requests always fall under, and has the identity keep them.
+    /// Finds an identity's cells and has it keep them. `None`: it has no room to.
     #[cold]
+    pub(super) fn keep<'a>(
+        &self,
+        tenant: &'a TenantContext,
+        now: Monotonic,
+    ) -> Result<Option<&'a Resolved>, Denied> {
+        let resolved = Arc::new(self.resolve(tenant, now)?);
+        tenant
+            .attachments()
+            .attach(self.instance, GENERATION, resolved);
+        // Another request of it may have been the first.
+        Ok(self.kept_by(tenant))
+    }
+
+    /// Finds the cells that this identity's requests always fall under.
     pub(super) fn resolve(
         &self,
         tenant: &TenantContext,
         now: Monotonic,
-    ) -> Result<Arc<Resolved>, Denied> {
+    ) -> Result<Resolved, Denied> {
         let carried = match self.keyed.delegations {
             Some(dimension) => carried(tenant, dimension)?,
             None => Vec::new(),
@@ -77,11 +91,7 @@ impl Inner {
         if named.len() > MAX_NAMED {
             return Err(Denied::misconfigured("chain_too_long"));
         }
-        let resolved = Arc::new(Resolved { cells, named });
-        tenant
-            .attachments()
-            .attach(self.instance, GENERATION, Arc::clone(&resolved));
-        Ok(resolved)
+        Ok(Resolved { cells, named })
     }
 }
 
