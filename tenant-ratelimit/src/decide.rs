@@ -123,16 +123,12 @@ impl Inner {
         answer: impl FnOnce(Granted<'_>) -> R,
     ) -> Result<R, Denied> {
         let now = self.clock.monotonic();
-        let made;
-        let known = match self.kept_by(tenant) {
-            Some(known) => known,
-            None => match self.keep(tenant, now)? {
-                Some(kept) => kept,
-                None => {
-                    made = self.resolve(tenant, now)?;
-                    &made
-                }
-            },
+        let found;
+        let known = if let Some(known) = self.kept_by(tenant) {
+            known
+        } else {
+            found = self.find(tenant, now)?;
+            &*found
         };
         self.decide_resolved(known, tenant, wanted, now, answer)
     }
@@ -146,16 +142,12 @@ impl Inner {
         answer: impl FnOnce(Option<Bound>) -> R,
     ) -> Result<R, Denied> {
         let now = self.clock.monotonic();
-        let made;
-        let resolved = match self.kept_by(tenant) {
-            Some(resolved) => resolved,
-            None => match self.keep(tenant, now)? {
-                Some(kept) => kept,
-                None => {
-                    made = self.resolve(tenant, now)?;
-                    &made
-                }
-            },
+        let found;
+        let resolved = if let Some(resolved) = self.kept_by(tenant) {
+            resolved
+        } else {
+            found = self.find(tenant, now)?;
+            &*found
         };
         if wanted.head.is_none() {
             let own = resolved.cells.lock();
@@ -173,8 +165,9 @@ impl Inner {
                         self.tally.admit();
                         return Ok(answer(least.bound(now)));
                     }
-                    Some(Decided::Refused(refusals)) => {
+                    Some(Decided::Refused(mut refusals)) => {
                         own.counts.refuse(now);
+                        own.name(tenant.tenant_id(), &mut refusals);
                         drop(own);
                         return Err(self.refuse(Some(tenant.tenant_id()), refusals, false));
                     }
@@ -256,11 +249,12 @@ impl Inner {
                     if !wanted.peeks {
                         own.counts.refuse(now);
                     }
-                    drop(own);
                     for refusal in &mut refusals {
                         let part = |source| part_of(source, &placed, wanted.endpoint);
                         refusal.part = refusal.source.and_then(part);
                     }
+                    own.name(tenant.tenant_id(), &mut refusals);
+                    drop(own);
                     return Err(self.refuse(Some(tenant.tenant_id()), refusals, wanted.peeks));
                 }
             }

@@ -1,17 +1,22 @@
 //! One tenant's own cells.
 
-use std::sync::{Arc, Weak};
+use std::{
+    cell::OnceCell,
+    sync::{Arc, Weak},
+};
 
 use smallvec::SmallVec;
-use tenant_context::{Monotonic, TenantState};
+use tenant_context::{Monotonic, TenantId, TenantState};
 
 use crate::{
     cells::{Level, Rate},
+    charge::Refusal,
     counts::Counts,
     fair::{Held, Share},
     floors::Seat,
     key::Key,
     keys::{Keys, Kind, Places, Slot},
+    partition::{Part, Partition},
     rules::{Rule, Rules},
 };
 
@@ -37,6 +42,8 @@ pub(crate) struct Own {
     /// How often an operator made all cells whole: what was charged before does not come back.
     pub(crate) resets: u32,
     places: Arc<Places>,
+    /// What names the tenant's own cell to clients, once it has refused.
+    partition: OnceCell<Partition>,
 }
 
 /// Most declare one or two endpoints: their cells stand with the tenant's.
@@ -86,6 +93,7 @@ impl Own {
             resets: 0,
             rules,
             places,
+            partition: OnceCell::new(),
         }
     }
 
@@ -376,6 +384,17 @@ impl Own {
         }
         self.held = Held::default();
         self.resets = self.resets.wrapping_add(1);
+    }
+
+    /// Names the tenant's own cell in refusals: one HMAC for each tenant, not for each refusal.
+    pub(crate) fn name(&self, tenant: &TenantId, refusals: &mut [Refusal]) {
+        let whole = |refusal: &&mut Refusal| refusal.part == Some(Part::Whole);
+        for refusal in refusals.iter_mut().filter(whole) {
+            let partition = self
+                .partition
+                .get_or_init(|| Partition::whole(refusal.dimension, tenant));
+            refusal.part = Some(Part::Named(*partition));
+        }
     }
 
     /// This tenant's part of the global budget, if there are floors.
