@@ -134,7 +134,11 @@ impl Inner {
     }
 
     /// Charges a tenant's request that holds nothing; `answer` is told the binding budget.
-    #[inline]
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "on the way of every request: its answer is written once, where the caller wants it"
+    )]
     pub(crate) fn check<R>(
         &self,
         tenant: &TenantContext,

@@ -265,6 +265,14 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_policy_is_told_whole() {
+        let ten_years = Duration::from_secs(10 * 365 * 86_400);
+        let most = Quota::per(u64::try_from(ten_years.as_nanos()).unwrap(), ten_years);
+        let expected = ";q=999999999999999;w=315360000";
+        assert_eq!(&*Rate::new(most).unwrap().policy, expected);
+    }
+
+    #[test]
     fn a_partition_is_a_byte_sequence() {
         let refusal = Refusal {
             part: Some(Part::Whole),

@@ -151,3 +151,24 @@ pub(crate) struct Kept {
     pub(crate) named: Named,
     pub(crate) hint: std::sync::atomic::AtomicU32,
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::mem::{align_of, offset_of};
+
+    use super::*;
+    use crate::keys::Places;
+
+    #[test]
+    fn what_every_request_of_a_tenant_writes_shares_the_locks_cache_line_and_nothing_of_a_neighbour()
+     {
+        // The lock's byte stands before what it guards.
+        let written = [offset_of!(Own, tenant), offset_of!(Own, counts)];
+        assert!(
+            offset_of!(Own, rules) + size_of::<usize>() <= 64,
+            "{written:?}"
+        );
+        assert!(written.iter().all(|at| *at < offset_of!(Own, rules)));
+        assert_eq!([align_of::<TenantCells>(), align_of::<Places>()], [128; 2]);
+    }
+}
