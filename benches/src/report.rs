@@ -260,6 +260,22 @@ pub fn ratios(measured: &[Measured]) -> String {
         all.ratio(&cold, &raw, "");
     }
     all.ratio("peer/governor-4", "raw/gcra-4", "");
+    all.ratio("limits/warm", "raw/gcra-4", "");
+    all.difference("limits/warm", "raw/lock-and-swap", "");
+    for threads in ["same", "other"] {
+        let (ours, raw) = (
+            format!("limits/2-threads/{threads}"),
+            format!("raw/gcra-4/2-threads/{threads}"),
+        );
+        all.ratio(&ours, "limits/warm", "");
+        all.ratio(&raw, "raw/gcra-4", "");
+    }
+    all.ratio("limits/warm/during-flood", "limits/warm", " (bound: 1.1)");
+    all.ratio(
+        "limits/layer/refused",
+        "limits/layer/headers",
+        " (bound: 1)",
+    );
     all.difference_of_two(
         "auth/hit",
         ["raw/token-hash", "raw/map-hit"],

@@ -1,13 +1,13 @@
 //! The cells: what is counted, and by which quota.
 
-use std::{cell::Cell, sync::Arc};
+use std::cell::Cell;
 
 use tenant_context::{ConfigError, Monotonic};
 
 use crate::{
     Dimension, Quota,
     gcra::Gcra,
-    headers,
+    headers::{self, Policy},
     keys::Kind,
     sync::{AtomicU64, Mutex, MutexGuard, Ordering},
 };
@@ -18,7 +18,7 @@ pub(crate) struct Rate {
     pub(crate) quota: Quota,
     pub(crate) gcra: Gcra,
     /// As clients are told it.
-    pub(crate) policy: Arc<str>,
+    pub(crate) policy: Policy,
 }
 
 impl PartialEq for Rate {

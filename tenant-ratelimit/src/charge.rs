@@ -1,6 +1,6 @@
 //! The joint charge of several cells: all of them, or none.
 
-use std::{cmp::Reverse, sync::Arc, time::Duration};
+use std::{cmp::Reverse, time::Duration};
 
 use arrayvec::ArrayVec;
 use tenant_context::Monotonic;
@@ -10,6 +10,7 @@ use crate::{
     cells::{Cross, Level, Moved, Rate},
     fair::Share,
     gcra::{Gcra, Verdict},
+    headers::Policy,
     partition::Part,
 };
 
@@ -133,16 +134,12 @@ impl Least {
     }
 
     /// How clients are told of the budget's quota.
-    pub(crate) fn policy<'a>(
-        self,
-        own: &Lanes<'a>,
-        cross: &CrossLanes<'a>,
-    ) -> Option<&'a Arc<str>> {
+    pub(crate) fn policy(self, own: &Lanes<'_>, cross: &CrossLanes<'_>) -> Option<Policy> {
         let rate = match self.lane? {
             Which::Own(at) => own.get(at)?.rate?,
             Which::Cross(at) => &cross.get(at)?.cross.rate,
         };
-        Some(&rate.policy)
+        Some(rate.policy)
     }
 
     /// The budget, of the lanes that were charged.

@@ -17,7 +17,7 @@ use crate::{
     counts::Tally,
     endpoints::Endpoints,
     floors::Seats,
-    headers::Told,
+    headers::{Policy, Told},
     key::Key,
     keys::Places,
     own::Own,
@@ -109,7 +109,7 @@ impl Granted<'_> {
         let part = self.least.source(self.lanes);
         let part = part.and_then(|source| part_of(source, self.placed, self.wanted.endpoint));
         let partition = part.and_then(|part| Partition::of(bound.dimension, Some(tenant), part));
-        Some(Told::new(bound, Arc::clone(policy), partition))
+        Some(Told::new(bound, policy, partition))
     }
 }
 
@@ -123,31 +123,35 @@ impl Inner {
         answer: impl FnOnce(Granted<'_>) -> R,
     ) -> Result<R, Denied> {
         let now = self.clock.monotonic();
-        let resolved;
+        let found;
         let known = if let Some(known) = self.kept_by(tenant) {
             known
         } else {
-            resolved = self.resolve(tenant, now)?;
-            &*resolved
+            found = self.find(tenant, now)?;
+            &*found
         };
         self.decide_resolved(known, tenant, wanted, now, answer)
     }
 
     /// Charges a tenant's request that holds nothing; `answer` is told the binding budget.
-    #[inline]
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "on the way of every request: its answer is written once, where the caller wants it"
+    )]
     pub(crate) fn check<R>(
         &self,
         tenant: &TenantContext,
         wanted: Wanted<'_>,
-        answer: impl FnOnce(&dyn Fn() -> Option<Bound>) -> R,
+        answer: impl FnOnce(Option<Bound>) -> R,
     ) -> Result<R, Denied> {
         let now = self.clock.monotonic();
-        let made;
+        let found;
         let resolved = if let Some(resolved) = self.kept_by(tenant) {
             resolved
         } else {
-            made = self.resolve(tenant, now)?;
-            &*made
+            found = self.find(tenant, now)?;
+            &*found
         };
         if wanted.head.is_none() {
             let own = resolved.cells.lock();
@@ -163,10 +167,11 @@ impl Inner {
                     Some(Decided::Admitted(least)) => {
                         own.counts.admit(now);
                         self.tally.admit();
-                        return Ok(answer(&|| least.bound(now)));
+                        return Ok(answer(least.bound(now)));
                     }
-                    Some(Decided::Refused(refusals)) => {
+                    Some(Decided::Refused(mut refusals)) => {
                         own.counts.refuse(now);
+                        own.name(tenant.tenant_id(), &mut refusals);
                         drop(own);
                         return Err(self.refuse(Some(tenant.tenant_id()), refusals, false));
                     }
@@ -175,7 +180,7 @@ impl Inner {
             }
         }
         let bound = self.decide_bound(resolved, tenant, wanted, now)?;
-        Ok(answer(&|| bound))
+        Ok(answer(bound))
     }
 
     /// [`decide`](Self::decide), out of the way of most requests.
@@ -248,11 +253,12 @@ impl Inner {
                     if !wanted.peeks {
                         own.counts.refuse(now);
                     }
-                    drop(own);
                     for refusal in &mut refusals {
                         let part = |source| part_of(source, &placed, wanted.endpoint);
                         refusal.part = refusal.source.and_then(part);
                     }
+                    own.name(tenant.tenant_id(), &mut refusals);
+                    drop(own);
                     return Err(self.refuse(Some(tenant.tenant_id()), refusals, wanted.peeks));
                 }
             }
@@ -263,7 +269,7 @@ impl Inner {
     pub(crate) fn decide_public<R>(
         &self,
         cost: u64,
-        answer: impl FnOnce(Option<(Bound, &Arc<str>)>) -> R,
+        answer: impl FnOnce(Option<(Bound, Policy)>) -> R,
     ) -> Result<R, Denied> {
         let now = self.clock.monotonic();
         loop {
@@ -285,7 +291,7 @@ impl Inner {
                 Ok(least) => {
                     self.tally.admit();
                     let bound = least.bound(&Lanes::new(), &cross, now);
-                    return Ok(answer(bound.map(|bound| (bound, &public.rate.policy))));
+                    return Ok(answer(bound.map(|bound| (bound, public.rate.policy))));
                 }
                 Err(Failed::Refused(refusals)) => return Err(self.refuse(None, refusals, false)),
                 Err(Failed::Moved) => {}

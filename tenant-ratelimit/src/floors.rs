@@ -10,7 +10,6 @@ use tenant_context::{ConfigError, Monotonic, TenantState};
 use crate::{
     Quota,
     cells::{Level, Rate},
-    keys::Kind,
 };
 
 /// How much of the global budget each tenant is guaranteed, by its plan; the rest is shared fairly.
@@ -217,33 +216,70 @@ pub(crate) struct Seats {
     pub(crate) burst: u64,
 }
 
-/// A tenant's floor. It is free again when this is dropped.
+/// A tenant's floor, or what it has spent of the one it had.
 #[derive(Debug)]
 pub(crate) struct Seat {
-    classes: Arc<[Seating]>,
-    class: usize,
+    taken: Option<Taken>,
     pub(crate) rate: Rate,
     pub(crate) level: Level,
 }
 
+impl Seat {
+    /// Whether it guarantees anything.
+    pub(crate) const fn is_floor(&self) -> bool {
+        self.taken.is_some()
+    }
+}
+
+/// One of the floors that were declared. It is free again when this is dropped.
+#[derive(Debug)]
+struct Taken {
+    classes: Arc<[Seating]>,
+    class: usize,
+}
+
 impl Seats {
     /// The floor of a tenant's plan, if one is free; `held` is the one it has, and what is spent of it
-    /// stays spent.
+    /// stays spent, also if there is none for it now.
     pub(crate) fn seat(
         &self,
         tenant: &TenantState,
         held: Option<Box<Seat>>,
         now: Monotonic,
     ) -> Option<Box<Seat>> {
-        let plan = tenant.plan();
-        let classes = self.classes.iter();
-        let class = classes
-            .clone()
-            .position(|class| class.plan.as_deref() == Some(&*plan));
-        let class = class.or_else(|| classes.clone().position(|class| class.plan.is_none()))?;
-        if held.as_ref().is_some_and(|held| held.class == class) {
+        let class = self.class(&tenant.plan());
+        let taken = held.as_ref().and_then(|held| held.taken.as_ref());
+        if class.is_some() && class == taken.map(|taken| taken.class) {
             return held;
         }
+        let (taken, rate) = class
+            .and_then(|class| self.take(class, tenant))
+            .map_or((None, None), |(taken, rate)| (Some(taken), Some(rate)));
+        match (held, rate) {
+            (None, None) => None,
+            (None, Some(rate)) => Some(Box::new(Seat {
+                taken,
+                rate: rate.clone(),
+                level: Level::default(),
+            })),
+            (Some(mut held), rate) => {
+                if let Some(rate) = rate {
+                    held.level.carry(&held.rate, rate, now);
+                    held.rate = rate.clone();
+                }
+                held.taken = taken;
+                Some(held)
+            }
+        }
+    }
+
+    fn class(&self, plan: &str) -> Option<usize> {
+        let mut classes = self.classes.iter();
+        let own = classes.position(|class| class.plan.as_deref() == Some(plan));
+        own.or_else(|| self.classes.iter().position(|class| class.plan.is_none()))
+    }
+
+    fn take(&self, class: usize, tenant: &TenantState) -> Option<(Taken, &Rate)> {
         let found = self.classes.get(class)?;
         let more = |taken: u32| taken.checked_add(1).filter(|taken| *taken <= found.tenants);
         let taken = found
@@ -257,20 +293,12 @@ impl Seats {
             );
             return None;
         }
-        let level = held.map_or_else(Level::default, |held| {
-            held.level.carry(&held.rate, &found.rate, now);
-            held.level.split(Kind::default())
-        });
-        Some(Box::new(Seat {
-            classes: Arc::clone(&self.classes),
-            class,
-            rate: found.rate.clone(),
-            level,
-        }))
+        let classes = Arc::clone(&self.classes);
+        Some((Taken { classes, class }, &found.rate))
     }
 }
 
-impl Drop for Seat {
+impl Drop for Taken {
     fn drop(&mut self) {
         if let Some(class) = self.classes.get(self.class) {
             class.taken.fetch_sub(1, Ordering::Relaxed);

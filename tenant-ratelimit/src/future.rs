@@ -25,7 +25,7 @@ enum State<F> {
         inner: F,
         after: Option<Box<After>>,
     },
-    Refused(Option<Box<Response<()>>>),
+    Refused(Option<(Rejection, Protocol)>),
 }
 
 /// What is to be done when a request is answered.
@@ -62,9 +62,8 @@ impl<F> ResponseFuture<F> {
     }
 
     #[cold]
-    pub(crate) fn refused(rejection: &Rejection, protocol: Protocol) -> Self {
-        let response = Box::new(rejection.to_response(protocol));
-        Self(State::Refused(Some(response)))
+    pub(crate) const fn refused(rejection: Rejection, protocol: Protocol) -> Self {
+        Self(State::Refused(Some((rejection, protocol))))
     }
 }
 
@@ -84,8 +83,11 @@ where
                     .and_then(|after| after.answered(response.headers_mut()));
                 Poll::Ready(Ok(response.map(|body| LimitedBody::inner(body, tail))))
             }
-            StateProj::Refused(response) => match response.take() {
-                Some(response) => Poll::Ready(Ok(response.map(|()| LimitedBody::empty()))),
+            StateProj::Refused(refused) => match refused.take() {
+                Some((rejection, protocol)) => {
+                    let response = rejection.to_response(protocol);
+                    Poll::Ready(Ok(response.map(|()| LimitedBody::empty())))
+                }
                 None => Poll::Pending,
             },
         }

@@ -89,8 +89,11 @@ impl Gcra {
 
     /// The first reading that is at or after `ticks`: the exact inverse of [`at`](Self::at).
     fn when(self, ticks: u64) -> Monotonic {
-        let nanos =
-            (u128::from(ticks) << FRACTION).div_ceil(u128::from(self.ticks_per_nano.max(1)));
+        let (ticks, per_nano) = (u128::from(ticks) << FRACTION, self.ticks_per_nano.max(1));
+        // One division in 128 bits, where `div_ceil` takes two.
+        let nanos = ticks.checked_div(per_nano.into()).unwrap_or(0);
+        let partial = nanos.wrapping_mul(per_nano.into()) < ticks;
+        let nanos = nanos.saturating_add(partial.into());
         Monotonic::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 

@@ -1,8 +1,10 @@
 //! `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10), written with a
 //! structured-field library (RFC 9651). The partition key `pk` is an HMAC, never the tenant's id.
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{fmt::Write as _, time::Duration};
 
+use arrayvec::ArrayString;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sfv::{Integer, ItemSerializer, KeyRef, List, ListEntry, Parser, StringRef, key_ref};
 use tenant_context::TenantId;
@@ -38,37 +40,40 @@ pub enum Headers {
 
 /// The fields of a refusal: the policies that refuse, in one list, the binding one first, and what is left of
 /// them: nothing.
-pub(crate) fn of_refusals(
-    refusals: &[Refusal],
+pub(crate) fn of_refusals<'a>(
+    refusals: &'a [Refusal],
     tenant: Option<&TenantId>,
 ) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-    let mut fields = Fields::default();
-    for (at, refusal) in refusals.iter().enumerate() {
+    let told = |(at, refusal): (usize, &'a Refusal)| {
         let same = |known: &Refusal| known.dimension == refusal.dimension;
         let before = refusals.get(..at).unwrap_or_default();
-        if let Some(rate) = &refusal.rate
-            && !before.iter().any(same)
-        {
-            // For one that only a lower cost, or fewer requests in flight, would pass there is no time to tell.
-            let left = match refusal.why {
-                Why::Spent(wait) => Some((0, wait)),
-                Why::InFlight(_) | Why::AboveBurst => None,
-            };
-            let partition = refusal
-                .part
-                .and_then(|part| Partition::of(refusal.dimension, tenant, part));
-            fields.add(refusal.dimension, &rate.policy, partition, left);
+        let rate = refusal.rate.as_ref()?;
+        (!before.iter().any(same)).then_some((refusal, rate))
+    };
+    let told = refusals.iter().enumerate().filter_map(told);
+    let mut policies = Fields::begin();
+    for (refusal, rate) in told.clone() {
+        let partition = refusal
+            .part
+            .and_then(|part| Partition::of(refusal.dimension, tenant, part));
+        policies.policy(refusal.dimension, &rate.policy, partition);
+    }
+    let mut states = policies.end();
+    for (refusal, _) in told {
+        // For one that only a lower cost, or fewer requests in flight, would pass there is no time to tell.
+        if let Why::Spent(wait) = refusal.why {
+            states.state(refusal.dimension, 0, wait);
         }
     }
-    fields.finish()
+    states.finish()
 }
 
 /// What the response to an admitted request will say of the binding budget.
 #[derive(Clone, Debug)]
-pub(crate) struct Told(Bound, Arc<str>, Option<Partition>);
+pub(crate) struct Told(Bound, Policy, Option<Partition>);
 
 impl Told {
-    pub(crate) const fn new(bound: Bound, policy: Arc<str>, partition: Option<Partition>) -> Self {
+    pub(crate) const fn new(bound: Bound, policy: Policy, partition: Option<Partition>) -> Self {
         Self(bound, policy, partition)
     }
 
@@ -76,10 +81,11 @@ impl Told {
     pub(crate) fn write(self, headers: &mut HeaderMap) {
         let Self(bound, policy, partition) = self;
         let reset = bound.gcra.full_in(bound.tat, bound.now);
-        let mut fields = Fields::default();
-        let left = Some((bound.left, reset));
-        fields.add(bound.dimension, &policy, partition, left);
-        for (name, value) in fields.finish() {
+        let mut policies = Fields::begin();
+        policies.policy(bound.dimension, &policy, partition);
+        let mut states = policies.end();
+        states.state(bound.dimension, bound.left, reset);
+        for (name, value) in states.finish() {
             merge(headers, name, &value);
         }
     }
@@ -116,15 +122,19 @@ fn names(list: &HeaderValue) -> Option<Vec<String>> {
     names.filter(|names| !names.is_empty())
 }
 
-/// What is told of a quota in every policy: `;q=100;w=60`.
-pub(crate) fn policy(quota: Quota) -> Arc<str> {
+/// What is told of a quota in every policy, `;q=100;w=60`: two numbers of at most 15 digits. It stands where the quota
+/// does, so that a refusal copies it and counts no references.
+pub(crate) type Policy = ArrayString<36>;
+
+pub(crate) fn policy(quota: Quota) -> Policy {
     let (units, window) = quota.in_whole_seconds();
     let any = StringRef::constant("");
     let mut item = ItemSerializer::new().bare_item(any);
     for (key, number) in [(QUOTA, units), (WINDOW, window)] {
         item = item.parameter(key, told(number));
     }
-    item.finish().trim_start_matches('"').into()
+    let text = item.finish();
+    Policy::from(text.trim_start_matches('"')).unwrap_or_default()
 }
 
 /// Above 15 digits a structured field has no integers; the bound is as good as none.
@@ -135,65 +145,69 @@ fn told(number: u64) -> Integer {
     })
 }
 
-/// Both fields while they are written: each a list, with a member for each policy. What stands in a member is prepared but for
-/// the partition's name and the numbers of the moment; names are `a-z0-9_-`.
+/// Both fields while they are written, one behind the other in one piece of memory: each a list, with a member for each policy.
+/// What stands in a member is prepared but for the partition's name and the numbers of the moment; names are `a-z0-9_-`.
 struct Fields {
-    policy: String,
-    state: String,
-}
-
-impl Default for Fields {
-    fn default() -> Self {
-        let one = || String::with_capacity(64);
-        Self {
-            policy: one(),
-            state: one(),
-        }
-    }
+    text: String,
+    /// Where the present list begins.
+    from: usize,
 }
 
 impl Fields {
-    /// `"tenant";q=100;w=60`: so many units in so many seconds; `"tenant";r=50;t=30`: so many are left, and
-    /// that changes in so many seconds. Numbers of seconds are rounded up.
-    fn add(
-        &mut self,
-        dimension: Dimension,
-        policy: &str,
-        partition: Option<Partition>,
-        left: Option<(u64, Duration)>,
-    ) {
-        begin(&mut self.policy, dimension);
-        self.policy.push_str(policy);
+    fn begin() -> Self {
+        Self {
+            text: String::with_capacity(128),
+            from: 0,
+        }
+    }
+
+    /// `"tenant";q=100;w=60`: so many units in so many seconds.
+    fn policy(&mut self, dimension: Dimension, policy: &str, partition: Option<Partition>) {
+        self.member(dimension);
+        self.text.push_str(policy);
         if let Some(partition) = &partition {
-            self.policy.push_str(";pk=");
+            self.text.push_str(";pk=");
             let name: &[u8] = partition.as_bytes();
-            let item = ItemSerializer::with_buffer(&mut self.policy).bare_item(name);
+            let item = ItemSerializer::with_buffer(&mut self.text).bare_item(name);
             drop(item);
         }
-        if let Some((left, after)) = left {
-            let partial = u64::from(after.subsec_nanos() > 0);
-            let secs = after.as_secs().saturating_add(partial);
-            begin(&mut self.state, dimension);
-            // To write to a string fails never.
-            write!(self.state, ";r={};t={}", told(left), told(secs)).ok();
+    }
+
+    /// All policies are written.
+    fn end(self) -> Self {
+        Self {
+            from: self.text.len(),
+            ..self
+        }
+    }
+
+    /// `"tenant";r=50;t=30`: so many are left, and that changes in so many seconds, rounded up.
+    fn state(&mut self, dimension: Dimension, left: u64, after: Duration) {
+        let partial = u64::from(after.subsec_nanos() > 0);
+        let secs = after.as_secs().saturating_add(partial);
+        self.member(dimension);
+        // To write to a string fails never.
+        write!(self.text, ";r={};t={}", told(left), told(secs)).ok();
+    }
+
+    /// Begins a member of the present list.
+    fn member(&mut self, dimension: Dimension) {
+        let first = self.text.len() == self.from;
+        let parts = if first { "\"" } else { ", \"" };
+        for part in [parts, dimension.as_str(), "\""] {
+            self.text.push_str(part);
         }
     }
 
     fn finish(self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-        let field = |name, text: String| {
-            let value = (!text.is_empty()).then(|| HeaderValue::try_from(text).ok());
+        let mut policies = Bytes::from(self.text);
+        let states = policies.split_off(self.from);
+        let field = |name, text: Bytes| {
+            let value = (!text.is_empty()).then(|| HeaderValue::from_maybe_shared(text).ok());
             value.flatten().map(|value| (name, value))
         };
-        let policy = field(RATE_LIMIT_POLICY, self.policy);
-        policy.into_iter().chain(field(RATE_LIMIT, self.state))
-    }
-}
-
-/// Begins a member of a list.
-fn begin(list: &mut String, dimension: Dimension) {
-    let parts = if list.is_empty() { "\"" } else { ", \"" };
-    for part in [parts, dimension.as_str(), "\""] {
-        list.push_str(part);
+        let policy = field(RATE_LIMIT_POLICY, policies);
+        policy.into_iter().chain(field(RATE_LIMIT, states))
     }
 }
 
@@ -248,6 +262,14 @@ mod tests {
                 r#""agent";r=0;t=30, "tenant";r=0;t=1"#
             ]
         );
+    }
+
+    #[test]
+    fn the_longest_policy_is_told_whole() {
+        let ten_years = Duration::from_secs(10 * 365 * 86_400);
+        let most = Quota::per(u64::try_from(ten_years.as_nanos()).unwrap(), ten_years);
+        let expected = ";q=999999999999999;w=315360000";
+        assert_eq!(&*Rate::new(most).unwrap().policy, expected);
     }
 
     #[test]

@@ -34,8 +34,9 @@ pub(crate) struct Placed {
     pub(crate) replaced: Option<Kind>,
 }
 
-/// How many keyed cells all tenants together may have.
+/// How many keyed cells all tenants together may have. Every newcomer writes it: alone in its cache lines.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct Places {
     taken: AtomicUsize,
     most: usize,

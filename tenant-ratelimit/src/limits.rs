@@ -143,7 +143,7 @@ impl Limits {
         cost: u64,
     ) -> Result<Decision, Denied> {
         let wanted = self.wanted(tenant, target, cost)?;
-        self.0.check(tenant, wanted, |bound| bound().into())
+        self.0.check(tenant, wanted, Decision::from)
     }
 
     /// What [`check`](Self::check) would answer. Nothing is charged.
@@ -416,7 +416,7 @@ impl Limits {
                 })
             }
             None if PublicRoute::of(extensions) => inner.decide_public(1, |bound| {
-                let told = |(bound, policy)| Told::new(bound, Arc::clone(policy), None);
+                let told = |(bound, policy)| Told::new(bound, policy, None);
                 Admitted {
                     told: bound.filter(|_| tells).map(told),
                     hold: None,

@@ -16,6 +16,8 @@ use crate::{Dimension, key::Key, keys::Kind};
 pub(crate) enum Part {
     /// There is one.
     Whole,
+    /// It was named before.
+    Named(Partition),
     Endpoint(usize),
     Key(Key),
     /// One for all keys beyond the share.
@@ -30,16 +32,23 @@ pub(crate) struct Partition([u8; 16]);
 impl Partition {
     /// The partition of a cell; `None` if there is one for all.
     pub(crate) fn of(dimension: Dimension, tenant: Option<&TenantId>, part: Part) -> Option<Self> {
-        static SECRET: OnceLock<Hmac<Sha256>> = OnceLock::new();
         let key = match part {
-            Part::Whole => {
-                tenant?;
-                None
-            }
+            Part::Whole => return tenant.map(|tenant| Self::whole(dimension, tenant)),
+            Part::Named(partition) => return Some(partition),
             Part::Endpoint(at) => Some(Key::made(b"endpoint", &at.to_be_bytes())),
             Part::Key(key) => Some(key),
             Part::Overflow(kind) => Some(Key::made(b"overflow", &kind.0.to_be_bytes())),
         };
+        Some(Self::made(dimension, tenant, key))
+    }
+
+    /// The partition of the one cell that a tenant has of a dimension.
+    pub(crate) fn whole(dimension: Dimension, tenant: &TenantId) -> Self {
+        Self::made(dimension, Some(tenant), None)
+    }
+
+    fn made(dimension: Dimension, tenant: Option<&TenantId>, key: Option<Key>) -> Self {
+        static SECRET: OnceLock<Hmac<Sha256>> = OnceLock::new();
         let secret = SECRET.get_or_init(|| {
             let random = RandomState::new();
             let mut secret = [0; 64];
@@ -64,7 +73,7 @@ impl Partition {
         for (to, from) in short.iter_mut().zip(mac.finalize().into_bytes()) {
             *to = from;
         }
-        Some(Self(short))
+        Self(short)
     }
 
     pub(crate) const fn as_bytes(&self) -> &[u8; 16] {

@@ -63,7 +63,7 @@ where
                 // What the inner service reserved for this request goes back: a clone has reserved nothing.
                 self.inner = self.inner.clone();
                 let rejection = Trail::of(request.extensions()).deny(denied.rejection());
-                ResponseFuture::refused(&rejection, Protocol::of(request.headers()))
+                ResponseFuture::refused(rejection, Protocol::of(request.headers()))
             }
         }
     }

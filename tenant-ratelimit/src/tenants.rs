@@ -21,8 +21,10 @@ use crate::{
 const LOOKS: usize = 64;
 const SHARDS: usize = 16;
 
-/// One tenant's own cells, behind one short lock.
+/// One tenant's own cells, behind one short lock: alone in their cache lines, so that no neighbour's work takes them along, nor
+/// what is counted of their references.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(crate) struct TenantCells(Mutex<Own>);
 
 impl TenantCells {
@@ -148,4 +150,28 @@ pub(crate) struct Resolved {
 pub(crate) struct Kept {
     pub(crate) named: Named,
     pub(crate) hint: std::sync::atomic::AtomicU32,
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::mem::{align_of, offset_of};
+
+    use super::*;
+    use crate::keys::Places;
+
+    #[test]
+    fn what_every_request_of_a_tenant_writes_shares_the_locks_cache_line_and_nothing_of_a_neighbour()
+     {
+        // The lock's byte stands before what it guards.
+        let written = [offset_of!(Own, tenant), offset_of!(Own, counts)];
+        assert!(offset_of!(Own, rules) <= 56, "{written:?}");
+        assert!(written.iter().all(|at| *at < offset_of!(Own, rules)));
+        assert_eq!(align_of::<TenantCells>(), 64);
+        assert_eq!(align_of::<Places>(), 128);
+        assert!(
+            size_of::<TenantCells>() <= 448,
+            "{}",
+            size_of::<TenantCells>()
+        );
+    }
 }

@@ -483,6 +483,20 @@ fn two_limiters_on_one_identity_keep_apart() {
 }
 
 #[test]
+fn an_identity_without_room_for_its_cells_spends_the_same_budgets() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let ada = context(&tenants, "acme", "ada");
+    for at in 0..=2 * tenant_context::Attachments::MAX {
+        let two = Quota::per_minute(2);
+        let layer = layer().tenant(two).principal(two).clock(clock.clone());
+        let layer = layer.build().unwrap();
+        let admitted = (0..5).filter(|_| layer.limits().check(&ada, None, 1).is_ok());
+        assert_eq!(admitted.count(), 2, "limiter {at}");
+    }
+}
+
+#[test]
 fn who_falls_under_no_budget_is_admitted() {
     let clock = ManualClock::new();
     let tenants = tenants(&clock);

@@ -437,6 +437,39 @@ fn a_floor_of_another_plan_has_spent_what_the_one_before_has() {
 }
 
 #[test]
+fn who_finds_all_floors_of_another_plan_taken_has_still_spent_its_own() {
+    for plan in ["pro", "none"] {
+        let floors = Floors::plan("pro", Quota::per_second(10), 1).and_plan(
+            "free",
+            Quota::per_second(5),
+            18,
+        );
+        let world = World::new(2, Quota::per_second(100).burst(101), Some(floors));
+        assert!(world.ask(0), "the one floor of that plan is taken");
+        assert_eq!(world.takes(1), 5);
+        let id = world.tenants[1].tenant_id().clone();
+        let moves = |plan: &str, version| {
+            let record = TenantRecord::new(id.clone()).plan(plan).version(version);
+            world.registry.apply(record);
+        };
+        moves(plan, 2);
+        assert_eq!(
+            world.takes(1),
+            0,
+            "there is no floor, and one unit to be shared"
+        );
+        moves("free", 3);
+        assert_eq!(world.takes(1), 0, "back from {plan}: all five are spent");
+        // What was spent comes back at the pace of the floor, with or without one.
+        moves(plan, 4);
+        assert!(!world.ask(1));
+        world.clock.advance(Duration::from_millis(400));
+        moves("free", 5);
+        assert_eq!(world.takes(1), 2, "back from {plan}");
+    }
+}
+
+#[test]
 fn under_another_global_quota_who_holds_much_of_the_rest_still_does() {
     // Three quarters are kept for a floor: what is held of the rest comes back in half a second.
     let world = || {

@@ -5,17 +5,27 @@ use std::{
     future::{Ready, ready},
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header::CACHE_CONTROL};
+use futures_util::{TryFutureExt as _, future::MapOk};
+use http::{
+    HeaderValue, Request, Response, StatusCode,
+    header::{CACHE_CONTROL, RETRY_AFTER},
+};
 use http_body_util::Full;
 use parking_lot::Mutex;
 use tenant_context::TenantContext;
+use tenant_ratelimit::{Headers, Quota};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Definition, Shared, noop::Noop, stack};
+use super::{
+    Definition, Shared,
+    noop::Noop,
+    stack::{self, ENOUGH},
+};
 use crate::{
     Result,
     drive::{self, Tally},
@@ -86,6 +96,48 @@ pub(super) fn limits(definition: &'static Definition, shared: &Arc<Shared>) -> R
     inside(definition, shared, stack::limits()?.layer(Noop))
 }
 
+pub(super) fn limits_headers(definition: &'static Definition, shared: &Arc<Shared>) -> Result<Row> {
+    let limits = stack::limits_with(ENOUGH, |builder| builder.headers(Headers::Always))?;
+    inside(definition, shared, limits.layer(Noop))
+}
+
+/// A layer that refuses, of which every refusal counts as done, and nothing else.
+#[derive(Clone, Debug)]
+struct Refusing<S>(S);
+
+impl<S, B, R> Service<Request<B>> for Refusing<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = MapOk<S::Future, fn(Response<R>) -> Response<R>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<std::result::Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        self.0.call(request).map_ok(|mut response| {
+            let refused = response.status() == StatusCode::TOO_MANY_REQUESTS
+                && response.headers().contains_key(RETRY_AFTER);
+            *response.status_mut() = if refused {
+                StatusCode::OK
+            } else {
+                StatusCode::EXPECTATION_FAILED
+            };
+            response
+        })
+    }
+}
+
+pub(super) fn limits_refused(definition: &'static Definition, shared: &Arc<Shared>) -> Result<Row> {
+    let hour = Duration::from_secs(3600);
+    let limits = stack::limits_with(Quota::per(1, hour), |builder| builder)?;
+    limits.limits().check(&context(shared)?, None, 1)?;
+    inside(definition, shared, Refusing(limits.layer(Noop)))
+}
+
 pub(super) fn cache(definition: &'static Definition, shared: &Arc<Shared>) -> Result<Row> {
     inside(definition, shared, stack::cache()?.layer(Noop))
 }
@@ -130,8 +182,7 @@ pub(super) fn audit_wakes(definition: &'static Definition, shared: &Arc<Shared>)
 
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
-    use tenant_ratelimit::{Quota, RateLimitLayerBuilder};
+    use tenant_ratelimit::RateLimitLayerBuilder;
 
     use super::*;
     use crate::{request::TEMPLATE, row::Work};

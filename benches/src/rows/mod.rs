@@ -286,6 +286,11 @@ pub const ALL: &[Definition] = &[
         raw::gcra_4,
     ),
     Definition::new(
+        "raw/lock-and-swap",
+        "one reading of the clock, one lock and its release, one compare-and-swap: what a tenant's joint decision is made of",
+        raw::lock_and_swap,
+    ),
+    Definition::new(
         "peer/jsonwebtoken/hs256",
         "`jsonwebtoken::decode` alone, into claims of a service's own: HMAC-SHA-256",
         auth_cold::peer_hs256,
@@ -458,6 +463,17 @@ pub const ALL: &[Definition] = &[
         layer::limits,
     )
     .over("noop/with-context"),
+    Definition::new(
+        "limits/layer/headers",
+        "the same, with `Headers::Always`: an admission and its headers",
+        layer::limits_headers,
+    )
+    .over("noop/with-context"),
+    Definition::new(
+        "limits/layer/refused",
+        "the same four budgets, the tenant's spent: a refusal and its headers",
+        layer::limits_refused,
+    ),
     Definition::new(
         "raw/sign/eddsa",
         "400 bytes signed: Ed25519",

@@ -8,6 +8,8 @@ use std::{
     time::Instant,
 };
 
+use parking_lot::Mutex;
+
 use super::{Definition, Shared};
 use crate::{
     Result,
@@ -116,5 +118,29 @@ pub(super) fn gcra_4(definition: &'static Definition, _: &Arc<Shared>) -> Result
                 .compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
         })
+    })))
+}
+
+/// The parts of one tenant's joint decision that no order of the work avoids; what they guard is one number.
+#[allow(clippy::unnecessary_wraps, reason = "all rows are made alike")]
+pub(super) fn lock_and_swap(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+    let (own, global) = (Mutex::new(0_u64), Cell::default());
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the clock's cost is part of the row"
+    )]
+    let origin = Instant::now();
+    Ok(definition.row(Operation::new(move || {
+        let now = u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let mut own = own.lock();
+        let Some((old, new)) = global.look(now) else {
+            return false;
+        };
+        let swapped = global
+            .0
+            .compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed);
+        *own = new;
+        drop(own);
+        swapped.is_ok()
     })))
 }

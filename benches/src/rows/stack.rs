@@ -10,7 +10,7 @@ use tenant_context::{
     CachedRegistry, IdentityLayer, MemoryRegistry, RenderLayer, TenantId, TenantRecord,
     TenantStack, TokioTimer, stack::stage,
 };
-use tenant_ratelimit::{Quota, RateLimitLayer, TenantState};
+use tenant_ratelimit::{Quota, RateLimitLayer, RateLimitLayerBuilder, TenantState};
 use tokio::runtime::Runtime;
 use tower_layer::{Identity as NoLayer, Layer, Stack};
 
@@ -138,17 +138,26 @@ pub(super) fn identity(
 }
 
 /// Four budgets that never refuse.
+pub(super) const ENOUGH: Quota = Quota::per_second(1_000_000_000);
+
 pub(super) fn limits() -> Result<RateLimitLayer> {
-    let quota = Quota::per_second(1_000_000_000);
-    Ok(tenant_ratelimit::layer()
-        .global(quota)
+    limits_with(ENOUGH, |builder| builder)
+}
+
+/// Four budgets, of which the tenant's may be another.
+pub(super) fn limits_with(
+    pro: Quota,
+    more: impl FnOnce(RateLimitLayerBuilder) -> RateLimitLayerBuilder,
+) -> Result<RateLimitLayer> {
+    let builder = tenant_ratelimit::layer()
+        .global(ENOUGH)
         .tenant(move |tenant: &TenantState| match &*tenant.plan() {
-            "pro" => quota,
+            "pro" => pro,
             _ => Quota::per_minute(10),
         })
-        .agent(quota)
-        .endpoint(format!("GET {TEMPLATE}"), quota)
-        .build()?)
+        .agent(ENOUGH)
+        .endpoint(format!("GET {TEMPLATE}"), ENOUGH);
+    Ok(more(builder).build()?)
 }
 
 pub(super) fn cache() -> Result<ResponseCacheLayer> {

@@ -1,6 +1,9 @@
 //! From an identity to its cells, once for each.
 
-use std::sync::{Arc, atomic::AtomicU32};
+use std::{
+    ops::Deref,
+    sync::{Arc, atomic::AtomicU32},
+};
 
 use smallvec::SmallVec;
 use tenant_context::{Monotonic, PrincipalKind, TenantContext};
@@ -21,19 +24,50 @@ const MAX_NAMED: usize = crate::charge::OWN - MAX_CUSTOM - 2;
 /// What an identity keeps does not go stale: quotas change in place.
 const GENERATION: u64 = 0;
 
+/// An identity's cells.
+pub(super) enum Found<'a> {
+    Kept(&'a Resolved),
+    /// The identity had no room for them.
+    Made(Box<Resolved>),
+}
+
+impl Deref for Found<'_> {
+    type Target = Resolved;
+
+    fn deref(&self) -> &Resolved {
+        match self {
+            Self::Kept(kept) => kept,
+            Self::Made(made) => made,
+        }
+    }
+}
+
 impl Inner {
     #[inline]
     pub(crate) fn kept_by<'a>(&self, tenant: &'a TenantContext) -> Option<&'a Resolved> {
         tenant.attachments().get(self.instance, GENERATION)
     }
 
-    /// Finds the cells that this identity's requests always fall under, and has the identity keep them.
+    /// Finds an identity's cells and has it keep them.
     #[cold]
-    pub(super) fn resolve(
+    pub(super) fn find<'a>(
         &self,
-        tenant: &TenantContext,
+        tenant: &'a TenantContext,
         now: Monotonic,
-    ) -> Result<Arc<Resolved>, Denied> {
+    ) -> Result<Found<'a>, Denied> {
+        let resolved = Arc::new(self.resolve(tenant, now)?);
+        tenant
+            .attachments()
+            .attach(self.instance, GENERATION, resolved);
+        match self.kept_by(tenant) {
+            // Its own, or another request's of the same identity that came first.
+            Some(kept) => Ok(Found::Kept(kept)),
+            None => Ok(Found::Made(Box::new(self.resolve(tenant, now)?))),
+        }
+    }
+
+    /// Finds the cells that this identity's requests always fall under.
+    fn resolve(&self, tenant: &TenantContext, now: Monotonic) -> Result<Resolved, Denied> {
         let carried = match self.keyed.delegations {
             Some(dimension) => carried(tenant, dimension)?,
             None => Vec::new(),
@@ -77,11 +111,7 @@ impl Inner {
         if named.len() > MAX_NAMED {
             return Err(Denied::misconfigured("chain_too_long"));
         }
-        let resolved = Arc::new(Resolved { cells, named });
-        tenant
-            .attachments()
-            .attach(self.instance, GENERATION, Arc::clone(&resolved));
-        Ok(resolved)
+        Ok(Resolved { cells, named })
     }
 }
 
