@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use http::{Extensions, HeaderMap, HeaderName, Method, Response, StatusCode, header};
 use http_body::Body;
-use tenant_context::{Monotonic, Protocol, Rejection, Trail, TrailCell};
+use tenant_context::{Monotonic, Protocol, Rejection, TraceParent, Trail, TrailCell};
 
 use crate::{
     Durability,
@@ -45,12 +45,14 @@ impl Open {
                 .of(request.method(), request.uri().path(), arrives),
             pressed: place.is_pressed(),
             grpc,
-            trace: door.trace,
         };
+        let trace = door
+            .trace
+            .then(|| TraceParent::of(request.headers()))
+            .flatten();
         let mut record = Request::of(request, arrival, taken);
         // What a handler calls is told the same id, and the same trace.
         let id = record.id.take();
-        let trace = record.trace.take();
         let cell = Arc::new(TrailCell::new(record).with_request_id(id).with_trace(trace));
         request.extensions_mut().insert(Trail::on(&cell));
         Self(Some(Slot { cell, place }))

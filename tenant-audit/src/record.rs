@@ -180,7 +180,7 @@ impl Encoder {
         members.maybe(key!("resource_id"), facts.resource_id.as_deref());
         members.maybe(key!("resource_type"), facts.resource_type.as_deref());
         members.plain(key!("schema"), SCHEMA.as_bytes());
-        if let Some(trace) = &facts.trace {
+        if let Some(trace) = facts.trace() {
             members.plain(key!("span_id"), trace.span_id().as_bytes());
         }
         members.maybe_number(
@@ -192,7 +192,7 @@ impl Encoder {
         if let Some(tool) = more.and_then(|more| more.tool.as_ref()) {
             tool_call(tool, members.name(key!("tool")));
         }
-        if let Some(trace) = &facts.trace {
+        if let Some(trace) = facts.trace() {
             members.plain(key!("trace_id"), trace.trace_id().as_bytes());
         }
         members.end();

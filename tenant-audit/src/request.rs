@@ -14,7 +14,7 @@ use std::{
 
 use http::{Method, StatusCode};
 use smallvec::SmallVec;
-use tenant_context::{ClientAddress, Monotonic, RequestId, TraceParent, UnixTime};
+use tenant_context::{ClientAddress, Monotonic, RequestId, UnixTime};
 
 use crate::{Durability, outcome::End, sync::SyncCell, text};
 
@@ -26,8 +26,6 @@ pub(crate) struct Taken {
     pub(crate) pressed: bool,
     /// Whether the client speaks gRPC.
     pub(crate) grpc: bool,
-    /// Whether `traceparent` is taken.
-    pub(crate) trace: bool,
 }
 
 impl Default for Taken {
@@ -36,7 +34,6 @@ impl Default for Taken {
             durability: Durability::Deferred,
             pressed: false,
             grpc: false,
-            trace: false,
         }
     }
 }
@@ -48,7 +45,6 @@ pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) path: PathText,
     pub(crate) client: Option<IpAddr>,
-    pub(crate) trace: Option<TraceParent>,
     pub(crate) grpc: bool,
     pub(crate) arrival: Monotonic,
     pub(crate) durability: Durability,
@@ -83,10 +79,6 @@ impl Request {
             method: request.method().clone(),
             path: PathText::of(request.uri().path()),
             client,
-            trace: taken
-                .trace
-                .then(|| TraceParent::of(request.headers()))
-                .flatten(),
             grpc: taken.grpc,
             arrival,
             durability: taken.durability,

@@ -58,7 +58,9 @@ impl<R> TrailCell<R> {
     /// The same, of a request that is part of a trace.
     #[must_use]
     pub fn with_trace(mut self, trace: Option<TraceParent>) -> Self {
-        self.facts.get_mut().trace = trace;
+        if trace.is_some() {
+            self.facts.get_mut().more().trace = trace;
+        }
         self
     }
 }
@@ -89,8 +91,6 @@ pub struct TrailFacts {
     pub identity: Option<Arc<Identity>>,
     /// The validated or made request id.
     pub request_id: Option<RequestId>,
-    /// The trace that the caller named, if the audit layer was told to take it.
-    pub trace: Option<TraceParent>,
     /// What was done, in the application's words.
     pub action: Option<Cow<'static, str>>,
     /// The kind of resource that was touched.
@@ -113,6 +113,8 @@ pub struct TrailFacts {
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct MoreFacts {
+    /// The trace that the caller named, if the audit layer was told to take it.
+    pub trace: Option<TraceParent>,
     /// Each resource that was touched, at most [`Trail::MAX_ACCESSES`].
     pub accesses: Vec<Access>,
     /// How many did not fit.
@@ -182,6 +184,11 @@ impl TrailFacts {
     /// [`Trail::detail`].
     pub fn add_detail(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Value>) {
         self.push_detail(bounded(name.into()), bounded_value(value.into()));
+    }
+
+    /// The trace that the caller named, if it was taken.
+    pub fn trace(&self) -> Option<&TraceParent> {
+        self.more.as_ref()?.trace.as_ref()
     }
 
     fn more(&mut self) -> &mut MoreFacts {

@@ -146,7 +146,7 @@ impl PropagateLayer {
         }
         headers.insert(header::AUTHORIZATION, self.token(&context)?);
         let (id, inbound) = Trail::current()
-            .with(|facts| (facts.request_id.clone(), facts.trace))
+            .with(|facts| (facts.request_id.clone(), facts.trace().copied()))
             .unwrap_or_default();
         trace(headers, inbound)?;
         let id = id.unwrap_or_else(|| RequestId::of(headers));
