@@ -564,6 +564,59 @@ const ASKED: [&str; 12] = [
     "a:*",
 ];
 
+impl Agent {
+    /// The scopes and the prefix that it asks this parent for.
+    fn asks(self, above: &TenantContext) -> (Vec<String>, Option<String>) {
+        let (mut scopes, mut prefix) = (self.scopes, self.prefix);
+        if let Some(choice) = self.modest {
+            let held = ASKED
+                .map(str::to_owned)
+                .into_iter()
+                .chain(above.scopes().map(str::to_owned));
+            let held: Vec<_> = held.filter(|scope| above.allows(scope)).collect();
+            if !held.is_empty() {
+                scopes = choice.iter().map(|at| at.get(&held).clone()).collect();
+            }
+            if let Some(whole) = above.resource_prefix() {
+                prefix = prefix.map(|under| format!("{whole}/{under}"));
+            }
+        }
+        (scopes, prefix)
+    }
+}
+
+/// By everything that either could be asked for.
+fn has_no_more(agent: &TenantContext, ancestor: &TenantContext) -> Result<(), TestCaseError> {
+    for scope in ASKED {
+        prop_assert!(!agent.allows(scope) || ancestor.allows(scope), "{scope}");
+    }
+    for scope in agent.scopes() {
+        prop_assert!(
+            ancestor
+                .ceiling()
+                .iter()
+                .any(|held| scope_covers(held, scope))
+        );
+    }
+    prop_assert!(agent.expires_at() <= ancestor.expires_at());
+    prop_assert_eq!(agent.tenant_id(), ancestor.tenant_id());
+    prop_assert_eq!(agent.principal(), ancestor.principal());
+    prop_assert!(
+        agent.actors().ends_with(ancestor.actors())
+            && agent.actors().len() > ancestor.actors().len()
+    );
+    prop_assert!(
+        agent
+            .parents()
+            .iter()
+            .any(|parent| Some(&parent.credential) == ancestor.credential())
+    );
+    if let Some(prefix) = ancestor.resource_prefix() {
+        prop_assert!(agent.resource_prefix().unwrap().starts_with(prefix));
+    }
+    Ok(())
+}
+
 #[test]
 fn authority_never_grows_in_any_tree_of_agents() {
     let role = prop_oneof![
@@ -595,26 +648,14 @@ fn authority_never_grows_in_any_tree_of_agents() {
             .unwrap();
         let mut tree = vec![(root, None::<usize>)];
         for (number, agent) in agents.into_iter().enumerate() {
+            let ttl = agent.ttl;
             world.clock.advance(secs(agent.wait));
             let parent = agent.parent.index(tree.len());
             let (above, _) = &tree[parent];
-            let (mut scopes, mut prefix) = (agent.scopes, agent.prefix);
-            if let Some(choice) = agent.modest {
-                let held = ASKED
-                    .map(str::to_owned)
-                    .into_iter()
-                    .chain(above.scopes().map(str::to_owned));
-                let held: Vec<_> = held.filter(|scope| above.allows(scope)).collect();
-                if !held.is_empty() {
-                    scopes = choice.iter().map(|at| at.get(&held).clone()).collect();
-                }
-                if let Some(whole) = above.resource_prefix() {
-                    prefix = prefix.map(|under| format!("{whole}/{under}"));
-                }
-            }
+            let (scopes, prefix) = agent.asks(above);
             let mut delegation = Delegation::to(bot(&format!("bot-{number}")))
                 .scopes(scopes.clone())
-                .ttl(secs(agent.ttl));
+                .ttl(secs(ttl));
             if let Some(prefix) = &prefix {
                 delegation = delegation.resource_prefix(prefix.as_str());
             }
@@ -636,37 +677,11 @@ fn authority_never_grows_in_any_tree_of_agents() {
                 }
             }
         }
-        // Every agent against every one of its ancestors, by everything that either could be asked for.
+        // Every agent against every one of its ancestors.
         for (agent, mut up) in tree.iter().map(|(agent, up)| (agent, *up)) {
             while let Some(at) = up {
                 let (ancestor, next) = &tree[at];
-                for scope in ASKED {
-                    prop_assert!(!agent.allows(scope) || ancestor.allows(scope), "{scope}");
-                }
-                for scope in agent.scopes() {
-                    prop_assert!(
-                        ancestor
-                            .ceiling()
-                            .iter()
-                            .any(|held| scope_covers(held, scope))
-                    );
-                }
-                prop_assert!(agent.expires_at() <= ancestor.expires_at());
-                prop_assert_eq!(agent.tenant_id(), ancestor.tenant_id());
-                prop_assert_eq!(agent.principal(), ancestor.principal());
-                prop_assert!(
-                    agent.actors().ends_with(ancestor.actors())
-                        && agent.actors().len() > ancestor.actors().len()
-                );
-                prop_assert!(
-                    agent
-                        .parents()
-                        .iter()
-                        .any(|parent| Some(&parent.credential) == ancestor.credential())
-                );
-                if let Some(prefix) = ancestor.resource_prefix() {
-                    prop_assert!(agent.resource_prefix().unwrap().starts_with(prefix));
-                }
+                has_no_more(agent, ancestor)?;
                 up = *next;
             }
         }

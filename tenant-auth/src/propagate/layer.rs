@@ -191,13 +191,12 @@ fn trace(headers: &mut HeaderMap, inbound: Option<TraceParent>) -> Result<(), Re
     }
     let mut span = [0; 8];
     getrandom::fill(&mut span).map_err(|_| Rejection::store_unavailable())?;
-    let parent = match inbound {
-        Some(inbound) => inbound.child(span),
-        None => {
-            let mut trace = [0; 16];
-            getrandom::fill(&mut trace).map_err(|_| Rejection::store_unavailable())?;
-            TraceParent::begin(trace, span)
-        }
+    let parent = if let Some(inbound) = inbound {
+        inbound.child(span)
+    } else {
+        let mut trace = [0; 16];
+        getrandom::fill(&mut trace).map_err(|_| Rejection::store_unavailable())?;
+        TraceParent::begin(trace, span)
     };
     headers.remove(TRACEPARENT);
     if let Ok(value) = HeaderValue::try_from(parent.to_string()) {
