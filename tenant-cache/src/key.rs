@@ -68,14 +68,26 @@ mod tag {
 impl KeyWriter {
     /// Begins a key: two numbers at fixed width.
     pub(crate) fn begin(namespace: u32, version: u32) -> Self {
-        let both = (u64::from(namespace) << 32) | u64::from(version);
-        let mut key = Self {
+        let mut key = Self::empty();
+        key.start(namespace, version);
+        key
+    }
+
+    /// Nothing yet.
+    #[inline]
+    pub(crate) const fn empty() -> Self {
+        Self {
             short: [0; INLINE],
             length: 0,
             long: Vec::new(),
-        };
-        key.add(&both.to_be_bytes());
-        key
+        }
+    }
+
+    /// What [`begin`](Self::begin) writes, where the key is: moving it costs as much as writing it.
+    #[inline]
+    pub(crate) fn start(&mut self, namespace: u32, version: u32) {
+        let both = (u64::from(namespace) << 32) | u64::from(version);
+        self.add(&both.to_be_bytes());
     }
 
     /// Whose authority the key is of: before the key itself.

@@ -283,7 +283,8 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
         key: &K,
     ) -> Result<(), Rejection> {
         if let Some(room) = scope.partition(&self.cache) {
-            let (partition, at) = (room.partition(), self.at(&room, key));
+            let partition = room.partition();
+            let at = self.at(&room, key);
             let mut gone = Gone::new();
             let mut flights = partition.flights.lock();
             let overtaken = flights.remove(at.key());
@@ -297,9 +298,10 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
 
     pub(crate) fn at<K: CacheKey + ?Sized>(&self, room: &Room<'_>, key: &K) -> At {
         let mut at = At {
-            key: KeyWriter::begin(self.number, self.version),
+            key: KeyWriter::empty(),
             hash: 0,
         };
+        at.key.start(self.number, self.version);
         if self.by_authority
             && let Some(number) = room.authority(&self.cache)
         {
@@ -315,7 +317,8 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
         if !partition.is_empty()
             && let Some(epoch) = room.begin()
         {
-            let (at, now) = (self.at(room, key), self.cache.now());
+            let at = self.at(room, key);
+            let now = self.cache.now();
             let found = partition.find(at.place(epoch), now);
             if let Some(entry) = found
                 && entry.life().is_fresh(now)
