@@ -50,9 +50,9 @@ impl Open {
             .trace
             .then(|| TraceParent::of(request.headers()))
             .flatten();
-        let mut record = Request::of(request, arrival, taken);
         // What a handler calls is told the same id, and the same trace.
-        let id = record.id.take();
+        let id = request.extensions().get().cloned();
+        let record = Request::of(request, arrival, taken);
         let cell = Arc::new(TrailCell::new(record).with_request_id(id).with_trace(trace));
         request.extensions_mut().insert(Trail::on(&cell));
         Self(Some(Slot { cell, place }))

@@ -172,8 +172,7 @@ impl Encoder {
             members.bounded(key!("purpose"), purpose);
         }
         members.maybe(key!("reason"), reason.as_deref());
-        let id = facts.request_id.as_ref();
-        if let Some(id) = id.or_else(|| request.and_then(|request| request.id.as_ref())) {
+        if let Some(id) = &facts.request_id {
             // Its alphabet needs no escape.
             drop(write!(members.name(key!("request_id")), "\"{id}\""));
         }

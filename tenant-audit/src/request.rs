@@ -14,7 +14,7 @@ use std::{
 
 use http::{Method, StatusCode};
 use smallvec::SmallVec;
-use tenant_context::{ClientAddress, Monotonic, RequestId, UnixTime};
+use tenant_context::{ClientAddress, Monotonic, UnixTime};
 
 use crate::{Durability, outcome::End, sync::SyncCell, text};
 
@@ -41,7 +41,6 @@ impl Default for Taken {
 /// A request's head, and how far it is.
 #[derive(Debug)]
 pub(crate) struct Request {
-    pub(crate) id: Option<RequestId>,
     pub(crate) method: Method,
     pub(crate) path: PathText,
     pub(crate) client: Option<IpAddr>,
@@ -50,7 +49,8 @@ pub(crate) struct Request {
     pub(crate) durability: Durability,
     pub(crate) pressed: bool,
     pub(crate) sync: SyncCell,
-    pub(crate) intent: OnceLock<Intent>,
+    /// Boxed: few requests have one, and each is copied to where it is kept.
+    pub(crate) intent: OnceLock<Box<Intent>>,
     pub(crate) progress: Progress,
 }
 
@@ -66,16 +66,10 @@ impl Request {
     pub(crate) fn of<B>(request: &http::Request<B>, arrival: Monotonic, taken: Taken) -> Self {
         let extensions = request.extensions();
         // As a server hands a request on there is often nothing in its extensions.
-        let (id, client) = if extensions.is_empty() {
-            (None, None)
-        } else {
-            (
-                extensions.get().cloned(),
-                ClientAddress::of(extensions).ip(),
-            )
-        };
+        let client = (!extensions.is_empty())
+            .then(|| ClientAddress::of(extensions).ip())
+            .flatten();
         Self {
-            id,
             method: request.method().clone(),
             path: PathText::of(request.uri().path()),
             client,

@@ -1,149 +1,43 @@
-//! Bodies that end when their context ends.
+//! A request's content, which ends when its context ends.
 
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
-use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-use crate::{
-    BoxError, EndReason, Protocol,
-    context::{Watch, enter},
-    render::grpc,
-    upload::Upload,
-};
+use crate::{BoxError, EndReason, context::Watch};
 
-/// A request's or response's body that ends when its context does, in a way that a client cannot take
-/// for success: with an error, which the server turns into a reset; over gRPC with a status, unless the
-/// client is still sending, which only a reset ends.
+/// A request's body that ends when its context does: with an error, so that no handler takes what it has read for all.
 ///
-/// The answer of a handler that was allowed to finish is never torn: a response whose length is known is
-/// let through if it is ready at once and whole, and so is over gRPC a message that is ready at once together with the
-/// status that is ready at once behind it. That is all of a unary answer. Of a stream it is at most one more message,
-/// and none once it has waited for its next.
+/// It is read by code that runs in the context's scope already.
 #[pin_project]
 #[derive(Debug)]
 pub struct GuardedBody<B> {
     #[pin]
     inner: B,
-    watch: Option<Watch>,
-    side: Side,
+    /// Boxed: each layer inside moves a request, and most have no content.
+    watch: Option<Box<Watch>>,
     done: bool,
 }
 
-#[derive(Debug)]
-enum Side {
-    /// Read by code that runs in the scope already.
-    Request(Option<Arc<Upload>>),
-    /// Runs in the scope.
-    Response(Protocol, Progress),
-}
-
-/// What of a response has been let through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
-    Nothing,
-    /// One frame of data, which was ready at once.
-    One,
-    /// More than one, or it had to wait: it is a stream.
-    Stream,
-}
-
-/// What of an ended response may still be let through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rest {
-    All,
-    /// What is ready at once: data only if there was none.
-    Ready {
-        data: bool,
-    },
-    None,
-}
-
 impl<B> GuardedBody<B> {
-    pub(crate) fn request(inner: B, watch: Option<Watch>) -> Self {
-        let upload = watch.as_ref().and_then(|watch| watch.upload().cloned());
+    pub(crate) fn new(inner: B, watch: Option<Watch>) -> Self {
         Self {
             inner,
-            watch,
-            side: Side::Request(upload),
-            done: false,
-        }
-    }
-
-    pub(crate) fn response(inner: B, watch: Option<Watch>, protocol: Protocol) -> Self {
-        Self {
-            inner,
-            watch,
-            side: Side::Response(protocol, Progress::Nothing),
+            watch: watch.map(Box::new),
             done: false,
         }
     }
 }
 
-impl Side {
-    fn rest<B: Body>(&self, inner: &B) -> Rest {
-        if inner.is_end_stream() {
-            return Rest::All;
-        }
-        match self {
-            Self::Response(Protocol::Http, Progress::Nothing)
-                if inner.size_hint().exact().is_some() =>
-            {
-                Rest::Ready { data: true }
-            }
-            Self::Response(Protocol::Grpc, progress) if *progress != Progress::Stream => {
-                Rest::Ready {
-                    data: *progress == Progress::Nothing,
-                }
-            }
-            Self::Request(_) | Self::Response(..) => Rest::None,
-        }
+fn cut<D>(reason: EndReason, watch: &Watch) -> Result<Frame<D>, BoxError> {
+    if let Some(upload) = watch.upload() {
+        upload.cut(reason);
     }
-
-    fn note<D, E>(&mut self, polled: &Poll<Option<Result<Frame<D>, E>>>, ended: bool) {
-        match self {
-            Self::Request(Some(upload)) => {
-                if matches!(polled, Poll::Ready(None)) || ended {
-                    upload.end();
-                }
-            }
-            Self::Request(None) => {}
-            Self::Response(protocol, progress) => {
-                *progress = match (polled, *progress) {
-                    (Poll::Ready(Some(Ok(frame))), Progress::Nothing) if frame.is_data() => {
-                        Progress::One
-                    }
-                    (Poll::Pending, progress) if *protocol == Protocol::Http => progress,
-                    _ => Progress::Stream,
-                };
-            }
-        }
-    }
-
-    fn cut<D>(&self, reason: EndReason, watch: Option<&Watch>) -> Result<Frame<D>, BoxError> {
-        let open = watch
-            .and_then(Watch::upload)
-            .is_some_and(|upload| upload.is_open());
-        match self {
-            Self::Request(upload) => {
-                if let Some(upload) = upload {
-                    upload.cut(reason);
-                }
-                Err(reason.into())
-            }
-            Self::Response(Protocol::Grpc, _) if !open => {
-                let mut trailers = HeaderMap::with_capacity(3);
-                grpc::write_status(&reason.rejection(), &mut trailers);
-                Ok(Frame::trailers(trailers))
-            }
-            Self::Response(..) => Err(reason.into()),
-        }
-    }
+    Err(reason.into())
 }
 
 impl<B> Body for GuardedBody<B>
@@ -162,30 +56,23 @@ where
         if *this.done {
             return Poll::Ready(None);
         }
-        let rest = this.side.rest(&*this.inner);
-        let ended = this.watch.as_ref().and_then(Watch::ended);
-        if let Some(reason) = ended
-            && rest == Rest::None
+        let whole = this.inner.is_end_stream();
+        if let Some(watch) = this.watch
+            && !whole
+            && let Some(reason) = watch.ended()
         {
             *this.done = true;
-            return Poll::Ready(Some(this.side.cut(reason, this.watch.as_ref())));
+            return Poll::Ready(Some(cut(reason, watch)));
         }
-        let mut nobody = None;
-        let entered = match this.side {
-            Side::Request(_) => None,
-            Side::Response(..) => Some(enter(this.watch.as_mut(), &mut nobody)),
-        };
         let polled = this.inner.as_mut().poll_frame(cx);
-        drop(entered);
-        let data = matches!(&polled, Poll::Ready(Some(Ok(frame))) if frame.is_data());
-        if let Some(reason) = ended
-            && let Rest::Ready { data: allowed } = rest
-            && (polled.is_pending() || (data && !allowed))
+        let Some(watch) = this.watch else {
+            return polled.map_err(Into::into);
+        };
+        if (matches!(polled, Poll::Ready(None)) || this.inner.is_end_stream())
+            && let Some(upload) = watch.upload()
         {
-            *this.done = true;
-            return Poll::Ready(Some(this.side.cut(reason, this.watch.as_ref())));
+            upload.end();
         }
-        this.side.note(&polled, this.inner.is_end_stream());
         match polled {
             Poll::Ready(frame) => {
                 if frame.is_none() {
@@ -193,10 +80,10 @@ where
                 }
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
-            Poll::Pending => match this.watch.as_mut().map(|watch| watch.poll_ended(cx)) {
-                Some(Poll::Ready(reason)) if rest != Rest::All => {
+            Poll::Pending => match watch.poll_ended(cx) {
+                Poll::Ready(reason) if !whole => {
                     *this.done = true;
-                    Poll::Ready(Some(this.side.cut(reason, this.watch.as_ref())))
+                    Poll::Ready(Some(cut(reason, watch)))
                 }
                 _ => Poll::Pending,
             },

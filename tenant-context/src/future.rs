@@ -15,7 +15,7 @@ use pin_project::pin_project;
 use tower_service::Service;
 
 use crate::{
-    EndReason, GuardedBody, Protocol, RefusalBody, Rejection, TenantContext,
+    EndReason, GuardedBody, Protocol, RefusalBody, Rejection, TenantContext, WatchedBody,
     context::{Watch, enter},
     layer::Shared,
     service::{admit, guard},
@@ -130,7 +130,7 @@ where
     fn poll(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Response<RefusalBody<GuardedBody<B>>>, E>> {
+    ) -> Poll<Result<Response<RefusalBody<WatchedBody<B>>>, E>> {
         let this = self.project();
         if *this.cut
             && let Some(reason) = this.watch.as_ref().and_then(Watch::ended)
@@ -151,9 +151,7 @@ where
                 }
                 Poll::Ready(answer.map(|response| {
                     let protocol = Protocol::of(response.headers());
-                    response.map(|body| {
-                        RefusalBody::Inner(GuardedBody::response(body, watch, protocol))
-                    })
+                    response.map(|body| RefusalBody::Inner(WatchedBody::new(body, watch, protocol)))
                 }))
             }
             Poll::Pending => {
@@ -169,7 +167,7 @@ where
     }
 }
 
-fn end<B>(reason: EndReason, protocol: Protocol) -> Response<RefusalBody<GuardedBody<B>>> {
+fn end<B>(reason: EndReason, protocol: Protocol) -> Response<RefusalBody<WatchedBody<B>>> {
     reason
         .rejection()
         .to_response(protocol)
@@ -181,7 +179,7 @@ where
     S: Service<Request<GuardedBody<B>>, Response = Response<ResBody>>,
     B: Body,
 {
-    type Output = Result<Response<RefusalBody<GuardedBody<ResBody>>>, S::Error>;
+    type Output = Result<Response<RefusalBody<WatchedBody<ResBody>>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;

@@ -99,6 +99,7 @@ mod trace_parent;
 mod trail;
 mod upload;
 mod wakers;
+mod watched_body;
 
 #[cfg(feature = "tokio")]
 pub use self::clock::TokioTimer;
@@ -145,4 +146,5 @@ pub use self::{
     template::check_template,
     trace_parent::{TRACEPARENT, TraceParent},
     trail::{Access, MoreFacts, Personal, ToolCall, Trail, TrailCell, TrailFacts},
+    watched_body::WatchedBody,
 };

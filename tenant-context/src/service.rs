@@ -12,7 +12,7 @@ use tower_service::Service;
 
 use crate::{
     Authenticate, ClientAddress, GuardedBody, Lookup, Protocol, PublicRoute, RefusalBody,
-    Rejection, RequestHead, TenantContext, Trail,
+    Rejection, RequestHead, TenantContext, Trail, WatchedBody,
     context::Watch,
     future::ResponseFuture,
     layer::{Inspected, Settings, Shared},
@@ -85,7 +85,7 @@ where
         let watch = watch
             .filter(|_| !body.is_end_stream())
             .and_then(Watch::of_upload);
-        GuardedBody::request(body, watch)
+        GuardedBody::new(body, watch)
     })
 }
 
@@ -95,7 +95,7 @@ where
     A: Authenticate,
     ReqBody: Body,
 {
-    type Response = Response<RefusalBody<GuardedBody<ResBody>>>;
+    type Response = Response<RefusalBody<WatchedBody<ResBody>>>;
     type Error = S::Error;
     type Future = ResponseFuture<S, A, ReqBody>;
 

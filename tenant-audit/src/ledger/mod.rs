@@ -160,7 +160,7 @@ impl Ledger {
         let facts = cell.with(std::mem::take);
         let request = cell.record();
         let identity = facts.identity.as_deref();
-        let intent = request.intent.get();
+        let intent = request.intent.get().map(|intent| &**intent);
         let content = Content {
             actor: identity.map_or(Actor::Anonymous, Actor::Verified),
             at: intent.map_or_else(|| now.of(request.arrival), |intent| intent.at),
@@ -188,7 +188,7 @@ impl Ledger {
             };
             if let Some(event_id) = self.put_by(identity, &content) {
                 // Written once: a request has one intent.
-                let _known = request.intent.set(Intent { event_id, at });
+                let _known = request.intent.set(Box::new(Intent { event_id, at }));
             }
         });
     }
