@@ -241,6 +241,8 @@ pub fn ratios(measured: &[Measured]) -> String {
         "noop",
         " (first aim: at most 650 ns and 5 allocations)",
     );
+    all.difference("raw/stack", "noop", " (the floor: the same work by hand)");
+    all.ratio_over_inner("stack/warm", "raw/stack");
     all.difference("stack/warm/in-router", "noop/in-router", "");
     for algorithm in ["eddsa", "hs256"] {
         all.ratio_over_inner(&format!("peer/expert/{algorithm}"), "stack/warm/in-router");

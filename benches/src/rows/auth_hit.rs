@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// NH (UMAC, CRYPTO '99) with two Toeplitz iterations, over 64-bit words.
-fn nh(key: &[[u64; 2]], text: &[u8]) -> [u128; 2] {
+pub(super) fn nh(key: &[[u64; 2]], text: &[u8]) -> [u128; 2] {
     let word = |half: &[u8]| {
         half.first_chunk()
             .map_or(0, |bytes| u64::from_le_bytes(*bytes))
@@ -47,7 +47,7 @@ fn nh(key: &[[u64; 2]], text: &[u8]) -> [u128; 2] {
     sums
 }
 
-fn key_of_nh() -> Vec<[u64; 2]> {
+pub(super) fn key_of_nh() -> Vec<[u64; 2]> {
     let odd = 0x9e37_79b9_7f4a_7c15_u64;
     let mut state = 1_u64;
     let mut next = || {
@@ -66,8 +66,8 @@ pub(super) fn token_hash(definition: &'static Definition, shared: &Arc<Shared>) 
     })))
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Digest([u128; 2]);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Digest(pub(super) [u128; 2]);
 
 impl Hash for Digest {
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -78,10 +78,10 @@ impl Hash for Digest {
     }
 }
 
-#[derive(Clone, Copy, Default)]
-struct PassThrough;
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PassThrough;
 
-struct Passed(u64);
+pub(super) struct Passed(u64);
 
 impl BuildHasher for PassThrough {
     type Hasher = Passed;

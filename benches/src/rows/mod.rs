@@ -4,6 +4,7 @@ mod audit;
 mod auth_cold;
 mod auth_edge;
 mod auth_hit;
+mod by_hand;
 mod cache;
 mod cache_scale;
 mod cache_sockets;
@@ -205,6 +206,12 @@ pub const ALL: &[Definition] = &[
         "lines, not ns: lost of 40,000 at once by a lossy appender of 16,384 places, 1 ms a line",
         audit::lossy,
     ).heavy(),
+    Definition::new(
+        "raw/stack",
+        "what `stack/warm` does for this token, by hand in one function: the record and its thread, two extensions, hash and map, budgets, clock",
+        by_hand::warm,
+    )
+    .over("noop"),
     Definition::new(
         "stack/warm",
         "audit, render, identity, limits, cache: a token that is known",

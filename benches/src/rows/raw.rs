@@ -46,18 +46,24 @@ pub(super) fn eddsa(definition: &'static Definition, shared: &Arc<Shared>) -> Re
 /// A bucket alone on its cache lines: the theoretical arrival time, in nanoseconds.
 #[repr(align(128))]
 #[derive(Debug, Default)]
-struct Cell(AtomicU64);
+pub(super) struct Cell(AtomicU64);
 
 /// A bucket with room for a second, refilled each nanosecond.
 const INTERVAL: u64 = 1;
-const TOLERANCE: u64 = 1_000_000_000;
+pub(super) const TOLERANCE: u64 = 1_000_000_000;
 
 impl Cell {
     /// The arrival time that this request would leave behind, if it is admitted.
-    fn look(&self, now: u64) -> Option<(u64, u64)> {
+    pub(super) fn look(&self, now: u64) -> Option<(u64, u64)> {
         let old = self.0.load(Ordering::Acquire);
         let new = old.max(now).wrapping_add(INTERVAL);
         (new.wrapping_sub(now) <= TOLERANCE).then_some((old, new))
+    }
+
+    pub(super) fn swap(&self, old: u64, new: u64) -> bool {
+        self.0
+            .compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
     }
 }
 
@@ -82,10 +88,7 @@ pub(super) fn cells(shared: usize) -> [impl FnMut() -> bool + Send + 'static; 2]
                     let Some((old, new)) = cell.look(now) else {
                         return false;
                     };
-                    let swapped =
-                        cell.0
-                            .compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed);
-                    if swapped.is_ok() {
+                    if cell.swap(old, new) {
                         break;
                     }
                 }
@@ -113,11 +116,10 @@ pub(super) fn gcra_4(definition: &'static Definition, _: &Arc<Shared>) -> Result
                 None => return false,
             }
         }
-        cells.iter().zip(looked).all(|(cell, (old, new))| {
-            cell.0
-                .compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
-        })
+        cells
+            .iter()
+            .zip(looked)
+            .all(|(cell, (old, new))| cell.swap(old, new))
     })))
 }
 
@@ -136,11 +138,9 @@ pub(super) fn lock_and_swap(definition: &'static Definition, _: &Arc<Shared>) ->
         let Some((old, new)) = global.look(now) else {
             return false;
         };
-        let swapped = global
-            .0
-            .compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed);
+        let swapped = global.swap(old, new);
         *own = new;
         drop(own);
-        swapped.is_ok()
+        swapped
     })))
 }
