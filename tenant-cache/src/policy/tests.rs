@@ -443,6 +443,11 @@ fn a_304_refreshes_what_it_speaks_of() {
     assert!(same_representation(&news, &stored));
     assert!(same_representation(&map(&[]), &stored));
     assert!(!same_representation(&map(&[("etag", "\"b\"")]), &stored));
+    // A tag that nobody asked with names something else.
+    let dated = map(&[("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")]);
+    assert!(!same_representation(&map(&[("etag", "\"b\"")]), &dated));
+    let later = map(&[("last-modified", "Sun, 06 Nov 1994 08:49:38 GMT")]);
+    assert!(same_representation(&dated, &dated) && !same_representation(&later, &dated));
     let fields = refreshed(&stored, &news);
     let lines = |name| fields.get_all(name).iter().collect::<Vec<_>>();
     assert_eq!(lines("x-a"), ["2", "3"]);
