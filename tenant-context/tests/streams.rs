@@ -12,7 +12,10 @@ use std::{convert::Infallible, time::Duration};
 
 use axum::{Router, ServiceExt, body::Body, extract::Request, routing::get, routing::post};
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt};
+use futures_util::{
+    FutureExt,
+    stream::{self, StreamExt},
+};
 use http::Response;
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -339,7 +342,10 @@ async fn a_body_runs_in_its_requests_scope() {
 /// One that is stuck would otherwise never end; one that is there is not torn.
 #[tokio::test]
 async fn i5_an_answer_of_known_length_ends_if_it_is_not_there() {
-    struct Slow(bool);
+    struct Slow {
+        waits: bool,
+        there: bool,
+    }
     impl http_body::Body for Slow {
         type Data = Bytes;
         type Error = Infallible;
@@ -348,7 +354,8 @@ async fn i5_an_answer_of_known_length_ends_if_it_is_not_there() {
             mut self: std::pin::Pin<&mut Self>,
             _: &mut std::task::Context<'_>,
         ) -> std::task::Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            if std::mem::take(&mut self.0) {
+            let waits = std::mem::take(&mut self.waits);
+            if !waits && std::mem::take(&mut self.there) {
                 std::task::Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"12345")))))
             } else {
                 std::task::Poll::Pending
@@ -359,24 +366,26 @@ async fn i5_an_answer_of_known_length_ends_if_it_is_not_there() {
             http_body::SizeHint::with_exact(5)
         }
     }
-    for ready in [true, false] {
+    // Also one that was waited for before.
+    for (there, waits) in [(true, false), (false, false), (true, true)] {
         let (tenants, auth) = world();
         let app = IdentityLayer::builder()
             .build(auth)
             .unwrap()
             .layer(service_fn(move |_: http::Request<_>| async move {
-                Ok::<_, Infallible>(Response::new(Slow(ready)))
+                Ok::<_, Infallible>(Response::new(Slow { waits, there }))
             }));
         let request = http::Request::builder().header("authorization", "Test ada");
         let answer = app
             .oneshot(request.body(Full::<Bytes>::default()).unwrap())
             .await
             .unwrap();
+        let mut body = answer.into_body();
+        if waits {
+            assert!(body.frame().now_or_never().is_none());
+        }
         tenants.suspend(&id("acme"));
-        let frame = timeout(LIMIT, answer.into_body().frame())
-            .await
-            .unwrap()
-            .unwrap();
-        assert_eq!(frame.is_ok(), ready);
+        let frame = timeout(LIMIT, body.frame()).await.unwrap().unwrap();
+        assert_eq!(frame.is_ok(), there);
     }
 }
