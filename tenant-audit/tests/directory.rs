@@ -308,10 +308,22 @@ async fn a_disk_that_fails_and_recovers_loses_nothing_and_repeats_nothing() {
         broken("somebody else changed it").await;
         cut(dir.join("tenant-acme.jsonl"), 1);
         repaired().await;
+
+        // What is written to a file that was moved away would be lost; a copy is another file.
+        let (file, moved) = (dir.join("tenant-acme.jsonl"), tmp.path().join("moved"));
+        fs::rename(&file, &moved).unwrap();
+        broken("tenant-acme.jsonl is gone").await;
+        fs::rename(&moved, &file).unwrap();
+        repaired().await;
+        fs::rename(&file, &moved).unwrap();
+        fs::copy(&moved, &file).unwrap();
+        broken("another file than the one").await;
+        fs::rename(&moved, &file).unwrap();
+        repaired().await;
     })
     .await;
     let verified = verify(&dir).unwrap();
-    assert_eq!((verified.records, verified.recovered), (6, 0));
+    assert_eq!((verified.records, verified.recovered), (8, 0));
 }
 
 #[tokio::test]

@@ -89,6 +89,19 @@ pub(crate) fn identity(dir: &Path) -> io::Result<Identity> {
     fs::metadata(dir).map(|_| (0, 0))
 }
 
+/// Whether an open file is the one that stands at a path.
+#[cfg(unix)]
+pub(crate) fn is_at(open: &fs::Metadata, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::symlink_metadata(path)
+        .is_ok_and(|there| (there.dev(), there.ino()) == (open.dev(), open.ino()))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn is_at(_: &fs::Metadata, path: &Path) -> bool {
+    path.exists()
+}
+
 /// Makes new names durable.
 #[cfg(unix)]
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {

@@ -340,10 +340,17 @@ impl Writer {
         let file = self
             .file(&name, mark)
             .map_err(explain("cannot be opened", &path))?;
-        let length = file
+        let open = file
             .metadata()
-            .map_err(explain("cannot be read", &path))?
-            .len();
+            .map_err(explain("cannot be read", &path))?;
+        // A file that was moved or deleted takes what is written to it along, without a word.
+        if !disk::is_at(&open, &path) {
+            return Err(SinkError::new(format!(
+                "{} is gone, or another file than the one that was written to: put the first one back",
+                path.display()
+            )));
+        }
+        let length = open.len();
         if unsettled && length > mark.bytes {
             // What a failed attempt left is in the batch once more.
             file.set_len(mark.bytes)
