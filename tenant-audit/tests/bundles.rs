@@ -233,8 +233,8 @@ async fn events_of_a_time_are_chained_and_carry_the_records_bytes() {
     assert_eq!(events.len(), 5);
     for (before, event) in events.iter().zip(&events[1..]) {
         assert_eq!(
-            event["attestation"]["prev_event"]["fingerprint"],
-            before["attestation"]["fingerprint"]
+            event["attestation_list"][0]["prev_event"]["fingerprint"],
+            before["attestation_list"][0]["fingerprint"]
         );
         assert!(
             event["raw_data"]
@@ -249,7 +249,7 @@ async fn events_of_a_time_are_chained_and_carry_the_records_bytes() {
         assert_eq!(event["raw_data_hash"]["value"], sha256(raw.as_bytes()));
         // The fingerprint is of all but itself.
         let mut rest = event.clone();
-        let attestation = rest["attestation"].as_object_mut().unwrap();
+        let attestation = rest["attestation_list"][0].as_object_mut().unwrap();
         let fingerprint = attestation.remove("fingerprint").unwrap();
         let canonical = serde_json_canonicalizer::to_vec(&rest).unwrap();
         assert_eq!(fingerprint["value"], sha256(&canonical));

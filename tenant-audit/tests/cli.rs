@@ -208,8 +208,19 @@ async fn a_tenants_records_are_exported_verified_and_erased() {
     let verified = run(&["verify", "--key", &public], &dir);
     assert_eq!(verified.status.code(), Some(0));
 
-    // Nothing is exported of a chain that does not verify.
+    // What somebody wrote into a file is shown, and steers no terminal.
     let path = dir.join("tenant-acme.jsonl");
+    let before = fs::read_to_string(&path).unwrap();
+    let steering = "in\u{9b}31mvi\u{202e}te\u{1f600}\u{e0041}";
+    fs::write(&path, before.replace("invite", steering)).unwrap();
+    let shown = show();
+    assert!(
+        shown.contains("in\\u009b31mvi\\u202ete\u{1f600}\\udb40\\udc41"),
+        "{shown}"
+    );
+    fs::write(&path, before).unwrap();
+
+    // Nothing is exported of a chain that does not verify.
     let changed = fs::read_to_string(&path)
         .unwrap()
         .replace("invite", "delete");

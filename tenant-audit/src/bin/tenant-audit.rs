@@ -2,6 +2,7 @@
 
 use std::{
     error::Error,
+    fmt::Write as _,
     fs,
     io::{self, BufRead, BufReader, IsTerminal, Write},
     path::{Path, PathBuf},
@@ -309,9 +310,9 @@ fn show(out: &mut impl Write, dir: &Path, event: &str, keys: Option<&Path>) -> i
             let spilled = spilled(&path, &line);
             let record = line.get("record").or(spilled.as_ref());
             if record.and_then(|record| record.get("event_id")?.as_str()) == Some(event) {
-                writeln!(out, "{}", serde_json::to_string_pretty(&line)?)?;
+                writeln!(out, "{}", pretty(&line)?)?;
                 if let Some(spilled) = &spilled {
-                    writeln!(out, "{}", serde_json::to_string_pretty(spilled)?)?;
+                    writeln!(out, "{}", pretty(spilled)?)?;
                 }
                 if let (Some(keys), Some(record)) = (keys, record) {
                     show_personal(out, record, keys)?;
@@ -330,6 +331,24 @@ fn show(out: &mut impl Write, dir: &Path, event: &str, keys: Option<&Path>) -> i
         event.escape_debug()
     )?;
     Ok(NOT_VERIFIED)
+}
+
+/// JSON that steers no terminal: nothing was verified, so a line may be anybody's. Inside of its strings alone are
+/// characters that JSON leaves as they are and a terminal does not.
+fn pretty(value: &Value) -> io::Result<String> {
+    let text = serde_json::to_string_pretty(value)?;
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c == '\n' || c == ' ' || c.escape_debug().len() == 1 || matches!(c, '"' | '\\' | '\'') {
+            shown.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            // Writing to a string does not fail.
+            let _infallible = write!(shown, "\\u{unit:04x}");
+        }
+    }
+    Ok(shown)
 }
 
 /// The record that is too long for its line.
