@@ -2,7 +2,17 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::{cell::RefCell, convert::Infallible, rc::Rc, sync::Arc};
+pub mod log;
+
+use std::{
+    cell::RefCell,
+    convert::Infallible,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -154,6 +164,8 @@ pub async fn write_to<F: Future<Output = ()>>(
 pub struct Unreliable {
     pub inner: MemorySink,
     pub state: Arc<parking_lot::Mutex<Mood>>,
+    /// How often it was asked.
+    pub asked: Arc<AtomicUsize>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -176,6 +188,7 @@ impl AuditSink for Unreliable {
         batch: Arc<Batch>,
     ) -> futures_util::future::BoxFuture<'_, Result<(), SinkError>> {
         let mood = *self.state.lock();
+        self.asked.fetch_add(1, Ordering::Relaxed);
         match mood {
             Mood::Well => self.inner.append(batch),
             Mood::Fails => async { Err(SinkError::new("the disk is full")) }.boxed(),

@@ -97,7 +97,7 @@ pub(super) fn own_chains(dir: &Path) -> Result<Chains, SinkError> {
         .map_err(|name| {
             SinkError::new(format!(
                 "{} is not the file of a chain: it was renamed, or does not belong here; move it away",
-                dir.join(name).display()
+                dir.join(name).to_string_lossy().escape_debug()
             ))
         })
 }

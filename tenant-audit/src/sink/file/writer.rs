@@ -15,6 +15,7 @@ use super::{
     disk::{self, Identity, explain, private, regular, replace, sync_dir},
     heads::{self, Heads, Mark},
     read_back::{self, Position, Reader},
+    regions::Regions,
     resume::resume,
     retention::{Keeper, Retention},
     segments::{Chains, Rotation, begun, own_chains},
@@ -43,6 +44,7 @@ pub(super) struct Writer {
     rotation: Rotation,
     keeper: Keeper,
     reader: Reader,
+    regions: Regions,
     /// Held as long as the writer lives.
     _lock: File,
 }
@@ -65,6 +67,7 @@ impl Writer {
                 )));
             }
         };
+        let regions = Regions::open(&dir)?;
         let mut writer = Self {
             dir,
             identity,
@@ -76,6 +79,7 @@ impl Writer {
             rotation: Rotation::new(),
             keeper: Keeper::default(),
             reader: Reader::default(),
+            regions,
             _lock: lock,
         };
         let resumed = writer.resume(&chains)?;
@@ -166,7 +170,8 @@ impl Writer {
         name: &str,
         position: &Position,
     ) -> Result<Option<Batch>, SinkError> {
-        self.reader.read(&self.dir, &self.heads, name, position)
+        self.reader
+            .read(&self.dir, &self.heads, &self.regions, (name, position))
     }
 
     pub(super) fn remember(&self, name: &str, position: &Position) -> Result<(), SinkError> {
@@ -183,6 +188,8 @@ impl Writer {
                 self.dir.display()
             )));
         }
+        // Before the batch is sealed, for then it may be read again.
+        self.regions.note(&self.dir, batch)?;
         let unsettled = std::mem::replace(&mut self.unsettled, true);
         let mut sealed = self.heads.clone();
         for lines in batch.chains() {
@@ -340,9 +347,7 @@ impl Writer {
         let file = self
             .file(&name, mark)
             .map_err(explain("cannot be opened", &path))?;
-        let open = file
-            .metadata()
-            .map_err(explain("cannot be read", &path))?;
+        let open = file.metadata().map_err(explain("cannot be read", &path))?;
         // A file that was moved or deleted takes what is written to it along, without a word.
         if !disk::is_at(&open, &path) {
             return Err(SinkError::new(format!(
