@@ -350,7 +350,7 @@ impl fmt::Debug for AuditLayer {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::DiscardSink;

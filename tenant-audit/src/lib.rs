@@ -90,6 +90,7 @@ mod body;
 mod bundle;
 mod chain;
 mod durability;
+mod durable;
 mod error;
 mod event;
 mod future;

@@ -79,7 +79,7 @@ pub(crate) fn climb(leaf: Hash, index: usize, count: usize, path: &[Hash]) -> Op
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -251,7 +251,7 @@ fn unmapped(record: &Value, outcome: &str, chain: Value) -> Value {
     unmapped.into()
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -112,7 +112,7 @@ fn blocks(rejection: &Rejection) -> bool {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -230,7 +230,7 @@ pub fn reveal(
     Ok(values.iter().map(open).collect())
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -304,7 +304,7 @@ fn default_action(request: &Request, path: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(known.as_bytes());
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::{

@@ -16,7 +16,7 @@ use http::{Method, StatusCode};
 use smallvec::SmallVec;
 use tenant_context::{ClientAddress, Monotonic, RequestId, UnixTime};
 
-use crate::{Durability, outcome::End, sync::SyncCell, text};
+use crate::{Durability, durable::SyncCell, outcome::End, text};
 
 /// What the layer has decided of a request when it comes in.
 #[derive(Clone, Copy, Debug)]
@@ -277,7 +277,7 @@ impl fmt::Debug for PathText {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -113,7 +113,7 @@ fn second(at: UnixTime) -> String {
     )
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

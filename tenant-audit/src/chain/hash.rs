@@ -126,7 +126,7 @@ pub(crate) fn parse_hash(digits: &str) -> Option<Hash> {
     read_hex(digits.as_bytes().try_into().ok()?)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

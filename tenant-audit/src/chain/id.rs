@@ -126,7 +126,7 @@ impl fmt::Display for ChainId {
         }
     }
 }
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

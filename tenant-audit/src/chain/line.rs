@@ -251,7 +251,7 @@ pub(crate) fn record_of(line: &[u8]) -> Option<&str> {
         .map(|line| line.record.get())
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::ChainId;

@@ -6,7 +6,7 @@ use futures_util::future::{BoxFuture, Either, FutureExt, select};
 use tenant_context::{Clock, Timer, Trail};
 
 use super::{Entry, Queue};
-use crate::{AuditError, WhenFull, durability::Policy, request::Request, sync::Wait};
+use crate::{AuditError, WhenFull, durability::Policy, durable::Wait, request::Request};
 
 /// What layers, services, requests in flight and handles hold, and the worker does not: when the last of
 /// them is gone, the worker ends.

@@ -200,7 +200,7 @@ impl fmt::Debug for RegionSink {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::{

@@ -443,7 +443,7 @@ fn event_id(record: &str) -> Option<String> {
     )
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::chain::seal;

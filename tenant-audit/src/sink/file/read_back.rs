@@ -280,7 +280,7 @@ fn push(lines: &mut ChainBatch, dir: &Path, chain: &ChainId, line: &[u8]) -> io:
     Ok(())
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
