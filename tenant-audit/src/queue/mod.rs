@@ -9,9 +9,9 @@ mod door;
 mod entry;
 mod intake;
 mod lane;
-mod losses;
 #[cfg(all(test, loom))]
 mod loom_tests;
+mod losses;
 
 use std::{fmt, task::Waker};
 

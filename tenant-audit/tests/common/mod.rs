@@ -196,3 +196,29 @@ impl AuditSink for Unreliable {
         }
     }
 }
+
+pub fn now<F: Future>(future: F) -> F::Output {
+    future.now_or_never().expect("it waits")
+}
+
+/// Sends a request, and reads the answer to its end.
+pub fn exchange<S, B>(service: S, request: Request<Body>) -> http::StatusCode
+where
+    S: tower::Service<Request<Body>, Response = Response<B>>,
+    S::Error: std::fmt::Debug,
+    B: http_body::Body,
+    B::Error: std::fmt::Debug,
+{
+    let response = now(tower::ServiceExt::oneshot(service, request)).unwrap();
+    let status = response.status();
+    now(http_body_util::BodyExt::collect(response.into_body())).unwrap();
+    status
+}
+
+/// A record's outcome and reason.
+pub fn ended(record: &Value) -> (&str, Option<&str>) {
+    (
+        record["outcome"].as_str().unwrap(),
+        record.get("reason").map(|reason| reason.as_str().unwrap()),
+    )
+}
