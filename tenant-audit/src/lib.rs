@@ -89,6 +89,7 @@ mod actions;
 mod body;
 mod bundle;
 mod chain;
+mod draft;
 mod durability;
 mod durable;
 mod error;

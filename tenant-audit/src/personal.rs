@@ -14,8 +14,8 @@ use zeroize::Zeroizing;
 use crate::{
     SinkError,
     chain::{FieldHasher, Hash, parse_hash},
+    draft::Draft,
     json::{self, Members, key},
-    record::Draft,
     text,
 };
 

@@ -7,7 +7,8 @@ use tenant_context::{TrailFacts, UnixTime};
 use crate::{
     ChainBatch, ChainId, Head,
     chain::{ChainKey, FieldHasher, hex_digits, seal},
-    record::{Actor, Draft, Encoder, What},
+    draft::{Actor, Draft, What},
+    record::Encoder,
     request::Intent,
     stamp::micros,
 };

@@ -2,9 +2,9 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File},
+    fs::File,
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -18,13 +18,12 @@ use super::{
     regions::Regions,
     resume::resume,
     retention::{Keeper, Retention},
-    segments::{Chains, Rotation, begun, own_chains},
+    segments::{Chains, Rotation, begun, delete, own_chains},
     signing::Signing,
     spill,
 };
 use crate::{Batch, ChainBatch, ChainId, Expired, Head, Resumed, SinkError};
 
-const LOCK: &str = "lock";
 const MAX_OPEN: usize = 64;
 
 /// The directory, as its one writer sees it.
@@ -52,10 +51,10 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn open(dir: PathBuf) -> Result<(Self, Vec<Resumed>), SinkError> {
         disk::make_dir(&dir).map_err(explain("cannot be made", &dir))?;
-        let lock = lock(&dir)?;
+        let lock = disk::lock(&dir)?;
         let identity = disk::identity(&dir).map_err(explain("cannot be read", &dir))?;
         let chains = own_chains(&dir)?;
-        let heads = match read_heads(&dir)? {
+        let heads = match heads::open(&dir)? {
             Some(heads) => heads,
             None if chains.is_empty() => Heads::default(),
             None => {
@@ -407,57 +406,5 @@ impl Writer {
         replace(&path, &bytes).map_err(explain("cannot be written", &path))?;
         self.heads = sealed;
         sync_dir(&self.dir).map_err(explain("cannot be synced", &self.dir))
-    }
-}
-
-/// Deletes a chain's files whose records are all up to `through`.
-fn delete(dir: &Path, chain: &ChainId, files: &[u64], through: &Head) -> Result<(), SinkError> {
-    let next = through.seq().saturating_add(1);
-    for (first, after) in files.iter().zip(files.iter().skip(1)) {
-        if *after <= next {
-            let path = dir.join(chain.segment_name(*first));
-            fs::remove_file(&path).map_err(explain("cannot be deleted", &path))?;
-        }
-    }
-    // After the lines: as long as one of them is there, so is what it names.
-    let spills = spill::there(dir).map_err(explain("cannot be read", dir))?;
-    if let Some((_, numbers)) = spills.get(&chain.file_name()) {
-        spill::delete(dir, chain, numbers.range(..next).copied())?;
-    }
-    sync_dir(dir).map_err(explain("cannot be synced", dir))
-}
-
-fn lock(dir: &Path) -> Result<File, SinkError> {
-    let path = dir.join(LOCK);
-    regular(&path)?;
-    let file = private()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(explain("cannot be opened", &path))?;
-    match fs4::FileExt::try_lock(&file) {
-        Ok(()) => Ok(file),
-        Err(fs4::TryLockError::WouldBlock) => Err(SinkError::new(format!(
-            "{} is written to by another process, or by another sink of this one: a directory has one writer; give this one its own",
-            dir.display()
-        ))),
-        Err(fs4::TryLockError::Error(error)) => Err(explain("cannot be locked", &path)(error)),
-    }
-}
-
-fn read_heads(dir: &Path) -> Result<Option<Heads>, SinkError> {
-    let path = dir.join(heads::FILE);
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(explain("cannot be read", &path)(error)),
-    };
-    match Heads::decode(&bytes) {
-        Some((heads, _)) => Ok(Some(heads)),
-        None => Err(SinkError::new(format!(
-            "{} is not a checkpoint as it was written: keep the directory as evidence, and start with another one",
-            path.display()
-        ))),
     }
 }
