@@ -14,15 +14,13 @@
     reason = "tests"
 )]
 
-use std::{fmt::Write as _, fs, path::Path, sync::Arc, time::Duration};
+mod common;
 
-use parking_lot::Mutex;
+use std::{fs, path::Path, time::Duration};
+
+use common::said::Said;
 use tenant_audit::{Event, FileSink, Retention, Rotation, layer, verify};
 use tenant_testkit::{ManualClock, context, tenants};
-use tracing::{
-    Subscriber,
-    field::{Field, Visit},
-};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -67,33 +65,6 @@ fn first(dir: &Path) -> u64 {
         chain.tenant().is_some().then_some(first)
     });
     firsts.min().unwrap()
-}
-
-/// What the log says, of all threads.
-#[derive(Clone, Default)]
-struct Said(Arc<Mutex<String>>);
-
-impl Visit for Said {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        write!(self.0.lock(), "{}={value:?} ", field.name()).unwrap();
-    }
-}
-
-impl Subscriber for Said {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn event(&self, event: &tracing::Event<'_>) {
-        event.record(&mut self.clone());
-        *self.0.lock() += "\n";
-    }
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
 }
 
 #[tokio::test]

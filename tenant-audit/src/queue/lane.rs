@@ -41,9 +41,10 @@ pub(crate) struct Load {
     pub(crate) losses: Losses,
 }
 
-/// What is not written is not durable: who waits for it is told.
+/// What is not written is not durable: who waits for it is told. What was counted and is in no record is said in the log at least.
 impl Drop for Load {
     fn drop(&mut self) {
+        self.losses.say_unrecorded();
         for entry in &self.entries {
             entry.settle(false);
         }

@@ -147,7 +147,9 @@ impl Queue {
     fn squeeze(&self, entry: Entry) {
         let waiting = self.bounds.waiting;
         self.change(false, |lane| {
-            if !lane.gone && lane.waiting < waiting {
+            if lane.gone {
+                lost(&entry);
+            } else if lane.waiting < waiting {
                 lane.push(entry);
             } else {
                 lane.load.losses.dropped(&entry);
