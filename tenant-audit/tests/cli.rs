@@ -90,6 +90,34 @@ async fn verify_reports_by_exit_code_text_and_json() {
 }
 
 #[tokio::test]
+async fn a_bar_is_shown_on_a_terminal_and_nowhere_else() {
+    let (tmp, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    write_to(tmp.path(), &clock, async |audit| {
+        let system = SystemContext::begin("billing");
+        let event = Event::new("run");
+        audit.record_system(&system, event).await.unwrap();
+    })
+    .await;
+    let plain = run(&["verify"], tmp.path());
+    assert!(plain.stderr.is_empty(), "{}", text(&plain.stderr));
+    // `script` gives a program a terminal.
+    let program = env!("CARGO_BIN_EXE_tenant-audit");
+    let command = format!("{program} verify {}", tmp.path().display());
+    let shown = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .output();
+    let Ok(shown) = shown else {
+        eprintln!("there is no `script` here: not tested");
+        return;
+    };
+    let shown = text(&shown.stdout);
+    assert!(
+        shown.contains("[####") && shown.contains("100 %") && shown.contains("verified: 1 records"),
+        "{shown:?}"
+    );
+}
+
+#[tokio::test]
 async fn keys_are_made_and_a_signed_log_verifies_with_them() {
     let tmp = tempfile::tempdir().unwrap();
     let (dir, secret) = (tmp.path().join("log"), tmp.path().join("secret"));
