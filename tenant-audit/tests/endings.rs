@@ -32,7 +32,8 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Value, json};
 use tenant_audit::{ChainId, TenantStack};
-use tenant_context::{ForTenant, Rejection, TenantContext, TenantScoped};
+use tenant_context::{ForTenant, Lookup, Rejection, Resolver, TenantContext, TenantScoped};
+use tenant_testkit::{claims, tenants};
 use tower::{Service, ServiceExt, service_fn};
 use tower_layer::Layer;
 
@@ -308,6 +309,39 @@ fn i9_a_grpc_call_under_another_name_is_recorded_by_its_own_status() {
     let record = audit.one();
     assert_eq!(record["grpc_status"], 7);
     assert_ne!(record["outcome"], "success");
+
+    // Trailers only: the status stands in the head.
+    let audit = Audit::new();
+    let service = audit.layer.layer(service_fn(async |_: Request<Body>| {
+        let head = Response::builder().header("content-type", "application/grpc");
+        let response = head.header("grpc-status", "13").body(Body::default());
+        Ok::<_, Infallible>(response.unwrap())
+    }));
+    assert_eq!(exchange(service, request("/pkg.Pay/Charge")), 200);
+    let record = audit.one();
+    assert_eq!(
+        (&record["grpc_status"], &record["outcome"]),
+        (&13.into(), &"failure".into())
+    );
+}
+
+#[test]
+fn i9_a_refusal_that_names_whose_credential_it_refuses_goes_to_its_tenants_chain() {
+    let audit = Audit::new();
+    let registry = tenants(&["acme"], &audit.clock);
+    let lookup = Resolver::new(registry).resolve(claims("acme", "ada"));
+    let Lookup::Pending(identity) = lookup else {
+        panic!("a tenant that was never looked up");
+    };
+    let identity = now(identity).unwrap();
+    let service = audit.layer.layer(service_fn(move |_: Request<Body>| {
+        let refused = Rejection::tenant_mismatch().with_identity(identity.clone());
+        let answer = refused.to_response(tenant_context::Protocol::Http);
+        async { Ok::<_, Infallible>(answer.map(|()| Body::default())) }
+    }));
+    assert_eq!(exchange(service, request("/")), 403);
+    assert_eq!(audit.one()["tenant_id"], "acme");
+    assert_eq!(audit.sink.lines(&chain("acme")).len(), 1);
 }
 
 #[test]

@@ -96,12 +96,27 @@ impl Lane {
 
     /// Takes a place, if one is free.
     pub(super) const fn enter(&mut self, bounds: Bounds) -> bool {
-        let free =
-            self.in_flight < bounds.in_flight && self.waiting < bounds.waiting && !self.closing;
+        let free = self.is_free(bounds);
         if free {
             self.in_flight = self.in_flight.saturating_add(1);
         }
         free
+    }
+
+    /// Whether a place is free.
+    pub(super) const fn is_free(&self, bounds: Bounds) -> bool {
+        self.in_flight < bounds.in_flight && self.waiting < bounds.waiting && !self.closing
+    }
+
+    /// Whether there is a place for all who wait at the door.
+    pub(super) const fn has_room_for_all(&self, bounds: Bounds) -> bool {
+        self.free(bounds) >= self.waiters
+    }
+
+    const fn free(&self, bounds: Bounds) -> usize {
+        let flying = bounds.in_flight.saturating_sub(self.in_flight);
+        let waiting = bounds.waiting.saturating_sub(self.waiting);
+        if flying < waiting { flying } else { waiting }
     }
 
     /// Whether so many places are taken that one tenant may have taken its share.
@@ -111,9 +126,7 @@ impl Lane {
 
     /// How many places one tenant may hold now, among those that are counted.
     pub(super) const fn share(&self, bounds: Bounds) -> usize {
-        let flying = bounds.in_flight.saturating_sub(self.in_flight);
-        let waiting = bounds.waiting.saturating_sub(self.waiting);
-        let free = if flying < waiting { flying } else { waiting };
+        let free = self.free(bounds);
         if free < 2 { 1 } else { free / 2 }
     }
 

@@ -138,6 +138,30 @@ fn who_waits_for_a_request_to_end_needs_no_worker_for_it() {
 }
 
 #[test]
+fn who_waits_behind_another_is_told_of_what_that_one_leaves() {
+    model(|| {
+        let (door, intake) = queue(4, 1);
+        block_on(door.place()).unwrap().fill(event());
+        // It waits for a while, and gives up.
+        let other = {
+            let door = Arc::clone(&door);
+            thread::spawn(move || drop(door.place().boxed().now_or_never()))
+        };
+        // The worker makes room, once.
+        let worker = thread::spawn(move || {
+            let (mut intake, mut load) = (intake, Load::default());
+            let taken = intake.take(&mut load, Doze::Awake, Waker::noop());
+            assert!(taken.is_some());
+            intake.taken(load.entries.drain(..).count(), 0, &mut Vec::new());
+            intake
+        });
+        let _place = block_on(door.place()).unwrap();
+        other.join().unwrap();
+        let _alive = worker.join().unwrap();
+    });
+}
+
+#[test]
 fn a_worker_that_sleeps_is_woken_for_what_comes_and_for_the_end() {
     for doze in [Doze::Asleep, Doze::Lingers] {
         model(move || {
