@@ -150,6 +150,10 @@ async fn no_byte_of_a_bundle_of_a_time_is_free_to_change() {
         assert!(verify_bundle(&changed[..], &keys).is_err(), "byte {at}");
         assert!(verify_bundle(&bytes[..at], &keys).is_err(), "cut at {at}");
     }
+    // Nor is there another way to write the same.
+    let spaced = String::from_utf8(bytes.clone()).unwrap();
+    let spaced = spaced.replacen(':', ": ", 1);
+    assert!(verify_bundle(spaced.as_bytes(), &keys).is_err());
     // A record that is shown cannot be withheld: nobody takes the middle out.
     let text = String::from_utf8(bytes).unwrap();
     let whole = String::from_utf8(bundle(&acme().until(&times[4]).unwrap(), dir.path())).unwrap();

@@ -180,8 +180,11 @@ async fn a_torn_tail_is_kept_and_accounted_for() {
     );
     assert!(lines.contains("audit.recovered") && lines.contains("unclean_shutdown"));
 
-    // Not a byte of it is free to change later.
+    // Not a byte of it is free to change later, nor to go.
     let at = lines.find("00ab").unwrap();
+    let gone = lines.replace(std::str::from_utf8(torn).unwrap(), "");
+    fs::write(&file, gone.replace("\n\n", "\n")).unwrap();
+    assert!(verify(tmp.path()).is_err());
     let mut changed = lines.into_bytes();
     changed[at] = b'1';
     fs::write(&file, changed).unwrap();
@@ -231,7 +234,11 @@ type Change = fn(&Path);
 #[tokio::test]
 async fn an_altered_log_is_not_continued() {
     let clock = ManualClock::new();
-    let changes: [(&str, Change); 6] = [
+    let changes: [(&str, Change); 7] = [
+        ("begins with record 9, the checkpoint ends with 2", |dir| {
+            let file = dir.join("tenant-acme.jsonl");
+            fs::copy(&file, dir.join("tenant-acme.9.jsonl")).unwrap();
+        }),
         ("was cut off", |dir| cut(dir.join("tenant-acme.jsonl"), 1)),
         ("does not end with", |dir| {
             let file = dir.join("tenant-acme.jsonl");

@@ -370,4 +370,70 @@ mod tests {
             assert_eq!(walked(&second(actor, 1, ""), None), missing, "{actor}");
         }
     }
+
+    /// Garbage after a first record, and a second one that says what it is.
+    fn torn(actor: &str, bytes: u64) -> Option<VerifyErrorKind> {
+        const GARBAGE: &[u8] = b"half a line\n";
+        let digest = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(GARBAGE));
+        let chain = ChainId::platform();
+        let (key, mut head) = (ChainKey::of(&chain), Head::default());
+        let mut file = Vec::new();
+        for record in [
+            "{}".to_owned(),
+            format!(
+                r#"{{"action":"audit.recovered",{actor},"metadata":{{"torn_bytes":{bytes},"torn_sha256":"{digest}"}}}}"#
+            ),
+        ] {
+            seal(&key, &mut head, &mut file, |out| {
+                out.extend_from_slice(record.as_bytes());
+                Ok::<_, ()>(())
+            })
+            .unwrap();
+            if head.seq() == 1 {
+                file.extend_from_slice(GARBAGE);
+            }
+        }
+        let wanted = Wanted::default();
+        let mut walk = Walk::new(&chain, Head::default(), &wanted);
+        walk.begin(Path::new("x"), 1).unwrap();
+        let walked = walk.lines(&file[..]);
+        let ended = walked.and_then(|()| walk.finish().map(drop));
+        ended.err().map(|finding| finding.kind())
+    }
+
+    #[test]
+    fn what_a_crash_has_torn_is_accounted_for_by_the_audits_own_record_alone() {
+        const OWN: &str = r#""actor_id":"tenant-audit","actor_type":"system""#;
+        let malformed = Some(VerifyErrorKind::Malformed);
+        assert_eq!(torn(OWN, 12), None);
+        assert_eq!(torn(OWN, 11), malformed);
+        for actor in [
+            r#""actor_id":"tenant-audit","actor_type":"human""#,
+            r#""actor_id":"ada","actor_type":"system""#,
+        ] {
+            assert_eq!(torn(actor, 12), malformed, "{actor}");
+        }
+    }
+
+    #[test]
+    fn a_short_record_stands_in_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let chain = ChainId::platform();
+        for length in [10, MAX_INLINE, MAX_INLINE + 1] {
+            let (mut head, mut line, mut short) = (Head::default(), Vec::new(), Vec::new());
+            seal(&ChainKey::of(&chain), &mut head, &mut line, |out| {
+                out.extend_from_slice(format!("\"{}\"", "x".repeat(length - 2)).as_bytes());
+                Ok::<_, ()>(())
+            })
+            .unwrap();
+            let record = crate::chain::spill(&line, &mut short).unwrap();
+            std::fs::write(dir.path().join(chain.spill_name(1)), record).unwrap();
+            let wanted = Wanted::default();
+            let mut walk = Walk::new(&chain, Head::default(), &wanted).within(dir.path());
+            walk.begin(Path::new("x"), 1).unwrap();
+            let found = walk.line(&short).err().map(|finding| finding.kind());
+            let expected = (length <= MAX_INLINE).then_some(VerifyErrorKind::Malformed);
+            assert_eq!(found, expected, "{length}");
+        }
+    }
 }
