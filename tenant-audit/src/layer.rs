@@ -352,7 +352,8 @@ impl fmt::Debug for AuditLayer {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use crate::DiscardSink;

@@ -79,7 +79,8 @@ pub(crate) fn climb(leaf: Hash, index: usize, count: usize, path: &[Hash]) -> Op
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -251,7 +251,8 @@ fn unmapped(record: &Value, outcome: &str, chain: Value) -> Value {
     unmapped.into()
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

@@ -230,7 +230,8 @@ pub fn reveal(
     Ok(values.iter().map(open).collect())
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

@@ -248,7 +248,8 @@ fn default_action(request: &Request, path: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(known.as_bytes());
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use crate::{

@@ -277,7 +277,8 @@ impl fmt::Debug for PathText {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

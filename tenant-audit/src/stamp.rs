@@ -113,7 +113,8 @@ fn second(at: UnixTime) -> String {
     )
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

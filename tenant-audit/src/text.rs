@@ -57,7 +57,8 @@ pub(crate) fn member(name: &str) -> Cow<'_, str> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -182,7 +182,7 @@ async fn a_regions_file_log_goes_on_where_it_stopped_and_has_no_hole() {
         RegionSink::new(FileSink::open(&here).unwrap()).region("eu", FileSink::open(&eu).unwrap())
     };
     log.with(log.and(both()), async |audit| {
-        log.record(&audit, 0..5).await
+        log.record(&audit, 0..5).await;
     })
     .await
     .unwrap();
@@ -192,7 +192,7 @@ async fn a_regions_file_log_goes_on_where_it_stopped_and_has_no_hole() {
         .await
         .unwrap();
     log.with(log.and(both()), async |audit| {
-        log.record(&audit, 9..10).await
+        log.record(&audit, 9..10).await;
     })
     .await
     .unwrap();

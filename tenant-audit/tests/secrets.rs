@@ -118,28 +118,30 @@ async fn i8_a_canary_in_every_input_is_in_no_file_log_export_or_error() {
         // The handler fails, and says why to whoever asks.
         Err::<Response<Body>, _>(std::io::Error::other(CANARY))
     }));
-    let worker = tokio::spawn(worker);
-    for token in ["ada", CANARY] {
-        for grpc in [false, true] {
-            let mut request = laden(token);
-            let headers = request.headers_mut();
-            if token == "ada" {
-                // Another tenant's name would be refused.
-                headers.insert("x-tenant-id", "acme".parse().unwrap());
-            }
-            headers.insert("traceparent", CANARY.parse().unwrap());
-            headers.insert("x-request-id", CANARY.parse().unwrap());
-            if grpc {
-                headers.insert("content-type", "application/grpc".parse().unwrap());
-                headers.insert("grpc-timeout", CANARY.parse().unwrap());
-            }
-            drop(service.clone().oneshot(request).await);
-        }
-    }
     let handle = audit.handle();
     let shown = format!("{audit:?} {handle:?}");
-    drop((audit, service, stack, handle));
-    worker.await.unwrap().unwrap();
+    drop((audit, stack, handle));
+    let sent = async move {
+        for token in ["ada", CANARY] {
+            for grpc in [false, true] {
+                let mut request = laden(token);
+                let headers = request.headers_mut();
+                if token == "ada" {
+                    // Another tenant's name would be refused.
+                    headers.insert("x-tenant-id", "acme".parse().unwrap());
+                }
+                headers.insert("traceparent", CANARY.parse().unwrap());
+                headers.insert("x-request-id", CANARY.parse().unwrap());
+                if grpc {
+                    headers.insert("content-type", "application/grpc".parse().unwrap());
+                    headers.insert("grpc-timeout", CANARY.parse().unwrap());
+                }
+                drop(service.clone().oneshot(request).await);
+            }
+        }
+    };
+    let (ended, ()) = tokio::join!(worker, sent);
+    ended.unwrap();
 
     let (mut bundle, mut events) = (Vec::new(), Vec::new());
     let acme = Export::of("acme".parse().unwrap());

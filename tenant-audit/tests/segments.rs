@@ -258,14 +258,14 @@ async fn a_deletion_counts_only_if_its_record_is_signed_and_then_it_is_from_the_
     let signer = CheckpointSigner::generate("log").unwrap();
     let (key, secret) = (signer.key(), signer.secret());
     let open = || FileSink::open(tmp.path()).unwrap().rotated(small());
-    let signed = |sink: FileSink| {
+    let with_key = |sink: FileSink| {
         let signer = CheckpointSigner::parse(&secret).unwrap();
         sink.signed(signer, DAY, |_| ())
     };
     let short = || Retention::of(DAY * 10);
     let verifier = || Verifier::new().key(key.clone());
     write(
-        signed(open().retained(Retention::forever())),
+        with_key(open().retained(Retention::forever())),
         &clock,
         16,
         DAY,
@@ -289,7 +289,7 @@ async fn a_deletion_counts_only_if_its_record_is_signed_and_then_it_is_from_the_
     assert_eq!(found.first().kind(), VerifyErrorKind::Unaccounted);
 
     // The log itself: at no time is something gone that no signed record accounts for, however it ends.
-    let sink = signed(open().retained(short()));
+    let sink = with_key(open().retained(short()));
     with_sink(sink, &clock, async |audit| {
         let tenants = tenants(&["acme"], &clock);
         let context = context(&tenants, "acme", "ada");

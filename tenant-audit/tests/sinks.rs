@@ -86,7 +86,7 @@ fn all_must_take_a_batch_and_none_takes_it_twice() {
     record(&two.audit.handle, 0);
     two.audit.work();
     let mut flushed = Box::pin(two.audit.handle.flush());
-    assert!(futures_util::FutureExt::now_or_never(flushed.as_mut()).is_none());
+    assert!(flushed.as_mut().now_or_never().is_none());
     assert_eq!(two.counts(), (1, 0));
     for _ in 0..3 {
         clock.advance(Duration::from_secs(5));
@@ -109,7 +109,7 @@ fn a_sink_of_best_effort_that_hangs_costs_its_deadline_and_gets_all_when_it_is_b
     let mut flushed = Box::pin(two.audit.handle.flush());
     let mut poll = || {
         two.audit.work();
-        futures_util::FutureExt::now_or_never(flushed.as_mut())
+        flushed.as_mut().now_or_never()
     };
     assert!(poll().is_none());
     clock.advance(DEADLINE);
@@ -159,24 +159,16 @@ fn any_of_several_suffices_and_none_does_not() {
     two.audit.work();
     assert_eq!(two.counts(), (0, 1));
     let mut flushed = Box::pin(two.audit.handle.flush());
-    assert!(futures_util::FutureExt::now_or_never(flushed.as_mut()).is_none());
+    assert!(flushed.as_mut().now_or_never().is_none());
     two.audit.work();
-    assert!(
-        futures_util::FutureExt::now_or_never(flushed)
-            .unwrap()
-            .is_ok()
-    );
+    assert!(flushed.now_or_never().unwrap().is_ok());
 
     two.second.mood(Mood::Fails);
     record(&two.audit.handle, 1);
     let mut flushed = Box::pin(two.audit.handle.flush());
-    assert!(futures_util::FutureExt::now_or_never(flushed.as_mut()).is_none());
+    assert!(flushed.as_mut().now_or_never().is_none());
     two.audit.work();
-    assert!(
-        futures_util::FutureExt::now_or_never(flushed)
-            .unwrap()
-            .is_err()
-    );
+    assert!(flushed.now_or_never().unwrap().is_err());
     two.first.mood(Mood::Well);
     clock.advance(Duration::from_secs(5));
     two.audit.work();
@@ -324,12 +316,7 @@ fn records_are_events_of_tracing_by_the_conventions_names() {
         });
         let service = audit.layer.layer(service_fn(common::ok));
         let sent = service.oneshot(common::request("/invoices/17"));
-        drop(
-            futures_util::FutureExt::now_or_never(sent)
-                .unwrap()
-                .unwrap()
-                .into_body(),
-        );
+        drop(sent.now_or_never().unwrap().unwrap().into_body());
         audit.work();
     });
     let fields = seen.0.lock().clone();

@@ -126,7 +126,8 @@ pub(crate) fn parse_hash(digits: &str) -> Option<Hash> {
     read_hex(digits.as_bytes().try_into().ok()?)
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -126,7 +126,8 @@ impl fmt::Display for ChainId {
         }
     }
 }
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -251,7 +251,8 @@ pub(crate) fn record_of(line: &[u8]) -> Option<&str> {
         .map(|line| line.record.get())
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use crate::ChainId;

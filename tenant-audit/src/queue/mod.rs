@@ -9,7 +9,8 @@ mod door;
 mod entry;
 mod intake;
 mod lane;
-#[cfg(all(test, loom))]
+#[cfg(test)]
+#[cfg(loom)]
 mod loom_tests;
 mod losses;
 
@@ -222,7 +223,8 @@ impl fmt::Display for Queue {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 #[allow(clippy::arithmetic_side_effects, reason = "tests")]
 mod tests {
     use super::*;

@@ -200,7 +200,8 @@ impl fmt::Debug for RegionSink {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use crate::{

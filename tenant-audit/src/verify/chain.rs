@@ -75,7 +75,8 @@ pub(crate) fn beginning(files: &[u64], expired: Option<Head>) -> (Head, &[u64]) 
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

@@ -307,7 +307,8 @@ fn event_id(record: &str) -> Option<String> {
     )
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use crate::chain::seal;

@@ -144,7 +144,8 @@ pub(crate) fn parse(note: &str) -> Option<(usize, Hash)> {
     Some((size, root.try_into().ok()?))
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

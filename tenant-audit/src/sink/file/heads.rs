@@ -171,7 +171,8 @@ pub(super) fn open(dir: &Path) -> Result<Option<Heads>, SinkError> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

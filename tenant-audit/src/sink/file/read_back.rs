@@ -280,7 +280,8 @@ fn push(lines: &mut ChainBatch, dir: &Path, chain: &ChainId, line: &[u8]) -> io:
     Ok(())
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 
