@@ -250,6 +250,31 @@ async fn a_sink_that_has_some_chains_and_no_position_gets_the_others_from_their_
 }
 
 #[tokio::test]
+async fn no_two_sinks_have_one_name_and_none_follows_another_chain() {
+    let (log, one, two) = (Log::new(), MemorySink::new(), MemorySink::new());
+    let named = log.and(one.clone()).named("collector");
+    let both = named.best_effort(two.clone()).named("collector");
+    log.with(both, async |audit| log.record(&audit, 0..3).await)
+        .await
+        .unwrap();
+    assert_has(&one, 0..3);
+    assert_has(&two, 0..0);
+
+    // Without a file log: the second holds other records than the first.
+    let (first, second) = (Knows::default(), Knows::default());
+    let acme = common::chain("acme");
+    second.heads.lock().insert(acme, Head::new(7, [7; 32]));
+    let sinks = FanOut::all(log.clock.clone(), DEADLINE)
+        .sink(first.clone())
+        .best_effort(second.clone());
+    log.with(sinks, async |audit| log.record(&audit, 0..3).await)
+        .await
+        .unwrap();
+    assert_has(&first.inner, 0..3);
+    assert_has(&second.inner, 0..0);
+}
+
+#[tokio::test]
 async fn a_new_sink_begins_where_the_log_ends() {
     let log = Log::new();
     let first = FanOut::all(log.clock.clone(), DEADLINE).sink(log.file());

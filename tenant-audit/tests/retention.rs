@@ -19,7 +19,7 @@ mod common;
 use std::{fs, path::Path, time::Duration};
 
 use common::said::Said;
-use tenant_audit::{Event, FileSink, Retention, Rotation, layer, verify};
+use tenant_audit::{Event, FileSink, Retention, Rotation, SystemContext, layer, verify};
 use tenant_testkit::{ManualClock, context, tenants};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -151,4 +151,47 @@ async fn the_longest_of_the_classes_holds() {
     clock.advance(DAY * 20);
     write(tmp.path(), &clock, none(), &["ping"; 2]).await;
     assert!(first(tmp.path()) >= 5);
+}
+
+#[tokio::test]
+async fn the_platforms_chain_and_a_tenant_have_times_of_their_own() {
+    let (tmp, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let retention = Retention::of(DAY * 1000)
+        .tenant("acme".parse().unwrap(), DAY * 500)
+        .platform(DAY * 3);
+    let sink = FileSink::open(tmp.path()).unwrap();
+    let sink = sink.rotated(Rotation::new().after(DAY)).retained(retention);
+    let (layer, worker) = layer(sink)
+        .clock(clock.clone())
+        .timer(clock.clone())
+        .build()
+        .unwrap();
+    let audit = layer.handle();
+    drop(layer);
+    let tenants = tenants(&["acme", "globex"], &clock);
+    let (ended, ()) = tokio::join!(worker, async {
+        for pause in [1, 1, 5, 600, 1, 1] {
+            for tenant in ["acme", "globex"] {
+                let context = context(&tenants, tenant, "ada");
+                audit.record(&context, Event::new("read")).await.unwrap();
+            }
+            let system = SystemContext::begin("billing");
+            audit
+                .record_system(&system, Event::new("run"))
+                .await
+                .unwrap();
+            audit.flush().await.unwrap();
+            let first = |name: &str| tmp.path().join(name).exists();
+            // A week and some days: the platform's first file alone is gone.
+            if pause == 600 {
+                assert!(!first("platform.jsonl") && first("tenant-acme.jsonl"));
+            }
+            clock.advance(DAY * pause);
+        }
+        drop(audit);
+    });
+    ended.unwrap();
+    let first = |name: &str| tmp.path().join(name).exists();
+    assert!(!first("tenant-acme.jsonl") && first("tenant-globex.jsonl"));
+    verify(tmp.path()).unwrap();
 }
