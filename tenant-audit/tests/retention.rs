@@ -195,3 +195,46 @@ async fn the_platforms_chain_and_a_tenant_have_times_of_their_own() {
     assert!(!first("tenant-acme.jsonl") && first("tenant-globex.jsonl"));
     verify(tmp.path()).unwrap();
 }
+
+#[tokio::test]
+async fn a_record_whose_text_is_missing_may_be_of_any_class_and_is_kept() {
+    for missing in [true, false] {
+        let (tmp, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+        let retention = Retention::of(DAY * 3).class("payments", DAY * 1000, |record| {
+            record["action"] == "payment"
+        });
+        let sink = FileSink::open(tmp.path()).unwrap();
+        let sink = sink.rotated(Rotation::new().after(DAY)).retained(retention);
+        let (layer, worker) = layer(sink)
+            .clock(clock.clone())
+            .timer(clock.clone())
+            .build()
+            .unwrap();
+        let audit = layer.handle();
+        drop(layer);
+        let tenants = tenants(&["acme"], &clock);
+        let acme = context(&tenants, "acme", "ada");
+        let (ended, ()) = tokio::join!(worker, async {
+            // Too long for its line.
+            let mut event = Event::new("read");
+            for n in 0..16 {
+                event = event.detail(format!("part-{n}"), "\u{9b}".repeat(500));
+            }
+            audit.record(&acme, event).await.unwrap();
+            audit.flush().await.unwrap();
+            let spill = tmp.path().join("tenant-acme.1.spill");
+            assert!(spill.is_file());
+            if missing {
+                fs::remove_file(spill).unwrap();
+            }
+            for _ in 0..8 {
+                clock.advance(DAY);
+                audit.record(&acme, Event::new("read")).await.unwrap();
+                audit.flush().await.unwrap();
+            }
+            drop(audit);
+        });
+        ended.unwrap();
+        assert_eq!(first(tmp.path()) == 1, missing);
+    }
+}
