@@ -183,6 +183,7 @@ impl Policy {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

@@ -17,7 +17,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    AuditError, Durability, future::refusal, queue::Door, request::Request as Record, sync::Wait,
+    AuditError, Durability, durable::Wait, future::refusal, queue::Door, request::Request as Record,
 };
 
 /// The audit's inner part, which [`TenantStack::audit`](crate::TenantStack) places by itself. It writes

@@ -12,7 +12,7 @@ use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use tenant_context::BoxError;
 
-use crate::{AuditError, open::Open, outcome::End, sync::Wait};
+use crate::{AuditError, durable::Wait, open::Open, outcome::End};
 
 /// A body whose last frame is withheld until the record is durable.
 pub(crate) struct Held<B: Body> {

@@ -225,6 +225,7 @@ pub(crate) fn by_utf16(a: &str, b: &str) -> Ordering {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -99,7 +99,9 @@ impl AuditLayerBuilder {
     /// How many records may wait to be written before requests are turned away. Default 65,536. A
     /// record takes about 500 bytes, and what its [`Trail`] collected.
     ///
-    /// The records of requests in flight find room beyond this bound: what is reserved is never lost.
+    /// The records of requests in flight find room beyond this bound: what is reserved is never lost. So the most memory is that of `queue` and
+    /// [`in_flight`](Self::in_flight) records together, each at most some 100 KiB if its handler fills all that a trail takes, and of the 4,096
+    /// lines that the worker is writing.
     ///
     /// [`Trail`]: tenant_context::Trail
     pub fn queue(mut self, places: usize) -> Self {
@@ -351,6 +353,7 @@ impl fmt::Debug for AuditLayer {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use crate::DiscardSink;

@@ -80,6 +80,7 @@ pub(crate) fn climb(leaf: Hash, index: usize, count: usize, path: &[Hash]) -> Op
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -239,6 +239,7 @@ impl FromStr for CheckpointKey {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

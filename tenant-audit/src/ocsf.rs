@@ -6,23 +6,31 @@ use sha2::{Digest, Sha256};
 
 use crate::{ChainId, chain::record_of, record::INTENT, stamp};
 
-const VERSION: &str = "1.6.0";
+/// The first one that has `record_integrity` and `ai_agent`.
+const VERSION: &str = "1.9.0";
 const CLASS: u64 = 6003;
 const SHA_256: u64 = 3;
 
 /// Renders one chain's lines, in their order.
 pub(crate) struct Events {
     chain: String,
-    /// The event before: its id and its fingerprint.
-    previous: Option<(String, String)>,
+    /// The event before, as its successor names it.
+    previous: Option<Value>,
 }
 
 fn text<'a>(record: &'a Value, name: &str) -> Option<&'a str> {
     record.get(name)?.as_str()
 }
 
-fn fingerprint(digest: &str) -> Value {
-    json!({"algorithm": "SHA-256", "algorithm_id": SHA_256, "value": digest})
+/// Of canonical bytes (RFC 8785), or of bytes as they are.
+fn fingerprint(digest: &str, canonical: bool) -> Value {
+    let (serialization, id) = if canonical { ("JCS", 2) } else { ("Flat", 1) };
+    json!({
+        "algorithm": "SHA-256", "algorithm_id": SHA_256,
+        "encoding": "Hex", "encoding_id": 1,
+        "serialization": serialization, "serialization_id": id,
+        "value": digest,
+    })
 }
 
 impl Events {
@@ -36,22 +44,25 @@ impl Events {
     /// A line's event; `None` if the line holds no record that can be read.
     ///
     /// The fingerprint is of the event's canonical bytes (RFC 8785) without the fingerprint itself, as the profile
-    /// `record_integrity` asks; `raw_data` are the bytes that the record's own hash commits to.
+    /// `record_integrity` asks; `raw_data` are the bytes of the record, whose digest the chain commits to.
     pub(crate) fn event(&mut self, line: &[u8]) -> Option<Value> {
         let raw = record_of(line)?;
         let record: Value = serde_json::from_str(raw).ok()?;
         let mut event = self.render(line, raw, &record)?;
         let canonical = serde_json_canonicalizer::to_vec(&event).ok()?;
-        let digest = hex::encode(Sha256::digest(canonical));
-        if let Some(attestation) = event.get_mut("attestation").and_then(Value::as_object_mut) {
-            attestation.insert("fingerprint".to_owned(), fingerprint(&digest));
-        }
-        self.previous = Some((text(&record, "event_id")?.to_owned(), digest));
+        let fingerprint = fingerprint(&hex::encode(Sha256::digest(canonical)), true);
+        self.previous = Some(json!({
+            "uid": event.pointer("/metadata/uid"),
+            "type_uid": event.get("type_uid"),
+            "fingerprint": fingerprint,
+        }));
+        let attestation = event.pointer_mut("/attestation_list/0")?.as_object_mut()?;
+        attestation.insert("fingerprint".to_owned(), fingerprint);
         Some(event)
     }
 
     fn render(&self, line: &[u8], raw: &str, record: &Value) -> Option<Value> {
-        let id = text(record, "event_id")?;
+        let event_id = text(record, "event_id")?;
         let at = stamp::parse(text(record, "timestamp")?)?;
         let millis = at.as_nanos() / 1_000_000;
         let action = text(record, "action")?;
@@ -62,14 +73,16 @@ impl Events {
             INTENT => ("Unknown", 0),
             _ => ("Failure", 2),
         };
+        // An intent is an event of its own, and its record shares its outcome's id.
+        let id = match outcome {
+            INTENT => format!("{event_id}:intent"),
+            _ => event_id.to_owned(),
+        };
         let severity = if outcome == "blocked" { 2 } else { 1 };
         let line: Value = serde_json::from_slice(line).ok()?;
         let mut attestation = json!({"uid": id, "chain_uid": self.chain});
-        if let (Some((uid, digest)), Some(attestation)) =
-            (&self.previous, attestation.as_object_mut())
-        {
-            let previous = json!({"uid": uid, "fingerprint": fingerprint(digest)});
-            attestation.insert("prev_event".to_owned(), previous);
+        if let (Some(previous), Some(attestation)) = (&self.previous, attestation.as_object_mut()) {
+            attestation.insert("prev_event".to_owned(), previous.clone());
         }
         let mut event = json!({
             "activity_id": activity,
@@ -84,21 +97,27 @@ impl Events {
             "metadata": {
                 "version": VERSION,
                 "uid": id,
+                "original_event_uid": event_id,
                 "profiles": ["record_integrity", "trace", "ai_operation"],
                 "product": {"name": "tenant-audit", "vendor_name": "tenant"},
             },
             "actor": actor(record),
             "api": {"operation": action},
             "src_endpoint": endpoint(record),
-            "attestation": attestation,
+            "attestation_list": [attestation],
             "raw_data": raw,
-            "raw_data_hash": fingerprint(&hex::encode(Sha256::digest(raw))),
-            "unmapped": {
-                "outcome": outcome,
-                "chain": {"seq": line.get("seq"), "prev": line.get("prev"), "hash": line.get("hash")},
-            },
+            "raw_data_hash": fingerprint(&hex::encode(Sha256::digest(raw)), false),
+            "unmapped": unmapped(record, outcome, json!({
+                "seq": line.get("seq"), "prev": line.get("prev"), "hash": line.get("hash"),
+            })),
         });
         let members = event.as_object_mut()?;
+        if let (Some(tenant), Some(metadata)) = (
+            text(record, "tenant_id"),
+            members.get_mut("metadata").and_then(Value::as_object_mut),
+        ) {
+            metadata.insert("tenant_uid".to_owned(), tenant.into());
+        }
         more(members, record, millis);
         Some(event)
     }
@@ -119,19 +138,34 @@ fn activity(record: &Value, action: &str) -> u64 {
         .unwrap_or(99)
 }
 
+/// The user is on whose behalf it was done; an agent or a service is the application that did it.
 fn actor(record: &Value) -> Value {
     let id = text(record, "actor_id").unwrap_or("anonymous");
-    let user = match text(record, "on_behalf_of") {
-        Some(principal) => json!({"uid": principal}),
-        None => json!({"uid": id}),
+    let kind = text(record, "actor_type").unwrap_or_default();
+    let (user, of) = match text(record, "on_behalf_of") {
+        Some(principal) => (principal, text(record, "on_behalf_of_type")),
+        None => (id, Some(kind)),
     };
-    let mut actor = json!({"user": user, "app_uid": id});
-    if let (Some(credential), Some(members)) =
-        (text(record, "credential_id"), actor.as_object_mut())
-    {
-        members.insert("session".to_owned(), json!({"credential_uid": credential}));
+    let of = of.unwrap_or_default();
+    let type_id = match of {
+        "human" => 1,
+        "system" => 3,
+        "service" => 4,
+        "anonymous" => 0,
+        _ => 99,
+    };
+    let mut actor = Map::new();
+    actor.insert(
+        "user".to_owned(),
+        json!({"uid": user, "type": of, "type_id": type_id}),
+    );
+    if matches!(kind, "agent" | "service") {
+        actor.insert("application".to_owned(), json!({"uid": id}));
     }
-    actor
+    if let Some(credential) = text(record, "credential_id") {
+        actor.insert("session".to_owned(), json!({"credential_uid": credential}));
+    }
+    actor.into()
 }
 
 fn endpoint(record: &Value) -> Value {
@@ -145,9 +179,6 @@ fn endpoint(record: &Value) -> Value {
 /// What not every record has.
 fn more(event: &mut Map<String, Value>, record: &Value, start: u64) {
     let mut put = |name: &str, value: Value| drop(event.insert(name.to_owned(), value));
-    if let Some(tenant) = text(record, "tenant_id") {
-        put("tenant_uid", tenant.into());
-    }
     if let Some(micros) = record.get("duration_us").and_then(Value::as_u64) {
         let millis = micros / 1_000;
         put("duration", millis.into());
@@ -158,10 +189,11 @@ fn more(event: &mut Map<String, Value>, record: &Value, start: u64) {
     }
     if let Some(status) = record.get("status") {
         put("status_code", status.to_string().into());
-        put(
-            "http_response",
-            json!({"code": status, "length": record.get("bytes")}),
-        );
+        let mut response = json!({"code": status});
+        if let (Some(bytes), Some(members)) = (record.get("bytes"), response.as_object_mut()) {
+            members.insert("length".to_owned(), bytes.clone());
+        }
+        put("http_response", response);
     }
     if let (Some(method), Some(path)) = (text(record, "method"), text(record, "path")) {
         let mut request = json!({"http_method": method, "url": {"path": path}});
@@ -172,7 +204,8 @@ fn more(event: &mut Map<String, Value>, record: &Value, start: u64) {
     }
     let mut resources = Vec::new();
     if let Some(id) = text(record, "resource_id") {
-        resources.push(json!({"uid": id, "type": text(record, "resource_type")}));
+        let kind = text(record, "resource_type").unwrap_or_default();
+        resources.push(json!({"uid": id, "type": kind}));
     }
     for access in record
         .get("accesses")
@@ -193,71 +226,129 @@ fn more(event: &mut Map<String, Value>, record: &Value, start: u64) {
     {
         put("ai_agent", json!({"uid": id, "name": id, "type_id": 0}));
     }
-    // The schema has no words for them.
-    let unmapped: Map<String, Value> = ["operator_of", "purpose"]
-        .into_iter()
-        .filter_map(|name| Some((name.to_owned(), text(record, name)?.into())))
-        .collect();
-    if !unmapped.is_empty() {
-        put("unmapped", unmapped.into());
-    }
     if let Some(trace) = text(record, "trace_id") {
-        put(
-            "trace",
-            json!({"uid": trace, "span": {"uid": text(record, "span_id")}}),
-        );
+        put("trace", json!({"uid": trace}));
     }
 }
 
+/// What the schema has no words for. Of the caller's span it would want begin and end.
+fn unmapped(record: &Value, outcome: &str, chain: Value) -> Value {
+    const NAMES: [&str; 6] = [
+        "operator_of",
+        "purpose",
+        "limit",
+        "cache",
+        "span_id",
+        "grpc_status",
+    ];
+    let named = NAMES.iter().filter_map(|name| {
+        let value = record.get(*name)?.clone();
+        Some(((*name).to_owned(), value))
+    });
+    let mut unmapped: Map<String, Value> = named.collect();
+    unmapped.insert("outcome".to_owned(), outcome.into());
+    unmapped.insert("chain".to_owned(), chain);
+    unmapped.into()
+}
+
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 
-    const RECORD: &str = r#"{"accesses":[{"action":"invoice.read","resource_id":"18","resource_type":"invoice"}],"action":"invoice.update","actor_id":"bot","actor_type":"agent","actors":[{"id":"bot","type":"agent"}],"bytes":7,"credential_id":"k1","duration_us":4200,"event_id":"e1","ip_address":"192.0.2.1","method":"POST","on_behalf_of":"ada","on_behalf_of_type":"human","outcome":"blocked","path":"/invoices/17","reason":"scope","request_id":"r1","resource_id":"17","resource_type":"invoice","schema":"tenant-audit/1","span_id":"00f067aa0ba902b7","status":403,"tenant_id":"acme","timestamp":"1970-01-01T00:00:01.000000Z","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736"}"#;
+    const RECORD: &str = r#"{"accesses":[{"action":"invoice.read","resource_id":"18","resource_type":"invoice"}],"action":"invoice.update","actor_id":"bot","actor_type":"agent","actors":[{"id":"bot","type":"agent"}],"bytes":7,"credential_id":"k1","duration_us":4200,"event_id":"e1","ip_address":"192.0.2.1","method":"POST","on_behalf_of":"ada","on_behalf_of_type":"human","outcome":"blocked","path":"/invoices/17","purpose":"support","reason":"scope","request_id":"r1","resource_id":"17","resource_type":"invoice","schema":"tenant-audit/1","span_id":"00f067aa0ba902b7","status":403,"tenant_id":"acme","timestamp":"1970-01-01T00:00:01.000000Z","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736"}"#;
 
     fn line(seq: u64) -> Vec<u8> {
         format!(r#"{{"seq":{seq},"prev":"p","hash":"h","record":{RECORD}}}"#).into_bytes()
     }
 
+    fn attestation(event: &Value) -> &Value {
+        &event["attestation_list"][0]
+    }
+
     #[test]
-    fn an_event_has_what_the_class_requires_and_attests_its_own_bytes() {
+    fn an_event_has_what_the_class_and_its_objects_require() {
+        let event = Events::of(&ChainId::platform()).event(&line(1)).unwrap();
+        // Version 1.9.0; of those that are required of objects, the objects that are there.
+        for required in [
+            "/activity_id",
+            "/category_uid",
+            "/class_uid",
+            "/severity_id",
+            "/time",
+            "/type_uid",
+            "/metadata/version",
+            "/metadata/product/name",
+            "/metadata/uid",
+            "/metadata/tenant_uid",
+            "/actor/user/uid",
+            "/actor/application/uid",
+            "/actor/session/credential_uid",
+            "/api/operation",
+            "/src_endpoint/ip",
+            "/http_request/url/path",
+            "/http_response/code",
+            "/ai_agent/uid",
+            "/trace/uid",
+            "/attestation_list/0/chain_uid",
+            "/attestation_list/0/fingerprint/algorithm_id",
+            "/attestation_list/0/fingerprint/value",
+            "/raw_data_hash/algorithm_id",
+            "/raw_data_hash/value",
+            "/unmapped/chain/hash",
+            "/unmapped/purpose",
+        ] {
+            assert!(event.pointer(required).is_some(), "{required}");
+        }
+        // A span would have to say when it began and ended, and a null is no value.
+        assert!(event.pointer("/trace/span").is_none());
+        assert!(!event.to_string().contains("null"), "{event:#}");
+        assert_eq!(event["type_uid"], 600_303);
+        assert_eq!(
+            (&event["time"], &event["end_time"]),
+            (&json!(1000), &json!(1004))
+        );
+        assert_eq!(
+            event["actor"]["user"],
+            json!({"uid": "ada", "type": "human", "type_id": 1})
+        );
+        assert_eq!(event["ai_agent"]["uid"], "bot");
+        assert_eq!(event["metadata"]["tenant_uid"], "acme");
+        assert_eq!(event["resources"].as_array().unwrap().len(), 2);
+        assert_eq!(event["raw_data"], RECORD);
+    }
+
+    #[test]
+    fn an_event_of_a_record_with_the_least_has_no_nulls() {
+        let line = br#"{"seq":1,"prev":"p","hash":"h","record":{"action":"run","actor_type":"anonymous","event_id":"e","outcome":"intent","schema":"tenant-audit/1","status":200,"timestamp":"1970-01-01T00:00:01.000000Z"}}"#;
+        let event = Events::of(&ChainId::platform()).event(line).unwrap();
+        assert!(!event.to_string().contains("null"), "{event:#}");
+        assert_eq!(event["src_endpoint"], json!({"name": "unknown"}));
+        assert_eq!(event["actor"]["user"]["uid"], "anonymous");
+        // An intent and its outcome are two events.
+        assert_eq!(event["metadata"]["uid"], "e:intent");
+        assert_eq!(event["metadata"]["original_event_uid"], "e");
+    }
+
+    #[test]
+    fn an_event_attests_its_own_bytes_and_names_the_one_before() {
         let chain = ChainId::of_tenant("acme".parse().unwrap());
         let mut events = Events::of(&chain);
         let first = events.event(&line(1)).unwrap();
-        for required in [
-            "activity_id",
-            "category_uid",
-            "class_uid",
-            "metadata",
-            "severity_id",
-            "time",
-            "type_uid",
-            "actor",
-            "api",
-            "src_endpoint",
-        ] {
-            assert!(first.get(required).is_some(), "{required}");
-        }
-        assert_eq!(first["type_uid"], 600_303);
-        assert_eq!(
-            (&first["time"], &first["end_time"]),
-            (&json!(1000), &json!(1004))
-        );
-        assert_eq!(first["actor"]["user"]["uid"], "ada");
-        assert_eq!(first["ai_agent"]["uid"], "bot");
-        assert_eq!(first["tenant_uid"], "acme");
-        assert_eq!(first["resources"].as_array().unwrap().len(), 2);
-        assert_eq!(first["raw_data"], RECORD);
         assert!(
-            first["attestation"].get("prev_event").is_none(),
+            attestation(&first).get("prev_event").is_none(),
             "the first has none"
         );
-
         let second = events.event(&line(2)).unwrap();
-        let before = &first["attestation"]["fingerprint"];
-        assert_eq!(&second["attestation"]["prev_event"]["fingerprint"], before);
+        assert_eq!(
+            attestation(&second)["prev_event"],
+            json!({
+                "uid": "e1", "type_uid": 600_303,
+                "fingerprint": attestation(&first)["fingerprint"],
+            })
+        );
         let mut bare = second.clone();
-        let removed = bare["attestation"]
+        let removed = bare["attestation_list"][0]
             .as_object_mut()
             .unwrap()
             .remove("fingerprint");

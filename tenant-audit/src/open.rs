@@ -9,10 +9,10 @@ use tenant_context::{Monotonic, Protocol, Rejection, TraceParent, Trail, TrailCe
 use crate::{
     Durability,
     durability::Arrives,
+    durable::Wait,
     outcome::End,
     queue::{Cell, Entry, Place},
     request::{Request, Taken},
-    sync::Wait,
 };
 
 /// The open record of one request. Dropping it queues it, so exactly one is written.

@@ -113,6 +113,7 @@ fn blocks(rejection: &Rejection) -> bool {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

@@ -14,8 +14,8 @@ use zeroize::Zeroizing;
 use crate::{
     SinkError,
     chain::{FieldHasher, Hash, parse_hash},
+    draft::Draft,
     json::{self, Members, key},
-    record::Draft,
     text,
 };
 
@@ -231,6 +231,7 @@ pub fn reveal(
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

@@ -3,11 +3,11 @@
 use std::{borrow::Cow, io::Write as _};
 
 use http::Method;
-use tenant_context::{Identity, Principal, ToolCall, TrailFacts, UnixTime};
+use tenant_context::{Identity, Principal, ToolCall, TrailFacts};
 
 use crate::{
-    Outcome,
     actions::Actions,
+    draft::{Actor, Draft, What},
     json::{self, Members, key},
     outcome::{Ended, decide},
     personal::{self, Keyring},
@@ -21,62 +21,6 @@ pub(crate) const SCHEMA: &str = "tenant-audit/1";
 
 /// The outcome of an intent: not known yet.
 pub(crate) const INTENT: &str = "intent";
-
-/// Who did it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Actor<'a> {
-    Verified(&'a Identity),
-    System(&'a str),
-    Anonymous,
-}
-
-impl<'a> Actor<'a> {
-    fn identity(self) -> Option<&'a Identity> {
-        match self {
-            Self::Verified(identity) => Some(identity),
-            Self::System(_) | Self::Anonymous => None,
-        }
-    }
-}
-
-/// All that one record is made from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Draft<'a> {
-    pub(crate) event_id: &'a str,
-    pub(crate) tenant: Option<&'a str>,
-    pub(crate) actor: Actor<'a>,
-    pub(crate) at: UnixTime,
-    pub(crate) facts: &'a TrailFacts,
-    pub(crate) what: What<'a>,
-}
-
-/// What kind of thing is recorded.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum What<'a> {
-    Request(&'a Request),
-    /// The request's handler is about to run.
-    Intent(&'a Request),
-    Event {
-        outcome: Outcome,
-        reason: Option<&'a str>,
-    },
-}
-
-impl<'a> What<'a> {
-    const fn request(&self) -> Option<&'a Request> {
-        match self {
-            Self::Request(request) | Self::Intent(request) => Some(request),
-            Self::Event { .. } => None,
-        }
-    }
-
-    const fn ended(&self) -> Option<&'a Request> {
-        match self {
-            Self::Request(request) => Some(request),
-            Self::Intent(_) | Self::Event { .. } => None,
-        }
-    }
-}
 
 /// What encoding needs beside a draft: how actions are named, the keys of personal values, and what the
 /// record before left to be used again.
@@ -304,6 +248,7 @@ fn default_action(request: &Request, path: &str, out: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use crate::{
@@ -314,7 +259,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
     use std::time::Duration;
-    use tenant_context::{Monotonic, Rejection, Trail};
+    use tenant_context::{Monotonic, Rejection, Trail, UnixTime};
 
     fn finished(path: &str) -> Request {
         let progress = Progress::new();

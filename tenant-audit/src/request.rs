@@ -16,7 +16,7 @@ use http::{Method, StatusCode};
 use smallvec::SmallVec;
 use tenant_context::{ClientAddress, Monotonic, UnixTime};
 
-use crate::{Durability, outcome::End, sync::SyncCell, text};
+use crate::{Durability, durable::SyncCell, outcome::End, text};
 
 /// What the layer has decided of a request when it comes in.
 #[derive(Clone, Copy, Debug)]
@@ -272,6 +272,7 @@ impl fmt::Debug for PathText {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

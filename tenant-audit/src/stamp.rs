@@ -114,6 +114,7 @@ fn second(at: UnixTime) -> String {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -58,6 +58,7 @@ pub(crate) fn member(name: &str) -> Cow<'_, str> {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -27,8 +27,11 @@ const MAX_BATCH: usize = 4096;
 /// How long an idle worker waits before it looks again, and how often it does.
 const LINGER: Duration = Duration::from_millis(5);
 const LINGERINGS: usize = 200;
-/// How long nothing has come when a sink that has missed something is asked again.
+/// How long nothing has come when a sink that has missed something is asked again, how long it may take, and how long it is left alone at most
+/// if that was not enough.
 const CATCH_UP: Duration = Duration::from_millis(250);
+const CATCH_UP_DEADLINE: Duration = Duration::from_secs(10);
+const LAST_CATCH_UP: Duration = Duration::from_secs(60);
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
@@ -92,20 +95,30 @@ async fn next(intake: &Intake, load: &mut Load, timer: Option<&dyn Timer>) -> bo
     look(intake, load, Doze::Asleep).await
 }
 
-/// [`next`]; meanwhile what a sink has missed is caught up.
+/// [`next`]; meanwhile what a sink has missed is caught up, with a pause in between.
 async fn idle(
     sink: &mut dyn AuditSink,
     intake: &Intake,
     load: &mut Load,
     timer: Option<&dyn Timer>,
+    pause: &mut Duration,
 ) -> bool {
     if let Some(timer) = timer {
         while sink.is_behind() {
             let looking = look(intake, load, Doze::Asleep);
-            if let Either::Left((more, _)) = select(looking, timer.sleep(CATCH_UP)).await {
+            if let Either::Left((more, _)) = select(looking, timer.sleep(*pause)).await {
                 return more;
             }
-            sink.catch_up().await;
+            let caught_up = select(sink.catch_up(), timer.sleep(CATCH_UP_DEADLINE));
+            *pause = match caught_up.await {
+                Either::Left(_) => CATCH_UP,
+                Either::Right(_) => {
+                    tracing::error!(
+                        "an audit sink that is behind hangs: it is left alone for a while"
+                    );
+                    pause.saturating_mul(4).min(LAST_CATCH_UP)
+                }
+            };
         }
     }
     next(intake, load, timer).await
@@ -136,6 +149,7 @@ async fn work(parts: Parts) -> Result<(), AuditError> {
     let mut expiry = Expiry::default();
     let mut load = Load::default();
     let mut charged = Vec::new();
+    let mut pause = CATCH_UP;
     // What was recovered is written at once, not with the first request.
     let mut more = true;
     while more {
@@ -180,7 +194,7 @@ async fn work(parts: Parts) -> Result<(), AuditError> {
             }
         }
         intake.written();
-        more = idle(&mut *sink, &intake, &mut load, timer.as_deref()).await;
+        more = idle(&mut *sink, &intake, &mut load, timer.as_deref(), &mut pause).await;
     }
     sink.close().await.map_err(AuditError::sink)
 }

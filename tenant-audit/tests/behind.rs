@@ -16,144 +16,23 @@
 
 mod common;
 
-use std::{collections::HashSet, fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    sync::Arc,
+    time::Duration,
+};
 
-use common::{Mood, Unreliable};
+use common::{
+    Mood, Unreliable,
+    log::{DEADLINE, Log, assert_has, numbers, numbers_in},
+};
 use futures_util::future::{BoxFuture, FutureExt};
 use parking_lot::Mutex;
-use tempfile::TempDir;
 use tenant_audit::{
-    AuditError, AuditHandle, AuditSink, Batch, Event, FanOut, FileSink, MemorySink, RegionSink,
-    Resumed, Rotation, SinkError, TenantContext, layer, verify,
+    AuditSink, Batch, ChainId, Event, FanOut, FileSink, Head, MemorySink, Resumed, SinkError,
+    verify,
 };
-use tenant_testkit::{ManualClock, context, tenants};
-
-const DEADLINE: Duration = Duration::from_secs(2);
-
-struct Log {
-    dir: TempDir,
-    clock: ManualClock,
-    contexts: Vec<TenantContext>,
-}
-
-impl Log {
-    fn new() -> Self {
-        let clock = ManualClock::new();
-        let tenants = tenants(&["acme", "globex"], &clock);
-        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
-        Self {
-            contexts: ["acme", "globex"]
-                .map(|id| context(&tenants, id, "ada"))
-                .into(),
-            dir: dir.unwrap(),
-            clock,
-        }
-    }
-
-    fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
-    fn file(&self) -> FileSink {
-        let rotation = Rotation::new().bytes(20_000);
-        // The thread of a sink that was dropped gives the lock back when it ends.
-        for _ in 0..1_000 {
-            match FileSink::open(self.path()) {
-                Ok(sink) => return sink.rotated(rotation),
-                Err(error) => assert!(error.to_string().contains("another process"), "{error}"),
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        panic!("it is never given back");
-    }
-
-    /// The log, and another sink of best effort.
-    fn and(&self, other: impl AuditSink) -> FanOut {
-        FanOut::all(self.clock.clone(), DEADLINE)
-            .sink(self.file())
-            .best_effort(other)
-    }
-
-    async fn with<F: Future<Output = ()>>(
-        &self,
-        sink: FanOut,
-        write: impl FnOnce(AuditHandle) -> F,
-    ) -> Result<(), AuditError> {
-        let (layer, worker) = layer(sink)
-            .clock(self.clock.clone())
-            .timer(self.clock.clone())
-            .build()
-            .unwrap();
-        let handle = layer.handle();
-        drop(layer);
-        let (ended, ()) = tokio::join!(worker, write(handle));
-        ended
-    }
-
-    /// [`with`](Self::with), and then the process ends without a goodbye.
-    async fn crash<F: Future<Output = ()>>(
-        &self,
-        sink: FanOut,
-        write: impl FnOnce(AuditHandle) -> F,
-    ) {
-        let (layer, worker) = layer(sink)
-            .clock(self.clock.clone())
-            .timer(self.clock.clone())
-            .build()
-            .unwrap();
-        tokio::select! {
-            biased;
-            _ = worker => panic!("it ended"),
-            () = write(layer.handle()) => {}
-        }
-    }
-
-    /// Records numbered events, one of each tenant, each pair in a batch of its own.
-    async fn record(&self, audit: &AuditHandle, numbers: std::ops::Range<usize>) {
-        for n in numbers {
-            for context in &self.contexts {
-                let event = Event::new("invoice.read").detail("n", n);
-                audit.try_record(context, event).unwrap();
-            }
-            self.flush(audit).await;
-        }
-    }
-
-    /// Waits for the sinks; the time goes by.
-    async fn flush(&self, audit: &AuditHandle) {
-        let time = async {
-            loop {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                self.clock.advance(Duration::from_millis(100));
-            }
-        };
-        tokio::select! {
-            flushed = audit.flush() => flushed.unwrap(),
-            () = time => {}
-        }
-    }
-}
-
-/// What a sink got of one tenant, in its order.
-fn numbers(sink: &MemorySink, tenant: &str) -> Vec<u64> {
-    let records = sink.records();
-    let ours = records
-        .iter()
-        .filter(|record| record["tenant_id"] == tenant && record["action"] == "invoice.read");
-    ours.map(|record| record["metadata"]["n"].as_u64().unwrap())
-        .collect()
-}
-
-#[track_caller]
-fn assert_has(sink: &MemorySink, expected: std::ops::Range<u64>) {
-    for tenant in ["acme", "globex"] {
-        assert_eq!(
-            numbers(sink, tenant),
-            expected.clone().collect::<Vec<_>>(),
-            "{tenant}"
-        );
-    }
-}
 
 #[tokio::test]
 async fn a_sink_that_failed_for_long_gets_all_in_order_and_nothing_twice() {
@@ -199,19 +78,6 @@ async fn a_sink_that_failed_for_long_gets_all_in_order_and_nothing_twice() {
     assert_eq!(lines, log);
 }
 
-impl Log {
-    /// Lets the time go by until a sink has so many of each tenant; nothing is recorded meanwhile.
-    async fn until(&self, sink: &MemorySink, count: usize) {
-        for _ in 0..5_000 {
-            if numbers(sink, "globex").len() >= count && numbers(sink, "acme").len() >= count {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            self.clock.advance(Duration::from_millis(100));
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_sink_that_is_back_catches_up_without_another_record() {
     let (log, other) = (Log::new(), Unreliable::default());
@@ -230,24 +96,10 @@ async fn a_sink_that_is_back_catches_up_without_another_record() {
 
 #[tokio::test]
 async fn what_is_kept_in_memory_for_a_sink_is_caught_up_without_another_record() {
-    let (log, eu) = (Log::new(), Unreliable::default());
-    let sink = log.and(RegionSink::new(eu.clone()));
-    log.with(sink, async |audit| {
-        eu.mood(Mood::Fails);
-        log.record(&audit, 0..5).await;
-        eu.mood(Mood::Well);
-        log.until(&eu.inner, 5).await;
-        assert_has(&eu.inner, 0..5);
-    })
-    .await
-    .unwrap();
-}
-
-#[tokio::test]
-async fn a_regions_own_sinks_catch_up_without_another_record() {
     let (log, other) = (Log::new(), Unreliable::default());
-    let sink =
-        FanOut::all(log.clock.clone(), DEADLINE).sink(RegionSink::new(log.and(other.clone())));
+    let sink = FanOut::all(log.clock.clone(), DEADLINE)
+        .sink(MemorySink::new())
+        .best_effort(other.clone());
     log.with(sink, async |audit| {
         other.mood(Mood::Fails);
         log.record(&audit, 0..5).await;
@@ -257,12 +109,6 @@ async fn a_regions_own_sinks_catch_up_without_another_record() {
     })
     .await
     .unwrap();
-}
-
-/// How many pairs the log holds.
-fn numbers_in(log: &Log) -> usize {
-    let verified = verify(log.path()).unwrap();
-    usize::try_from(verified.records / 2).unwrap()
 }
 
 #[tokio::test]
@@ -333,6 +179,99 @@ async fn a_crash_while_a_sink_is_behind_loses_nothing() {
     .await
     .unwrap();
     assert_has(&other.inner, 0..31);
+}
+
+/// A collector that keeps how far it came, as a database does.
+#[derive(Clone, Default)]
+struct Knows {
+    inner: MemorySink,
+    heads: Arc<Mutex<HashMap<ChainId, Head>>>,
+}
+
+impl AuditSink for Knows {
+    fn resume(&mut self) -> Vec<Resumed> {
+        let heads = self.heads.lock();
+        heads
+            .iter()
+            .map(|(chain, head)| Resumed::new(chain.clone(), *head))
+            .collect()
+    }
+
+    fn append(&mut self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), SinkError>> {
+        for lines in batch.chains() {
+            self.heads
+                .lock()
+                .insert(lines.chain().clone(), *lines.head());
+        }
+        self.inner.append(batch)
+    }
+}
+
+#[tokio::test]
+async fn a_sink_that_says_itself_how_far_it_came_gets_nothing_again_after_a_crash() {
+    let (log, other) = (Log::new(), Knows::default());
+    // It knows nothing of what was there before it.
+    let first = FanOut::all(log.clock.clone(), DEADLINE).sink(log.file());
+    log.with(first, async |audit| log.record(&audit, 0..3).await)
+        .await
+        .unwrap();
+    log.crash(log.and(other.clone()), async |audit| {
+        log.record(&audit, 3..40).await;
+    })
+    .await;
+    log.with(log.and(other.clone()), async |audit| {
+        log.record(&audit, 40..41).await;
+    })
+    .await
+    .unwrap();
+    assert_has(&other.inner, 3..41);
+}
+
+#[tokio::test]
+async fn a_sink_that_has_some_chains_and_no_position_gets_the_others_from_their_beginning() {
+    let (log, other) = (Log::new(), Knows::default());
+    log.with(log.and(other.clone()).named("old"), async |audit| {
+        let event = Event::new("invoice.read").detail("n", 0);
+        audit.try_record(&log.contexts[0], event).unwrap();
+    })
+    .await
+    .unwrap();
+    let alone = FanOut::all(log.clock.clone(), DEADLINE).sink(log.file());
+    log.with(alone, async |audit| log.record(&audit, 1..3).await)
+        .await
+        .unwrap();
+    log.with(log.and(other.clone()).named("new"), async |audit| {
+        log.record(&audit, 3..4).await;
+    })
+    .await
+    .unwrap();
+    assert_eq!(numbers(&other.inner, "acme"), [0, 1, 2, 3]);
+    assert_eq!(numbers(&other.inner, "globex"), [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn no_two_sinks_have_one_name_and_none_follows_another_chain() {
+    let (log, one, two) = (Log::new(), MemorySink::new(), MemorySink::new());
+    let named = log.and(one.clone()).named("collector");
+    let both = named.best_effort(two.clone()).named("collector");
+    log.with(both, async |audit| log.record(&audit, 0..3).await)
+        .await
+        .unwrap();
+    assert_has(&one, 0..3);
+    assert_has(&two, 0..0);
+
+    // Without a file log: the second holds other records than the first.
+    let (first, second) = (Knows::default(), Knows::default());
+    let acme = common::chain("acme");
+    second.heads.lock().insert(acme, Head::new(7, [7; 32]));
+    let sinks = FanOut::all(log.clock.clone(), DEADLINE)
+        .sink(first.clone())
+        .best_effort(second.clone());
+    log.with(sinks, async |audit| log.record(&audit, 0..3).await)
+        .await
+        .unwrap();
+    assert_has(&first.inner, 0..3);
+    assert_has(&second.inner, 0..0);
 }
 
 #[tokio::test]
@@ -458,6 +397,41 @@ async fn what_must_take_a_batch_and_lags_after_a_crash_catches_up_first() {
 }
 
 #[tokio::test]
+async fn what_must_take_a_batch_and_fails_after_a_crash_is_asked_less_and_less() {
+    let (log, other) = (Log::new(), Unreliable::default());
+    let both = || {
+        FanOut::all(log.clock.clone(), DEADLINE)
+            .sink(log.file())
+            .sink(other.clone())
+    };
+    log.crash(both(), async |audit| {
+        log.record(&audit, 0..3).await;
+        other.mood(Mood::Fails);
+        audit.try_record(&log.contexts[0], Event::new("a")).unwrap();
+        audit.flush().await.unwrap_err();
+    })
+    .await;
+    let asked = || other.asked.load(std::sync::atomic::Ordering::Relaxed);
+    let before = asked();
+    log.with(both(), async |audit| {
+        // Half a minute without a record: four times a second would be 120 times.
+        for _ in 0..300 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            log.clock.advance(Duration::from_millis(100));
+        }
+        let asked = asked() - before;
+        assert!((5..=12).contains(&asked), "{asked}");
+        // It is back: whoever waits for it waits for no pause of its.
+        other.mood(Mood::Well);
+        log.record(&audit, 3..4).await;
+    })
+    .await
+    .unwrap();
+    let has = numbers(&other.inner, "acme");
+    assert_eq!(HashSet::<u64>::from_iter(has).len(), 4);
+}
+
+#[tokio::test]
 async fn a_sink_of_another_log_is_given_up_and_not_spoilt() {
     let (log, other) = (Log::new(), Log::new());
     for one in [&log, &other] {
@@ -475,28 +449,4 @@ async fn a_sink_of_another_log_is_given_up_and_not_spoilt() {
     .unwrap();
     assert_eq!(verify(other.path()).unwrap().checkpoint, before);
     assert_eq!(verify(log.path()).unwrap().records, 12);
-}
-
-#[tokio::test]
-async fn what_needs_regions_is_not_given_lines_without_them() {
-    let (log, eu) = (Log::new(), Unreliable::default());
-    eu.mood(Mood::Fails);
-    let sink = log.and(RegionSink::new(eu.clone()));
-    log.with(sink, async |audit| {
-        log.record(&audit, 0..5).await;
-        eu.mood(Mood::Well);
-        log.clock.advance(Duration::from_secs(61));
-        log.record(&audit, 5..6).await;
-        assert_has(&eu.inner, 0..6);
-    })
-    .await
-    .unwrap();
-    let kept = fs::read_dir(log.path())
-        .unwrap()
-        .map(|entry| entry.unwrap());
-    let mut names = kept.map(|entry| entry.file_name().into_string().unwrap());
-    assert!(
-        names.all(|name| !name.starts_with("position-")),
-        "it was kept in memory"
-    );
 }

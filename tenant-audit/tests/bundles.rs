@@ -150,6 +150,10 @@ async fn no_byte_of_a_bundle_of_a_time_is_free_to_change() {
         assert!(verify_bundle(&changed[..], &keys).is_err(), "byte {at}");
         assert!(verify_bundle(&bytes[..at], &keys).is_err(), "cut at {at}");
     }
+    // Nor is there another way to write the same.
+    let spaced = String::from_utf8(bytes.clone()).unwrap();
+    let spaced = spaced.replacen(':', ": ", 1);
+    assert!(verify_bundle(spaced.as_bytes(), &keys).is_err());
     // A record that is shown cannot be withheld: nobody takes the middle out.
     let text = String::from_utf8(bytes).unwrap();
     let whole = String::from_utf8(bundle(&acme().until(&times[4]).unwrap(), dir.path())).unwrap();
@@ -233,8 +237,8 @@ async fn events_of_a_time_are_chained_and_carry_the_records_bytes() {
     assert_eq!(events.len(), 5);
     for (before, event) in events.iter().zip(&events[1..]) {
         assert_eq!(
-            event["attestation"]["prev_event"]["fingerprint"],
-            before["attestation"]["fingerprint"]
+            event["attestation_list"][0]["prev_event"]["fingerprint"],
+            before["attestation_list"][0]["fingerprint"]
         );
         assert!(
             event["raw_data"]
@@ -249,7 +253,7 @@ async fn events_of_a_time_are_chained_and_carry_the_records_bytes() {
         assert_eq!(event["raw_data_hash"]["value"], sha256(raw.as_bytes()));
         // The fingerprint is of all but itself.
         let mut rest = event.clone();
-        let attestation = rest["attestation"].as_object_mut().unwrap();
+        let attestation = rest["attestation_list"][0].as_object_mut().unwrap();
         let fingerprint = attestation.remove("fingerprint").unwrap();
         let canonical = serde_json_canonicalizer::to_vec(&rest).unwrap();
         assert_eq!(fingerprint["value"], sha256(&canonical));

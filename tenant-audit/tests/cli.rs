@@ -90,6 +90,34 @@ async fn verify_reports_by_exit_code_text_and_json() {
 }
 
 #[tokio::test]
+async fn a_bar_is_shown_on_a_terminal_and_nowhere_else() {
+    let (tmp, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    write_to(tmp.path(), &clock, async |audit| {
+        let system = SystemContext::begin("billing");
+        let event = Event::new("run");
+        audit.record_system(&system, event).await.unwrap();
+    })
+    .await;
+    let plain = run(&["verify"], tmp.path());
+    assert!(plain.stderr.is_empty(), "{}", text(&plain.stderr));
+    // `script` gives a program a terminal.
+    let program = env!("CARGO_BIN_EXE_tenant-audit");
+    let command = format!("{program} verify {}", tmp.path().display());
+    let shown = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .output();
+    let Ok(shown) = shown else {
+        eprintln!("there is no `script` here: not tested");
+        return;
+    };
+    let shown = text(&shown.stdout);
+    assert!(
+        shown.contains("[####") && shown.contains("100 %") && shown.contains("verified: 1 records"),
+        "{shown:?}"
+    );
+}
+
+#[tokio::test]
 async fn keys_are_made_and_a_signed_log_verifies_with_them() {
     let tmp = tempfile::tempdir().unwrap();
     let (dir, secret) = (tmp.path().join("log"), tmp.path().join("secret"));
@@ -208,8 +236,19 @@ async fn a_tenants_records_are_exported_verified_and_erased() {
     let verified = run(&["verify", "--key", &public], &dir);
     assert_eq!(verified.status.code(), Some(0));
 
-    // Nothing is exported of a chain that does not verify.
+    // What somebody wrote into a file is shown, and steers no terminal.
     let path = dir.join("tenant-acme.jsonl");
+    let before = fs::read_to_string(&path).unwrap();
+    let steering = "in\u{9b}31mvi\u{202e}te\u{1f600}\u{e0041}";
+    fs::write(&path, before.replace("invite", steering)).unwrap();
+    let shown = show();
+    assert!(
+        shown.contains("in\\u009b31mvi\\u202ete\u{1f600}\\udb40\\udc41"),
+        "{shown}"
+    );
+    fs::write(&path, before).unwrap();
+
+    // Nothing is exported of a chain that does not verify.
     let changed = fs::read_to_string(&path)
         .unwrap()
         .replace("invite", "delete");

@@ -153,3 +153,32 @@ fn who_waits_at_the_door_is_sent_away_when_it_is_closed() {
     }
     panic!("it does not end");
 }
+
+#[test]
+fn a_sink_that_is_back_before_the_deadline_gets_all_and_the_end_is_clean() {
+    let sink = Unreliable::default();
+    sink.mood(Mood::Fails);
+    let audit = Audit::on(sink.clone(), |builder| builder.when_full(WhenFull::Refuse));
+    let system = SystemContext::begin("billing");
+    audit
+        .handle
+        .try_record_system(&system, Event::new("run"))
+        .unwrap();
+    let mut closing = Box::pin(audit.handle.close(DEADLINE));
+    for _ in 0..3 {
+        assert!(closing.as_mut().now_or_never().is_none());
+        audit.work();
+        audit.clock.advance(Duration::from_secs(1));
+    }
+    sink.mood(Mood::Well);
+    for _ in 0..3 {
+        audit.work();
+        audit.clock.advance(Duration::from_secs(1));
+        if let Some(closed) = closing.as_mut().now_or_never() {
+            assert!(closed.is_clean(), "{closed:?}");
+            assert_eq!(sink.inner.records().len(), 1);
+            return;
+        }
+    }
+    panic!("it is not closed");
+}

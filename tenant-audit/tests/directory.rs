@@ -180,8 +180,11 @@ async fn a_torn_tail_is_kept_and_accounted_for() {
     );
     assert!(lines.contains("audit.recovered") && lines.contains("unclean_shutdown"));
 
-    // Not a byte of it is free to change later.
+    // Not a byte of it is free to change later, nor to go.
     let at = lines.find("00ab").unwrap();
+    let gone = lines.replace(std::str::from_utf8(torn).unwrap(), "");
+    fs::write(&file, gone.replace("\n\n", "\n")).unwrap();
+    assert!(verify(tmp.path()).is_err());
     let mut changed = lines.into_bytes();
     changed[at] = b'1';
     fs::write(&file, changed).unwrap();
@@ -231,7 +234,11 @@ type Change = fn(&Path);
 #[tokio::test]
 async fn an_altered_log_is_not_continued() {
     let clock = ManualClock::new();
-    let changes: [(&str, Change); 6] = [
+    let changes: [(&str, Change); 7] = [
+        ("begins with record 9, the checkpoint ends with 2", |dir| {
+            let file = dir.join("tenant-acme.jsonl");
+            fs::copy(&file, dir.join("tenant-acme.9.jsonl")).unwrap();
+        }),
         ("was cut off", |dir| cut(dir.join("tenant-acme.jsonl"), 1)),
         ("does not end with", |dir| {
             let file = dir.join("tenant-acme.jsonl");
@@ -308,10 +315,22 @@ async fn a_disk_that_fails_and_recovers_loses_nothing_and_repeats_nothing() {
         broken("somebody else changed it").await;
         cut(dir.join("tenant-acme.jsonl"), 1);
         repaired().await;
+
+        // What is written to a file that was moved away would be lost; a copy is another file.
+        let (file, moved) = (dir.join("tenant-acme.jsonl"), tmp.path().join("moved"));
+        fs::rename(&file, &moved).unwrap();
+        broken("tenant-acme.jsonl is gone").await;
+        fs::rename(&moved, &file).unwrap();
+        repaired().await;
+        fs::rename(&file, &moved).unwrap();
+        fs::copy(&moved, &file).unwrap();
+        broken("another file than the one").await;
+        fs::rename(&moved, &file).unwrap();
+        repaired().await;
     })
     .await;
     let verified = verify(&dir).unwrap();
-    assert_eq!((verified.records, verified.recovered), (6, 0));
+    assert_eq!((verified.records, verified.recovered), (8, 0));
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use std::{cell::Cell, convert::Infallible, pin::Pin, rc::Rc, time::Duration};
 use bytes::Bytes;
 use common::{Audit, Body, Mood, Unreliable, by, identity, ok};
 use futures_util::{FutureExt, stream};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use serde_json::Value;
@@ -245,34 +245,6 @@ fn i9_a_client_that_hangs_up_at_any_await_leaves_one_outcome() {
     }
 }
 
-/// A stream's frames go out; its end waits.
-#[test]
-fn the_end_of_a_stream_waits_for_the_sync() {
-    let sink = Unreliable::default();
-    for mood in [Mood::Well, Mood::Fails] {
-        let audit = Audit::on(sink.clone(), |builder| builder.when_full(WhenFull::Refuse));
-        let service = audit.layer.layer(service_fn(|_: Request<Body>| async {
-            let data = |text: &'static str| Ok::<_, Infallible>(Frame::data(Bytes::from(text)));
-            let frames = stream::iter(["one", "two", "three"].map(data));
-            Ok::<_, Infallible>(Response::new(StreamBody::new(frames)))
-        }));
-        let mut request = by("ada", "/events");
-        *request.method_mut() = Method::POST;
-        let answer = service.oneshot(request).now_or_never().unwrap().unwrap();
-        let mut body = Box::pin(answer.into_body());
-        for expected in ["one", "two", "three"] {
-            let frame = body.frame().now_or_never().unwrap().unwrap().unwrap();
-            assert_eq!(frame.into_data().unwrap(), expected);
-        }
-        assert!(body.frame().now_or_never().is_none(), "the end waits");
-        sink.mood(mood);
-        audit.work();
-        let end = body.frame().now_or_never().expect("it waits for ever");
-        assert_eq!(end.is_none(), mood == Mood::Well);
-        assert!(end.is_none_or(|frame| frame.is_err()), "no clean end");
-    }
-}
-
 #[test]
 fn i6_one_tenants_streams_leave_room_for_the_others() {
     const PLACES: usize = 64;
@@ -304,10 +276,52 @@ fn i6_one_tenants_streams_leave_room_for_the_others() {
         open.len()
     );
     assert_eq!(send("gil").status(), 200);
-    // They give their places back when they end.
+    // They give their places back when they end, and their share: then others press, and it has it again.
     drop(open);
     audit.work();
+    let others: Vec<_> = (0..PLACES)
+        .map(|_| send("gil"))
+        .filter(|answer| answer.status() == 200)
+        .collect();
     assert_eq!(send("ada").status(), 200);
+    drop(others);
+}
+
+#[test]
+fn i7_a_refusal_of_the_gate_gives_back_what_was_reserved_inside() {
+    let audit = Audit::new();
+    let inside = tower::limit::ConcurrencyLimit::new(service_fn(ok), 1);
+    let mut gate = audit.layer.gate().layer(inside.clone());
+    // It has the one place, and refuses: no audit layer stands outside.
+    let ready = gate.ready().now_or_never().unwrap().unwrap();
+    let refused = tower::Service::call(ready, common::request("/")).now_or_never();
+    assert_eq!(refused.unwrap().unwrap().status(), 500);
+    assert!(inside.clone().ready().now_or_never().is_some());
+}
+
+#[test]
+fn what_a_handler_refuses_itself_is_synced_as_what_it_grants() {
+    let sink = Unreliable::default();
+    let audit = Audit::on(sink.clone(), |builder| builder.when_full(WhenFull::Refuse));
+    let (identity, _) = identity(&audit.clock);
+    let stack = TenantStack::new()
+        .audit(audit.layer.clone())
+        .identity(identity);
+    let service = stack.layer(service_fn(|_| async {
+        let refused = Rejection::not_found().to_response(tenant_context::Protocol::Http);
+        Ok::<_, Infallible>(refused.map(|()| Body::default()))
+    }));
+    let mut request = by("ada", "/invoices/17");
+    *request.method_mut() = Method::POST;
+    let mut sent = Box::pin(service.clone().oneshot(request));
+    assert!(sent.as_mut().now_or_never().is_none(), "not yet durable");
+    audit.work();
+    assert_eq!(sent.now_or_never().unwrap().unwrap().status(), 404);
+    // Whoever is refused before it makes no disk work.
+    let mut request = common::request("/invoices/17");
+    *request.method_mut() = Method::POST;
+    let refused = service.oneshot(request).now_or_never().expect("it waits");
+    assert_eq!(refused.unwrap().status(), 401);
 }
 
 #[test]

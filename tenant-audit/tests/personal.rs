@@ -144,6 +144,25 @@ fn keys_are_nobody_elses_to_read_and_stay_what_they_are() {
     }
     let shown = format!("{one:?} {:?}", one.key(&id("acme")).unwrap());
     assert!(!shown.contains(std::str::from_utf8(&kept[..64]).unwrap()));
+    // What a shredded key's file has on the disk is written over, not only left behind.
+    let blocks = tmp.path().join("blocks");
+    fs::hard_link(&path, &blocks).unwrap();
+    KeyDir::open(tmp.path())
+        .unwrap()
+        .shred(&id("acme"))
+        .unwrap();
+    assert!(fs::read(&blocks).unwrap().iter().all(|byte| *byte == 0));
+    fs::remove_file(&blocks).unwrap();
+    #[cfg(unix)]
+    {
+        // A link leads to a key of somebody else's choice.
+        fs::remove_file(&path).unwrap();
+        let elsewhere = tmp.path().join("elsewhere");
+        fs::write(&elsewhere, &kept).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        assert!(one.key(&id("acme")).is_err());
+        fs::remove_file(&path).unwrap();
+    }
     fs::write(&path, "rubbish").unwrap();
     assert!(
         one.key(&id("acme"))
@@ -175,4 +194,33 @@ async fn i8_without_a_key_a_value_is_in_no_record() {
     assert!(!record.to_string().contains("canary"));
     let email = &record["personal"]["email"];
     assert!(email.get("commitment").is_some() && email.get("sealed").is_none());
+}
+
+#[tokio::test]
+async fn two_names_that_look_alike_are_one_member_and_the_later_value_counts() {
+    let (dir, keys) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let keys = KeyDir::open(keys.path()).unwrap();
+    let clock = ManualClock::new();
+    let (audit, worker) = layer(FileSink::open(dir.path()).unwrap())
+        .clock(clock.clone())
+        .timer(clock.clone())
+        .personal_keys(keys.clone())
+        .build()
+        .unwrap();
+    let (handle, tenants) = (audit.handle(), tenants(&["acme"], &clock));
+    let context = context(&tenants, "acme", "ada");
+    drop(audit);
+    // The first name is shown as the second one.
+    let event = Event::new("user.invite")
+        .personal("e\u{9b}", "ada")
+        .personal("e\\u{9b}", "bob");
+    handle.try_record(&context, event).unwrap();
+    drop(handle);
+    worker.await.unwrap();
+    let line = fs::read_to_string(dir.path().join("tenant-acme.jsonl")).unwrap();
+    assert_eq!(line.matches("commitment").count(), 1, "{line}");
+    let line: Value = serde_json::from_str(&line).unwrap();
+    let values = reveal(&line["record"], &keys).unwrap();
+    let values: Vec<_> = values.into_iter().map(|(_, value)| value).collect();
+    assert_eq!(values, [Some("bob".to_owned())]);
 }

@@ -349,9 +349,34 @@ fn i6_a_flood_of_refusals_before_identity_is_counted_and_leaves_room() {
         .find(|record| record["action"] == "audit.refusals")
         .unwrap();
     assert_eq!(counted["metadata"]["reason"], "credential_missing");
-    // The next ones are recorded again.
-    assert_eq!(send(request("/invoices")), 401);
-    assert_eq!(audit.records().len(), 7);
+    // The next ones are recorded again, each time that the worker has taken all.
+    for round in 1..8 {
+        assert_eq!(send(request("/invoices")), 401);
+        let records = audit.records();
+        assert_eq!(records.len(), 6 + round);
+        assert_eq!(records[5 + round]["action"], "http.get", "by itself");
+    }
+}
+
+#[test]
+fn who_waits_for_a_place_already_comes_first() {
+    let audit = narrow(WAIT);
+    let first = served(&audit);
+    let mut second = Box::pin(send(&audit));
+    assert!(second.as_mut().now_or_never().is_none());
+    read(first);
+    audit.work();
+    // The place is free, and not for whoever comes now.
+    let mut third = Box::pin(send(&audit));
+    let mut fourth = Box::pin(send(&audit));
+    assert!(third.as_mut().now_or_never().is_none());
+    assert!(fourth.as_mut().now_or_never().is_none());
+    read(second.as_mut().now_or_never().expect("it still waits"));
+    // Of those that are told of it, whoever looks first has it.
+    audit.work();
+    read(third.as_mut().now_or_never().expect("it still waits"));
+    audit.work();
+    read(fourth.as_mut().now_or_never().expect("it still waits"));
 }
 
 #[test]

@@ -14,15 +14,13 @@
     reason = "tests"
 )]
 
-use std::{fmt::Write as _, fs, path::Path, sync::Arc, time::Duration};
+mod common;
 
-use parking_lot::Mutex;
-use tenant_audit::{Event, FileSink, Retention, Rotation, layer, verify};
+use std::{fs, path::Path, time::Duration};
+
+use common::said::Said;
+use tenant_audit::{Event, FileSink, Retention, Rotation, SystemContext, layer, verify};
 use tenant_testkit::{ManualClock, context, tenants};
-use tracing::{
-    Subscriber,
-    field::{Field, Visit},
-};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -67,33 +65,6 @@ fn first(dir: &Path) -> u64 {
         chain.tenant().is_some().then_some(first)
     });
     firsts.min().unwrap()
-}
-
-/// What the log says, of all threads.
-#[derive(Clone, Default)]
-struct Said(Arc<Mutex<String>>);
-
-impl Visit for Said {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        write!(self.0.lock(), "{}={value:?} ", field.name()).unwrap();
-    }
-}
-
-impl Subscriber for Said {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn event(&self, event: &tracing::Event<'_>) {
-        event.record(&mut self.clone());
-        *self.0.lock() += "\n";
-    }
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
 }
 
 #[tokio::test]
@@ -180,4 +151,90 @@ async fn the_longest_of_the_classes_holds() {
     clock.advance(DAY * 20);
     write(tmp.path(), &clock, none(), &["ping"; 2]).await;
     assert!(first(tmp.path()) >= 5);
+}
+
+#[tokio::test]
+async fn the_platforms_chain_and_a_tenant_have_times_of_their_own() {
+    let (tmp, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let retention = Retention::of(DAY * 1000)
+        .tenant("acme".parse().unwrap(), DAY * 500)
+        .platform(DAY * 3);
+    let sink = FileSink::open(tmp.path()).unwrap();
+    let sink = sink.rotated(Rotation::new().after(DAY)).retained(retention);
+    let (layer, worker) = layer(sink)
+        .clock(clock.clone())
+        .timer(clock.clone())
+        .build()
+        .unwrap();
+    let audit = layer.handle();
+    drop(layer);
+    let tenants = tenants(&["acme", "globex"], &clock);
+    let (ended, ()) = tokio::join!(worker, async {
+        for pause in [1, 1, 5, 600, 1, 1] {
+            for tenant in ["acme", "globex"] {
+                let context = context(&tenants, tenant, "ada");
+                audit.record(&context, Event::new("read")).await.unwrap();
+            }
+            let system = SystemContext::begin("billing");
+            audit
+                .record_system(&system, Event::new("run"))
+                .await
+                .unwrap();
+            audit.flush().await.unwrap();
+            let first = |name: &str| tmp.path().join(name).exists();
+            // A week and some days: the platform's first file alone is gone.
+            if pause == 600 {
+                assert!(!first("platform.jsonl") && first("tenant-acme.jsonl"));
+            }
+            clock.advance(DAY * pause);
+        }
+        drop(audit);
+    });
+    ended.unwrap();
+    let first = |name: &str| tmp.path().join(name).exists();
+    assert!(!first("tenant-acme.jsonl") && first("tenant-globex.jsonl"));
+    verify(tmp.path()).unwrap();
+}
+
+#[tokio::test]
+async fn a_record_whose_text_is_missing_may_be_of_any_class_and_is_kept() {
+    for missing in [true, false] {
+        let (tmp, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+        let retention = Retention::of(DAY * 3).class("payments", DAY * 1000, |record| {
+            record["action"] == "payment"
+        });
+        let sink = FileSink::open(tmp.path()).unwrap();
+        let sink = sink.rotated(Rotation::new().after(DAY)).retained(retention);
+        let (layer, worker) = layer(sink)
+            .clock(clock.clone())
+            .timer(clock.clone())
+            .build()
+            .unwrap();
+        let audit = layer.handle();
+        drop(layer);
+        let tenants = tenants(&["acme"], &clock);
+        let acme = context(&tenants, "acme", "ada");
+        let (ended, ()) = tokio::join!(worker, async {
+            // Too long for its line.
+            let mut event = Event::new("read");
+            for n in 0..16 {
+                event = event.detail(format!("part-{n}"), "\u{9b}".repeat(500));
+            }
+            audit.record(&acme, event).await.unwrap();
+            audit.flush().await.unwrap();
+            let spill = tmp.path().join("tenant-acme.1.spill");
+            assert!(spill.is_file());
+            if missing {
+                fs::remove_file(spill).unwrap();
+            }
+            for _ in 0..8 {
+                clock.advance(DAY);
+                audit.record(&acme, Event::new("read")).await.unwrap();
+                audit.flush().await.unwrap();
+            }
+            drop(audit);
+        });
+        ended.unwrap();
+        assert_eq!(first(tmp.path()) == 1, missing);
+    }
 }

@@ -232,6 +232,79 @@ async fn nobody_cuts_more_than_the_signed_record_says() {
 }
 
 #[tokio::test]
+async fn a_file_has_the_number_of_its_first_record() {
+    let (tmp, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let sink = FileSink::open(tmp.path()).unwrap().rotated(small());
+    write(sink, &clock, 16, DAY).await;
+    let names = files(tmp.path(), "tenant-acme");
+    assert!(names.len() > 3, "{names:?}");
+    // One in the middle, which no checkpoint names.
+    let first: u64 = names[1].split('.').nth(1).unwrap().parse().unwrap();
+    let other = tmp.path().join(format!("tenant-acme.{}.jsonl", first + 1));
+    fs::rename(tmp.path().join(&names[1]), other).unwrap();
+    let found = verify(tmp.path()).unwrap_err();
+    assert_eq!(
+        found.first().kind(),
+        VerifyErrorKind::OutOfOrder {
+            expected: first,
+            found: first + 1
+        }
+    );
+}
+
+#[tokio::test]
+async fn a_deletion_counts_only_if_its_record_is_signed_and_then_it_is_from_the_start() {
+    let (tmp, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let signer = CheckpointSigner::generate("log").unwrap();
+    let (key, secret) = (signer.key(), signer.secret());
+    let open = || FileSink::open(tmp.path()).unwrap().rotated(small());
+    let with_key = |sink: FileSink| {
+        let signer = CheckpointSigner::parse(&secret).unwrap();
+        sink.signed(signer, DAY, |_| ())
+    };
+    let short = || Retention::of(DAY * 10);
+    let verifier = || Verifier::new().key(key.clone());
+    write(
+        with_key(open().retained(Retention::forever())),
+        &clock,
+        16,
+        DAY,
+    )
+    .await;
+
+    // Somebody without the key: his records account for what he has deleted, and nobody has signed them.
+    let copy = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(tmp.path()).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let theirs = FileSink::open(copy.path()).unwrap().rotated(small());
+    write(theirs.retained(short()), &clock, 1, DAY).await;
+    assert!(
+        files(copy.path(), "tenant-acme")[0].split('.').count() > 2,
+        "deleted"
+    );
+    assert!(verify(copy.path()).is_ok());
+    let found = verifier().verify(copy.path()).unwrap_err();
+    assert_eq!(found.first().kind(), VerifyErrorKind::Unaccounted);
+
+    // The log itself: at no time is something gone that no signed record accounts for, however it ends.
+    let sink = with_key(open().retained(short()));
+    with_sink(sink, &clock, async |audit| {
+        let tenants = tenants(&["acme"], &clock);
+        let context = context(&tenants, "acme", "ada");
+        audit.record(&context, Event::new("read")).await.unwrap();
+        audit.flush().await.unwrap();
+        assert!(
+            files(tmp.path(), "tenant-acme")[0].split('.').count() > 2,
+            "deleted"
+        );
+        verifier().verify(tmp.path()).unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_deletion_that_was_interrupted_is_no_finding_and_is_finished_later() {
     let kept = kept().await;
     let dir = kept.dir.path();

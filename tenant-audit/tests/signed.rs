@@ -102,6 +102,72 @@ async fn a_log_is_signed_when_it_is_closed_and_the_note_is_published() {
 }
 
 #[tokio::test]
+async fn a_log_is_signed_at_its_interval_without_being_closed() {
+    let (dir, ours) = (tempfile::tempdir().unwrap(), signer());
+    let key = ours.key();
+    let notes = Arc::new(Mutex::new(Vec::new()));
+    let published = Arc::clone(&notes);
+    let path = dir.path();
+    let every = Duration::from_millis(300);
+    let sink = FileSink::open(dir.path()).unwrap();
+    let sink = sink.signed(ours, every, move |note| {
+        published.lock().push(note.to_owned());
+    });
+    let clock = ManualClock::new();
+    let (layer, worker) = layer(sink)
+        .clock(clock.clone())
+        .timer(clock.clone())
+        .build()
+        .unwrap();
+    let handle = layer.handle();
+    let tenants = tenants(&["acme"], &clock);
+    let context = context(&tenants, "acme", "ada");
+    drop(layer);
+    let written = async move {
+        for round in 1..4 {
+            // The second batch comes before the interval is over, and nothing after it.
+            for n in 0..2 {
+                let event = Event::new("invoice.read").resource("invoice", n);
+                handle.record(&context, event).await.unwrap();
+                handle.flush().await.unwrap();
+            }
+            let is_signed = || {
+                let checkpoint = fs::read_to_string(path.join("checkpoint.json"));
+                checkpoint.is_ok_and(|text| text.contains(&format!("seq\\\":{}", 2 * round)))
+            };
+            for _ in 0..5_000 {
+                if !is_signed() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+            assert!(is_signed(), "round {round}");
+            let verified = Verifier::new().key(key.clone()).verify(path).unwrap();
+            assert_eq!((verified.records, verified.signed), (2 * round, true));
+        }
+        assert!(notes.lock().len() >= 3);
+    };
+    let (ended, ()) = tokio::join!(worker, written);
+    ended.unwrap();
+}
+
+#[tokio::test]
+async fn progress_is_told_in_bytes_up_to_all_of_them() {
+    let dir = log(&signer()).await;
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let telling = Arc::clone(&told);
+    let verified = Verifier::new()
+        .on_progress(move |done, total| telling.lock().push((done, total)))
+        .verify(dir.path())
+        .unwrap();
+    let told = told.lock();
+    assert!(
+        told.iter()
+            .all(|(done, total)| done <= total && *total == verified.bytes)
+    );
+    assert!(told.contains(&(verified.bytes, verified.bytes)), "{told:?}");
+}
+
+#[tokio::test]
 async fn a_forged_unsigned_or_foreign_checkpoint_is_found() {
     let (ours, theirs) = (signer(), signer());
     let dir = log(&ours).await;

@@ -19,12 +19,13 @@ mod common;
 use std::{sync::Arc, time::Duration};
 
 use common::{Audit, Mood, Unreliable};
+use futures_util::future::{BoxFuture, FutureExt};
 use parking_lot::Mutex;
 use tenant_audit::{
-    AuditHandle, Event, FanOut, MemorySink, RegionSink, SystemContext, TracingSink, WhenFull,
+    AuditHandle, AuditSink, Batch, Event, FanOut, MemorySink, SinkError, SystemContext,
+    TracingSink, WhenFull,
 };
-use tenant_context::{CachedRegistry, MemoryRegistry, TenantContext, TenantId, TenantRecord};
-use tenant_testkit::{ManualClock, context};
+use tenant_testkit::ManualClock;
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 
@@ -85,7 +86,7 @@ fn all_must_take_a_batch_and_none_takes_it_twice() {
     record(&two.audit.handle, 0);
     two.audit.work();
     let mut flushed = Box::pin(two.audit.handle.flush());
-    assert!(futures_util::FutureExt::now_or_never(flushed.as_mut()).is_none());
+    assert!(flushed.as_mut().now_or_never().is_none());
     assert_eq!(two.counts(), (1, 0));
     for _ in 0..3 {
         clock.advance(Duration::from_secs(5));
@@ -108,7 +109,7 @@ fn a_sink_of_best_effort_that_hangs_costs_its_deadline_and_gets_all_when_it_is_b
     let mut flushed = Box::pin(two.audit.handle.flush());
     let mut poll = || {
         two.audit.work();
-        futures_util::FutureExt::now_or_never(flushed.as_mut())
+        flushed.as_mut().now_or_never()
     };
     assert!(poll().is_none());
     clock.advance(DEADLINE);
@@ -158,85 +159,123 @@ fn any_of_several_suffices_and_none_does_not() {
     two.audit.work();
     assert_eq!(two.counts(), (0, 1));
     let mut flushed = Box::pin(two.audit.handle.flush());
-    assert!(futures_util::FutureExt::now_or_never(flushed.as_mut()).is_none());
+    assert!(flushed.as_mut().now_or_never().is_none());
     two.audit.work();
-    assert!(
-        futures_util::FutureExt::now_or_never(flushed)
-            .unwrap()
-            .is_ok()
-    );
+    assert!(flushed.now_or_never().unwrap().is_ok());
 
     two.second.mood(Mood::Fails);
     record(&two.audit.handle, 1);
     let mut flushed = Box::pin(two.audit.handle.flush());
-    assert!(futures_util::FutureExt::now_or_never(flushed.as_mut()).is_none());
+    assert!(flushed.as_mut().now_or_never().is_none());
     two.audit.work();
-    assert!(
-        futures_util::FutureExt::now_or_never(flushed)
-            .unwrap()
-            .is_err()
-    );
+    assert!(flushed.now_or_never().unwrap().is_err());
     two.first.mood(Mood::Well);
     clock.advance(Duration::from_secs(5));
     two.audit.work();
     assert_eq!(two.counts(), (2, 1), "the first has both, in order");
 }
 
-/// A context of a tenant of each region, through the real door.
-fn contexts(clock: &ManualClock) -> Vec<TenantContext> {
-    let registry = MemoryRegistry::new();
-    for (id, region) in [("acme", Some("eu")), ("globex", Some("us")), ("zeta", None)] {
-        let record = TenantRecord::new(TenantId::parse(id).unwrap());
-        registry.insert(match region {
-            Some(region) => record.region(region),
-            None => record,
-        });
+#[test]
+fn one_of_several_that_hangs_costs_its_deadline_once_and_then_rests() {
+    let clock = ManualClock::new();
+    let two = two(&clock, |fan_out, a, b| fan_out.sink(a).sink(b), false);
+    two.first.mood(Mood::Hangs);
+    record(&two.audit.handle, 0);
+    two.audit.work();
+    clock.advance(DEADLINE);
+    two.audit.work();
+    for n in 1..5 {
+        record(&two.audit.handle, n);
+        two.audit.work();
     }
-    let tenants = CachedRegistry::builder(registry)
-        .clock(clock.clone())
-        .build()
-        .unwrap();
-    ["acme", "globex", "zeta"]
-        .map(|id| context(&tenants, id, "ada"))
-        .into()
+    assert_eq!(two.counts(), (0, 5), "none waits for the one that hangs");
+    // When nobody else takes it, the one that rests is asked at once.
+    two.first.mood(Mood::Well);
+    two.second.mood(Mood::Fails);
+    record(&two.audit.handle, 5);
+    two.audit.work();
+    clock.advance(Duration::from_millis(50));
+    two.audit.work();
+    assert_eq!(two.counts(), (6, 5));
+}
+
+/// A sink that is behind, or is closed, and hangs with it.
+struct Stuck {
+    inner: MemorySink,
+    asked: Arc<Mutex<u32>>,
+}
+
+impl AuditSink for Stuck {
+    fn append(&mut self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), SinkError>> {
+        self.inner.append(batch)
+    }
+
+    fn is_behind(&mut self) -> bool {
+        true
+    }
+
+    fn catch_up(&mut self) -> BoxFuture<'_, ()> {
+        *self.asked.lock() += 1;
+        std::future::pending().boxed()
+    }
+
+    fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
+        std::future::pending().boxed()
+    }
 }
 
 #[test]
-fn records_stay_in_their_tenants_region() {
-    let clock = ManualClock::new();
-    let (eu, default) = (Unreliable::default(), MemorySink::new());
-    let sink = RegionSink::new(default.clone()).region("eu", eu.clone());
-    let audit = Audit::on(sink, |builder| builder.when_full(WhenFull::Refuse));
-    let contexts = contexts(&clock);
-    let tenant = |record: &serde_json::Value| {
-        record["tenant_id"]
-            .as_str()
-            .unwrap_or("platform")
-            .to_owned()
+fn a_sink_that_hangs_as_it_catches_up_holds_records_for_ten_seconds_and_is_left_alone() {
+    let (inner, asked) = (MemorySink::new(), Arc::new(Mutex::new(0)));
+    let sink = Stuck {
+        inner: inner.clone(),
+        asked: Arc::clone(&asked),
     };
-    for round in 0..2 {
-        // A region that fails gets its part once more, the others do not.
-        eu.mood(if round == 0 { Mood::Fails } else { Mood::Well });
-        for context in &contexts {
-            audit
-                .handle
-                .try_record(context, Event::new("read"))
-                .unwrap();
-        }
-        record(&audit.handle, round);
-        audit.work();
-        audit.clock.advance(Duration::from_secs(5));
-        eu.mood(Mood::Well);
-        audit.work();
+    let audit = Audit::on(sink, |builder| builder.when_full(WhenFull::Refuse));
+    audit.work();
+    audit.clock.advance(Duration::from_millis(250));
+    audit.work();
+    assert_eq!(*asked.lock(), 1);
+    record(&audit.handle, 0);
+    audit.clock.advance(Duration::from_millis(9_999));
+    audit.work();
+    assert!(inner.records().is_empty());
+    audit.clock.advance(Duration::from_millis(1));
+    audit.work();
+    assert_eq!(inner.records().len(), 1);
+    audit.clock.advance(Duration::from_millis(999));
+    audit.work();
+    assert_eq!(*asked.lock(), 1);
+    audit.clock.advance(Duration::from_millis(1));
+    audit.work();
+    assert_eq!(*asked.lock(), 2);
+}
+
+#[test]
+fn a_sink_that_hangs_as_it_is_closed_costs_its_deadline() {
+    for optional in [true, false] {
+        let clock = ManualClock::new();
+        let stuck = Stuck {
+            inner: MemorySink::new(),
+            asked: Arc::default(),
+        };
+        let fan_out = FanOut::all(clock.clone(), DEADLINE).sink(MemorySink::new());
+        let sink = if optional {
+            fan_out.best_effort(stuck)
+        } else {
+            fan_out.sink(stuck)
+        };
+        let (layer, worker) = tenant_audit::layer(sink)
+            .timer(clock.clone())
+            .build()
+            .unwrap();
+        drop(layer);
+        let mut worker = Box::pin(worker);
+        assert!(worker.as_mut().now_or_never().is_none());
+        clock.advance(DEADLINE);
+        let ended = worker.now_or_never().expect("it waits beyond its deadline");
+        assert_eq!(ended.is_ok(), optional, "{ended:?}");
     }
-    let of: Vec<String> = eu.inner.records().iter().map(tenant).collect();
-    assert_eq!(of, ["acme", "acme"]);
-    let mut of: Vec<String> = default.records().iter().map(tenant).collect();
-    of.sort();
-    assert_eq!(
-        of,
-        ["globex", "globex", "platform", "platform", "zeta", "zeta"]
-    );
 }
 
 #[test]
@@ -277,12 +316,7 @@ fn records_are_events_of_tracing_by_the_conventions_names() {
         });
         let service = audit.layer.layer(service_fn(common::ok));
         let sent = service.oneshot(common::request("/invoices/17"));
-        drop(
-            futures_util::FutureExt::now_or_never(sent)
-                .unwrap()
-                .unwrap()
-                .into_body(),
-        );
+        drop(sent.now_or_never().unwrap().unwrap().into_body());
         audit.work();
     });
     let fields = seen.0.lock().clone();

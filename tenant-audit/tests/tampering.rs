@@ -291,4 +291,8 @@ fn what_is_no_directory_is_said_to_be_none() {
         VerifyErrorKind::Unreadable
     );
     assert_eq!(kind(tmp.path()), VerifyErrorKind::CheckpointMissing);
+    // A file of holes takes no room, and would take all memory.
+    let heads = fs::File::create(tmp.path().join("heads.json")).unwrap();
+    heads.set_len((1 << 30) + 1).unwrap();
+    assert_eq!(kind(tmp.path()), VerifyErrorKind::Unreadable);
 }

@@ -127,6 +127,7 @@ pub(crate) fn parse_hash(digits: &str) -> Option<Hash> {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -127,6 +127,7 @@ impl fmt::Display for ChainId {
     }
 }
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -252,6 +252,7 @@ pub(crate) fn record_of(line: &[u8]) -> Option<&str> {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use crate::ChainId;

@@ -7,7 +7,8 @@ use tenant_context::{TrailFacts, UnixTime};
 use crate::{
     ChainBatch, ChainId, Head,
     chain::{ChainKey, FieldHasher, hex_digits, seal},
-    record::{Actor, Draft, Encoder, What},
+    draft::{Actor, Draft, What},
+    record::Encoder,
     request::Intent,
     stamp::micros,
 };
@@ -134,6 +135,7 @@ fn hexadecimal(value: u64, least: usize, out: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

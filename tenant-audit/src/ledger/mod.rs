@@ -11,8 +11,9 @@ use self::chain::{Chain, Content};
 pub(crate) use self::own::OWN_ACTOR;
 use crate::{
     Batch, ChainBatch, ChainId, Head, Resumed,
+    draft::{Actor, What},
     queue::{Occurred, Who},
-    record::{Actor, Encoder, What},
+    record::Encoder,
     request::{Intent, Request},
 };
 

@@ -7,8 +7,8 @@ use tenant_context::{TenantId, TrailFacts, UnixTime};
 use super::{Ledger, chain::Content};
 use crate::{
     ChainId, Expired, Outcome, Recovery,
+    draft::{Actor, What},
     queue::Losses,
-    record::{Actor, What},
 };
 
 /// Who makes the audit's own records.

@@ -1,12 +1,12 @@
 //! The queue's entrance: who gets a place, who waits for one, who is turned away.
 
-use std::{fmt, pin::pin, sync::Arc, time::Duration};
+use std::{fmt, mem, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::{BoxFuture, Either, FutureExt, select};
 use tenant_context::{Clock, Timer, Trail};
 
 use super::{Entry, Queue};
-use crate::{AuditError, WhenFull, durability::Policy, request::Request, sync::Wait};
+use crate::{AuditError, WhenFull, durability::Policy, durable::Wait, request::Request};
 
 /// What layers, services, requests in flight and handles hold, and the worker does not: when the last of
 /// them is gone, the worker ends.
@@ -133,31 +133,46 @@ impl Drop for Door {
 }
 
 /// Counted as one who waits, as long as it lives.
-pub(crate) struct Waiter<'a>(&'a Queue);
+pub(crate) struct Waiter<'a> {
+    queue: &'a Queue,
+    /// Somebody waits already, who comes first where there is not room for all, and tells of what it leaves.
+    behind: bool,
+}
 
 impl<'a> Waiter<'a> {
     pub(crate) fn new(queue: &'a Queue) -> Self {
         // The worker is to make room now.
-        queue.change(true, |lane| lane.waiters = lane.waiters.saturating_add(1));
-        Self(queue)
+        let behind = queue.change(true, |lane| {
+            lane.waiters = lane.waiters.saturating_add(1);
+            lane.waiters > 1
+        });
+        Self { queue, behind }
     }
 
-    fn enter(&self) -> Result<bool, AuditError> {
-        let mut lane = self.0.lane.lock();
+    fn enter(&mut self) -> Result<bool, AuditError> {
+        let behind = mem::take(&mut self.behind);
+        let mut lane = self.queue.lane.lock();
         if lane.gone {
             return Err(AuditError::worker_gone());
         }
         if lane.closing {
             return Err(AuditError::closed());
         }
-        Ok(lane.enter(self.0.bounds))
+        let bounds = self.queue.bounds;
+        Ok((!behind || lane.has_room_for_all(bounds)) && lane.enter(bounds))
     }
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        let mut lane = self.0.lane.lock();
-        lane.waiters = lane.waiters.saturating_sub(1);
+        let left = {
+            let mut lane = self.queue.lane.lock();
+            lane.waiters = lane.waiters.saturating_sub(1);
+            lane.waiters > 0 && lane.is_free(self.queue.bounds)
+        };
+        if left {
+            self.queue.freed.notify_one();
+        }
     }
 }
 
@@ -166,7 +181,7 @@ fn wait(door: Arc<Door>, timer: &dyn Timer, deadline: Duration) -> Waiting {
     async move {
         {
             let queue = &*door.queue;
-            let waiter = Waiter::new(queue);
+            let mut waiter = Waiter::new(queue);
             loop {
                 let mut freed = pin!(queue.freed.notified());
                 // Registered before the look: what is freed after it is heard.

@@ -25,6 +25,22 @@ impl Losses {
         self.refused == 0 && self.dropped.is_empty() && self.anonymous.is_empty()
     }
 
+    /// For a worker that ends before it could record them.
+    pub(super) fn say_unrecorded(&self) {
+        if self.is_empty() {
+            return;
+        }
+        let sum = |counts: &mut dyn Iterator<Item = &u64>| {
+            counts.fold(0_u64, |sum, count| sum.saturating_add(*count))
+        };
+        tracing::error!(
+            dropped = sum(&mut self.dropped.values()),
+            refused = self.refused,
+            refusals = sum(&mut self.anonymous.values()),
+            "the audit worker ended before it had recorded how many requests have no record"
+        );
+    }
+
     pub(super) fn anonymous(&mut self, reason: String) {
         if self.anonymous.is_empty() {
             tracing::warn!("many requests are refused before a tenant is known: they are counted");

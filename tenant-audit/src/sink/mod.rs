@@ -84,19 +84,14 @@ pub trait AuditSink: Send + 'static {
         None
     }
 
-    /// Whether a sink that has missed something can be given the lines as they are read again from the file log:
-    /// [`ChainBatch::region`] and [`ChainBatch::expired`] are not known then.
-    fn takes_read_back(&self) -> bool {
-        true
-    }
-
     /// Whether it owes records to somebody who has missed them: then [`catch_up`](Self::catch_up) is called while nothing
     /// else is to be done.
     fn is_behind(&mut self) -> bool {
         false
     }
 
-    /// Goes on with what was missed, for a short while: the worker takes no records meanwhile.
+    /// Goes on with what was missed, for a short while: the worker takes no records meanwhile. It is given ten seconds; if
+    /// it needs more, its future is dropped, and a pause follows that grows to a minute.
     fn catch_up(&mut self) -> BoxFuture<'_, ()> {
         ready(()).boxed()
     }
@@ -296,13 +291,13 @@ impl ChainBatch {
         self.from
     }
 
-    /// The region that the tenant's record named when the batch was begun; `None`: none, the platform's chain, or lines that
-    /// a [`FanOut`] has read again ([`AuditSink::takes_read_back`]).
+    /// The region that the tenant's record named when the batch was begun, and of lines that a [`FanOut`] has read again the
+    /// last one that the log was told; `None`: none, or the platform's chain.
     pub fn region(&self) -> Option<&str> {
         self.region.as_deref()
     }
 
-    /// Up to where the chain may be deleted when this batch is durable.
+    /// Up to where the chain may be deleted when this batch is durable. Not known of lines that a [`FanOut`] has read again.
     pub const fn expired(&self) -> Option<&Head> {
         self.expired.as_ref()
     }

@@ -1,7 +1,9 @@
 //! Checking a directory's chains.
 
+mod account;
 pub(crate) mod chain;
 mod error;
+pub(crate) mod walk;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -2,7 +2,18 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::{cell::RefCell, convert::Infallible, rc::Rc, sync::Arc};
+pub mod log;
+pub mod said;
+
+use std::{
+    cell::RefCell,
+    convert::Infallible,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -154,6 +165,8 @@ pub async fn write_to<F: Future<Output = ()>>(
 pub struct Unreliable {
     pub inner: MemorySink,
     pub state: Arc<parking_lot::Mutex<Mood>>,
+    /// How often it was asked.
+    pub asked: Arc<AtomicUsize>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -176,10 +189,37 @@ impl AuditSink for Unreliable {
         batch: Arc<Batch>,
     ) -> futures_util::future::BoxFuture<'_, Result<(), SinkError>> {
         let mood = *self.state.lock();
+        self.asked.fetch_add(1, Ordering::Relaxed);
         match mood {
             Mood::Well => self.inner.append(batch),
             Mood::Fails => async { Err(SinkError::new("the disk is full")) }.boxed(),
             Mood::Hangs => std::future::pending().boxed(),
         }
     }
+}
+
+pub fn now<F: Future>(future: F) -> F::Output {
+    future.now_or_never().expect("it waits")
+}
+
+/// Sends a request, and reads the answer to its end.
+pub fn exchange<S, B>(service: S, request: Request<Body>) -> http::StatusCode
+where
+    S: tower::Service<Request<Body>, Response = Response<B>>,
+    S::Error: std::fmt::Debug,
+    B: http_body::Body,
+    B::Error: std::fmt::Debug,
+{
+    let response = now(tower::ServiceExt::oneshot(service, request)).unwrap();
+    let status = response.status();
+    now(http_body_util::BodyExt::collect(response.into_body())).unwrap();
+    status
+}
+
+/// A record's outcome and reason.
+pub fn ended(record: &Value) -> (&str, Option<&str>) {
+    (
+        record["outcome"].as_str().unwrap(),
+        record.get("reason").map(|reason| reason.as_str().unwrap()),
+    )
 }

@@ -12,14 +12,15 @@ use std::{
 use futures_util::future::{BoxFuture, FutureExt, join_all, select};
 use tenant_context::{Timer, UnixTime};
 
-use self::target::{Need, Target};
+use self::target::{Need, Target, within};
 use super::file::read_back::Position;
 use crate::{AuditSink, Batch, ChainId, Expired, Head, Resumed, SinkError};
 
 /// Hands every batch to several sinks at the same time.
 ///
-/// A sink that fails or hangs costs a batch the deadline at most, and then rests for a while that grows from one second to
-/// one minute if it is of best effort.
+/// A sink that fails or hangs costs a batch the deadline at most, and then rests for a while: one that need not take each batch
+/// from one second to one minute, unless no other one has taken it; one that must, and has fallen behind, for five seconds at most and not
+/// when a batch comes. Closing costs each the deadline at most, too.
 ///
 /// # The file log is the write-ahead log
 ///
@@ -29,8 +30,9 @@ use crate::{AuditSink, Batch, ChainId, Expired, Head, Resumed, SinkError};
 ///
 /// At a restart:
 ///
-/// - A sink that says how far it came ([`AuditSink::resume`]), such as a second `FileSink`, goes on exactly there.
-/// - Of any other one the position is kept in the log's directory, in `position-NAME.json`, after each 16 batches, when it falls
+/// - A sink that says how far it came ([`AuditSink::resume`]), such as a second `FileSink`, goes on exactly there, with each chain that it
+///   names.
+/// - Of any other one, and of other chains, the position is kept in the log's directory, in `position-NAME.json`, after each 16 batches, when it falls
 ///   behind, as it catches up, and at the end. It goes on from there: **at least once**. After a crash it gets again what it took
 ///   since, at most 16 batches; who reads drops what he has by `event_id` and `outcome`, or by chain and number. Without a file of its name
 ///   it is new: it begins where the log ends. The name is [`named`](Self::named), or the place in the order (`sink-2`, …): a sink that changes places without a
@@ -229,16 +231,19 @@ impl AuditSink for FanOut {
                 }
                 continue;
             };
-            if !target.sink.takes_read_back() {
-                continue;
-            }
+            let theirs = position(&theirs);
             if !names.insert(target.name.clone()) {
                 target.give_up("another sink has its name");
-            } else if !theirs.is_empty() || target.sink.log().is_some() {
-                target.position = position(&theirs);
+            } else if target.sink.log().is_some() {
+                target.position = theirs;
             } else {
-                match log.recall(&target.name, &end) {
-                    Ok(position) => target.position = position,
+                let new = if theirs.is_empty() { &end } else { &theirs };
+                match log.recall(&target.name, new) {
+                    // Of the chains of which it says itself how far it came, nobody knows better.
+                    Ok(mut position) => {
+                        position.overlay(theirs);
+                        target.position = position;
+                    }
                     Err(error) => target.give_up(&error.to_string()),
                 }
                 target.remembered = true;
@@ -259,6 +264,10 @@ impl AuditSink for FanOut {
         async move {
             let (timer, deadline) = (&*self.timer, self.deadline);
             let drained = self.sinks.iter_mut().map(|target| {
+                if !target.may_lag() {
+                    // All wait for it: it is the worker that pauses.
+                    target.rests = None;
+                }
                 target.offer(&batch);
                 target.drain(timer, deadline)
             });
@@ -273,7 +282,13 @@ impl AuditSink for FanOut {
                 self.read_on(ROUNDS).await;
                 self.remember(false).await;
             }
-            self.verdict()
+            let verdict = self.verdict();
+            if verdict.is_err() {
+                // Nobody rests while a batch waits for one of them.
+                let needed = self.sinks.iter_mut().filter(|target| !target.is_optional());
+                needed.for_each(|target| target.rests = None);
+            }
+            verdict
         }
         .boxed()
     }
@@ -290,7 +305,7 @@ impl AuditSink for FanOut {
                 is_behind.then(|| select(target.sink.catch_up(), timer.sleep(deadline)))
             });
             join_all(inner).await;
-            let lagging = self.sinks.iter_mut().filter(|target| target.is_optional());
+            let lagging = self.sinks.iter_mut().filter(|target| target.may_lag());
             join_all(lagging.map(|target| target.drain(timer, deadline))).await;
             if self.sinks.first().is_some_and(Target::holds_all) {
                 self.read_on(ROUNDS).await;
@@ -310,9 +325,20 @@ impl AuditSink for FanOut {
             join_all(drained).await;
             self.read_on(usize::MAX).await;
             self.remember(true).await;
+            let (timer, deadline) = (&*self.timer, self.deadline);
             let closed = self.sinks.iter_mut().map(|target| async move {
-                let closed = target.sink.close().await;
-                if target.is_optional() { Ok(()) } else { closed }
+                let closed = within(target.sink.close(), timer.sleep(deadline)).await;
+                match closed {
+                    Err(error) if target.is_optional() => {
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            sink = target.name,
+                            "one of several audit sinks could not be closed"
+                        );
+                        Ok(())
+                    }
+                    closed => closed.map(drop),
+                }
             });
             join_all(closed).await.into_iter().collect()
         }

@@ -83,6 +83,11 @@ impl Target {
         self.need == Need::Never
     }
 
+    /// Whether a batch may count as taken without it.
+    pub(super) fn may_lag(&self) -> bool {
+        self.need != Need::Always
+    }
+
     pub(super) fn is_behind(&self) -> bool {
         self.state == State::Behind
     }
@@ -109,7 +114,7 @@ impl Target {
 
     /// Whether it has missed something and may be asked again without a new batch.
     pub(super) fn lags(&mut self) -> bool {
-        let owed = self.is_behind() || (self.is_optional() && !self.backlog.is_empty());
+        let owed = self.is_behind() || (self.may_lag() && !self.backlog.is_empty());
         (owed && !self.is_given_up()) || self.sink.is_behind()
     }
 
@@ -134,7 +139,7 @@ impl Target {
             sum.saturating_add(lines.sum())
         });
         // One that all wait for never falls behind by more than one batch.
-        if self.need != Need::Always && (self.backlog.len() > MOST_BATCHES || bytes > MOST_BYTES) {
+        if self.may_lag() && (self.backlog.len() > MOST_BATCHES || bytes > MOST_BYTES) {
             self.give_up("it has failed for too long");
             self.backlog.clear();
         }
@@ -203,7 +208,7 @@ impl Target {
         if self.backlog.is_empty() {
             self.position.advance(batch);
             self.unsaved = self.unsaved.saturating_add(1);
-        } else if self.need != Need::Always && self.sink.takes_read_back() {
+        } else if self.may_lag() {
             self.backlog.clear();
             self.state = State::Behind;
             self.unsaved = REMEMBERED_EVERY;
@@ -220,12 +225,16 @@ impl Target {
     }
 
     fn fail(&mut self, timer: &dyn Timer, error: &SinkError) {
-        const LONGEST: Duration = Duration::from_secs(60);
-        // Whoever must take a batch is asked again as soon as the batch comes again.
-        let is_behind = self.is_behind() && self.need != Need::Always;
-        if self.is_optional() || is_behind {
-            let grown = Duration::from_secs(1).saturating_mul(1 << self.failures.min(6));
-            self.rests = Some(timer.sleep(grown.min(LONGEST)));
+        // All wait for one that must take each batch: it is asked again soon. Before it has fallen behind it is the worker
+        // that pauses, and the batch comes again.
+        let (first, longest) = if self.may_lag() {
+            (Duration::from_secs(1), Duration::from_secs(60))
+        } else {
+            (Duration::from_millis(250), Duration::from_secs(5))
+        };
+        if self.may_lag() || self.is_behind() {
+            let grown = first.saturating_mul(1 << self.failures.min(6));
+            self.rests = Some(timer.sleep(grown.min(longest)));
         }
         self.failures = self.failures.saturating_add(1);
         tracing::error!(
@@ -237,8 +246,8 @@ impl Target {
     }
 }
 
-/// Lets a sink take a batch in time, and gives what is left of it.
-async fn within(
+/// Lets a sink do something in time, and gives what is left of it.
+pub(super) async fn within(
     append: BoxFuture<'_, Result<(), SinkError>>,
     timeout: BoxFuture<'static, ()>,
 ) -> Result<BoxFuture<'static, ()>, SinkError> {

@@ -143,3 +143,27 @@ pub(crate) fn parse(note: &str) -> Option<(usize, Hash)> {
     let root = STANDARD.decode(lines.next()?).ok()?;
     Some((size, root.try_into().ok()?))
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_names_its_size_and_its_own_log() {
+        let signer = CheckpointSigner::generate("log.example").unwrap();
+        let good = Checkpoint::sign(&Heads::default(), &signer, UnixTime::default()).unwrap();
+        assert!(Checkpoint::decode(&good.encode().unwrap()).is_some());
+        assert!(good.is_signed(&[signer.key()]));
+        let mut sized = good.clone();
+        sized.note = good.note.replacen("\n64\n", "\n128\n", 1);
+        assert!(Checkpoint::decode(&sized.encode().unwrap()).is_none());
+        // The same key, for another log.
+        let other = text(
+            "other.example",
+            &leaves(&good.heads, &good.pad),
+            UnixTime::default(),
+        );
+        assert!(!is_signed(&signer.sign(&other), &[signer.key()]));
+    }
+}

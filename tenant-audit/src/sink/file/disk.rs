@@ -8,6 +8,8 @@ use std::{
 
 use crate::SinkError;
 
+const LOCK: &str = "lock";
+
 /// Which directory a path names.
 pub(crate) type Identity = (u64, u64);
 
@@ -89,6 +91,19 @@ pub(crate) fn identity(dir: &Path) -> io::Result<Identity> {
     fs::metadata(dir).map(|_| (0, 0))
 }
 
+/// Whether an open file is the one that stands at a path.
+#[cfg(unix)]
+pub(crate) fn is_at(open: &fs::Metadata, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::symlink_metadata(path)
+        .is_ok_and(|there| (there.dev(), there.ino()) == (open.dev(), open.ino()))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn is_at(_: &fs::Metadata, path: &Path) -> bool {
+    path.exists()
+}
+
 /// Makes new names durable.
 #[cfg(unix)]
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
@@ -99,4 +114,24 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 pub(crate) fn sync_dir(_: &Path) -> io::Result<()> {
     Ok(())
+}
+
+/// Makes this process, and this caller, the one writer of a directory for as long as the file is held.
+pub(crate) fn lock(dir: &Path) -> Result<File, SinkError> {
+    let path = dir.join(LOCK);
+    regular(&path)?;
+    let file = private()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(explain("cannot be opened", &path))?;
+    match fs4::FileExt::try_lock(&file) {
+        Ok(()) => Ok(file),
+        Err(fs4::TryLockError::WouldBlock) => Err(SinkError::new(format!(
+            "{} is written to by another process, or by another sink of this one: a directory has one writer; give this one its own",
+            dir.display()
+        ))),
+        Err(fs4::TryLockError::Error(error)) => Err(explain("cannot be locked", &path)(error)),
+    }
 }

@@ -1,11 +1,16 @@
 //! The checkpoint: how far every chain reaches.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::Path,
+};
 
 use serde::{Deserialize, Serialize};
 
+use super::disk::explain;
 use crate::{
-    ChainId, Head,
+    ChainId, Head, SinkError,
     chain::{FieldHasher, Hash, parse_hash},
 };
 
@@ -149,7 +154,25 @@ impl Heads {
     }
 }
 
+/// A directory's checkpoint; `None`: it has none.
+pub(super) fn open(dir: &Path) -> Result<Option<Heads>, SinkError> {
+    let path = dir.join(FILE);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(explain("cannot be read", &path)(error)),
+    };
+    match Heads::decode(&bytes) {
+        Some((heads, _)) => Ok(Some(heads)),
+        None => Err(SinkError::new(format!(
+            "{} is not a checkpoint as it was written: keep the directory as evidence, and start with another one",
+            path.display()
+        ))),
+    }
+}
+
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

@@ -5,6 +5,7 @@ pub(crate) mod disk;
 pub(crate) mod heads;
 pub(crate) mod pieces;
 pub(crate) mod read_back;
+mod regions;
 mod resume;
 mod retention;
 pub(crate) mod segments;
@@ -39,7 +40,8 @@ use crate::{AuditSink, Batch, CheckpointSigner, Expired, Resumed, SinkError};
 /// - `heads.json` is the checkpoint: every chain's last number, hash and length, written after each
 ///   batch, so that a chain that was cut shows it.
 /// - `checkpoint.json`, if the sink is [`signed`](Self::signed): a signed Merkle root over all chains' heads.
-/// - `position-….json`: how far another sink of a [`FanOut`](crate::FanOut) came.
+/// - `position-….json`: how far another sink of a [`FanOut`](crate::FanOut) came. `regions.json`: the regions of the tenants that have
+///   one, so that what such a sink reads again goes where it must stay.
 /// - `lock` is held by the process that writes: a second one is refused.
 ///
 /// A batch is taken when its lines and the checkpoint are synced to the disk: one sync for each chain

@@ -59,6 +59,7 @@ impl<R: Read> Pieces<R> {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

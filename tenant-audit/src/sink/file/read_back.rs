@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io::{self, Seek, SeekFrom},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use super::{
     disk::{explain, open_regular, replace},
     heads::{Heads, Mark},
     pieces::Pieces,
+    regions::Regions,
     segments::{Chains, own_chains},
     spill,
 };
@@ -54,6 +56,15 @@ impl Position {
 
     pub(crate) fn set(&mut self, chain: &ChainId, head: Head) {
         self.0.insert(chain.file_name(), head);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes over what another position says of the chains that it knows.
+    pub(crate) fn overlay(&mut self, other: Self) {
+        self.0.extend(other.0);
     }
 
     fn of(&self, name: &str) -> Head {
@@ -120,8 +131,8 @@ impl Reader {
         &mut self,
         dir: &Path,
         heads: &Heads,
-        name: &str,
-        position: &Position,
+        regions: &Regions,
+        (name, position): (&str, &Position),
     ) -> Result<Option<Batch>, SinkError> {
         let chains = own_chains(dir)?;
         let (mut batch, mut left) = (Vec::new(), MOST);
@@ -133,7 +144,7 @@ impl Reader {
             let key = (name.to_owned(), chain.clone());
             let known = self.0.get(&key).copied().filter(|at| at.head == after);
             let lines = Walk::begin(dir, &chains, chain, after, known)
-                .and_then(|walk| walk.lines(sealed.head, left));
+                .and_then(|walk| walk.lines(regions.of(chain), sealed.head, left));
             let (lines, at) = lines.map_err(explain("cannot be read again", &dir.join(chain)))?;
             left = left.saturating_sub(lines.bytes().len());
             self.0.insert(key, at);
@@ -185,9 +196,14 @@ impl<'a> Walk<'a> {
     }
 
     /// Reads on until `end`, or until there is enough.
-    fn lines(mut self, end: Head, enough: usize) -> io::Result<(ChainBatch, Mark)> {
+    fn lines(
+        mut self,
+        region: Option<Arc<str>>,
+        end: Head,
+        enough: usize,
+    ) -> io::Result<(ChainBatch, Mark)> {
         let key = ChainKey::of(self.chain);
-        let mut lines = ChainBatch::new(self.chain.clone(), self.at.head, Vec::new(), None);
+        let mut lines = ChainBatch::new(self.chain.clone(), self.at.head, Vec::new(), region);
         for first in self.files {
             if lines.bytes().len() >= enough || self.at.head == end {
                 break;
@@ -265,6 +281,7 @@ fn push(lines: &mut ChainBatch, dir: &Path, chain: &ChainId, line: &[u8]) -> io:
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

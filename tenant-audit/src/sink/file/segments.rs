@@ -4,8 +4,12 @@ use std::{collections::BTreeMap, fs, io, path::Path, time::Duration};
 
 use tenant_context::UnixTime;
 
-use super::{disk::explain, pieces::Pieces, spill};
-use crate::{ChainId, SinkError, stamp};
+use super::{
+    disk::{explain, sync_dir},
+    pieces::Pieces,
+    spill,
+};
+use crate::{ChainId, Head, SinkError, stamp};
 
 /// When a chain's next file begins: whichever comes first. Nothing is renamed: a file that is full stays as it is,
 /// and the next one is named after its first record, `tenant-acme.1041.jsonl`.
@@ -97,9 +101,31 @@ pub(super) fn own_chains(dir: &Path) -> Result<Chains, SinkError> {
         .map_err(|name| {
             SinkError::new(format!(
                 "{} is not the file of a chain: it was renamed, or does not belong here; move it away",
-                dir.join(name).display()
+                dir.join(name).to_string_lossy().escape_debug()
             ))
         })
+}
+
+/// Deletes a chain's files whose records are all up to `through`.
+pub(super) fn delete(
+    dir: &Path,
+    chain: &ChainId,
+    files: &[u64],
+    through: &Head,
+) -> Result<(), SinkError> {
+    let next = through.seq().saturating_add(1);
+    for (first, after) in files.iter().zip(files.iter().skip(1)) {
+        if *after <= next {
+            let path = dir.join(chain.segment_name(*first));
+            fs::remove_file(&path).map_err(explain("cannot be deleted", &path))?;
+        }
+    }
+    // After the lines: as long as one of them is there, so is what it names.
+    let spills = spill::there(dir).map_err(explain("cannot be read", dir))?;
+    if let Some((_, numbers)) = spills.get(&chain.file_name()) {
+        spill::delete(dir, chain, numbers.range(..next).copied())?;
+    }
+    sync_dir(dir).map_err(explain("cannot be synced", dir))
 }
 
 /// When the first record of a chain's file was made.

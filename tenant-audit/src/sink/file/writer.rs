@@ -2,9 +2,9 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File},
+    fs::File,
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -15,15 +15,15 @@ use super::{
     disk::{self, Identity, explain, private, regular, replace, sync_dir},
     heads::{self, Heads, Mark},
     read_back::{self, Position, Reader},
+    regions::Regions,
     resume::resume,
     retention::{Keeper, Retention},
-    segments::{Chains, Rotation, begun, own_chains},
+    segments::{Chains, Rotation, begun, delete, own_chains},
     signing::Signing,
     spill,
 };
 use crate::{Batch, ChainBatch, ChainId, Expired, Head, Resumed, SinkError};
 
-const LOCK: &str = "lock";
 const MAX_OPEN: usize = 64;
 
 /// The directory, as its one writer sees it.
@@ -43,6 +43,7 @@ pub(super) struct Writer {
     rotation: Rotation,
     keeper: Keeper,
     reader: Reader,
+    regions: Regions,
     /// Held as long as the writer lives.
     _lock: File,
 }
@@ -50,10 +51,10 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn open(dir: PathBuf) -> Result<(Self, Vec<Resumed>), SinkError> {
         disk::make_dir(&dir).map_err(explain("cannot be made", &dir))?;
-        let lock = lock(&dir)?;
+        let lock = disk::lock(&dir)?;
         let identity = disk::identity(&dir).map_err(explain("cannot be read", &dir))?;
         let chains = own_chains(&dir)?;
-        let heads = match read_heads(&dir)? {
+        let heads = match heads::open(&dir)? {
             Some(heads) => heads,
             None if chains.is_empty() => Heads::default(),
             None => {
@@ -65,6 +66,7 @@ impl Writer {
                 )));
             }
         };
+        let regions = Regions::open(&dir)?;
         let mut writer = Self {
             dir,
             identity,
@@ -76,6 +78,7 @@ impl Writer {
             rotation: Rotation::new(),
             keeper: Keeper::default(),
             reader: Reader::default(),
+            regions,
             _lock: lock,
         };
         let resumed = writer.resume(&chains)?;
@@ -166,7 +169,8 @@ impl Writer {
         name: &str,
         position: &Position,
     ) -> Result<Option<Batch>, SinkError> {
-        self.reader.read(&self.dir, &self.heads, name, position)
+        self.reader
+            .read(&self.dir, &self.heads, &self.regions, (name, position))
     }
 
     pub(super) fn remember(&self, name: &str, position: &Position) -> Result<(), SinkError> {
@@ -183,6 +187,8 @@ impl Writer {
                 self.dir.display()
             )));
         }
+        // Before the batch is sealed, for then it may be read again.
+        self.regions.note(&self.dir, batch)?;
         let unsettled = std::mem::replace(&mut self.unsettled, true);
         let mut sealed = self.heads.clone();
         for lines in batch.chains() {
@@ -340,10 +346,15 @@ impl Writer {
         let file = self
             .file(&name, mark)
             .map_err(explain("cannot be opened", &path))?;
-        let length = file
-            .metadata()
-            .map_err(explain("cannot be read", &path))?
-            .len();
+        let open = file.metadata().map_err(explain("cannot be read", &path))?;
+        // A file that was moved or deleted takes what is written to it along, without a word.
+        if !disk::is_at(&open, &path) {
+            return Err(SinkError::new(format!(
+                "{} is gone, or another file than the one that was written to: put the first one back",
+                path.display()
+            )));
+        }
+        let length = open.len();
         if unsettled && length > mark.bytes {
             // What a failed attempt left is in the batch once more.
             file.set_len(mark.bytes)
@@ -395,57 +406,5 @@ impl Writer {
         replace(&path, &bytes).map_err(explain("cannot be written", &path))?;
         self.heads = sealed;
         sync_dir(&self.dir).map_err(explain("cannot be synced", &self.dir))
-    }
-}
-
-/// Deletes a chain's files whose records are all up to `through`.
-fn delete(dir: &Path, chain: &ChainId, files: &[u64], through: &Head) -> Result<(), SinkError> {
-    let next = through.seq().saturating_add(1);
-    for (first, after) in files.iter().zip(files.iter().skip(1)) {
-        if *after <= next {
-            let path = dir.join(chain.segment_name(*first));
-            fs::remove_file(&path).map_err(explain("cannot be deleted", &path))?;
-        }
-    }
-    // After the lines: as long as one of them is there, so is what it names.
-    let spills = spill::there(dir).map_err(explain("cannot be read", dir))?;
-    if let Some((_, numbers)) = spills.get(&chain.file_name()) {
-        spill::delete(dir, chain, numbers.range(..next).copied())?;
-    }
-    sync_dir(dir).map_err(explain("cannot be synced", dir))
-}
-
-fn lock(dir: &Path) -> Result<File, SinkError> {
-    let path = dir.join(LOCK);
-    regular(&path)?;
-    let file = private()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(explain("cannot be opened", &path))?;
-    match fs4::FileExt::try_lock(&file) {
-        Ok(()) => Ok(file),
-        Err(fs4::TryLockError::WouldBlock) => Err(SinkError::new(format!(
-            "{} is written to by another process, or by another sink of this one: a directory has one writer; give this one its own",
-            dir.display()
-        ))),
-        Err(fs4::TryLockError::Error(error)) => Err(explain("cannot be locked", &path)(error)),
-    }
-}
-
-fn read_heads(dir: &Path) -> Result<Option<Heads>, SinkError> {
-    let path = dir.join(heads::FILE);
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(explain("cannot be read", &path)(error)),
-    };
-    match Heads::decode(&bytes) {
-        Some((heads, _)) => Ok(Some(heads)),
-        None => Err(SinkError::new(format!(
-            "{} is not a checkpoint as it was written: keep the directory as evidence, and start with another one",
-            path.display()
-        ))),
     }
 }
