@@ -7,7 +7,7 @@ use std::{
     convert::Infallible,
     pin::Pin,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
@@ -18,6 +18,7 @@ use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::Empty;
+use parking_lot::Mutex;
 use tenant_context::{BoxError, CachedRegistry, EndReason, GuardedBody, IdentityLayer, TenantId};
 use tenant_testkit::{ManualClock, TestAuth, claims, tenants};
 use tower::{Layer, ServiceExt, service_fn};
@@ -77,7 +78,7 @@ fn admitted(tenants: &CachedRegistry, content: Content) -> GuardedBody<Content> 
     let slot = Arc::new(Mutex::new(None));
     let kept = Arc::clone(&slot);
     let handler = service_fn(move |request: Request<GuardedBody<Content>>| {
-        *kept.lock().unwrap() = Some(request.into_body());
+        *kept.lock() = Some(request.into_body());
         async { Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())) }
     });
     let request = Request::post("/upload")
@@ -87,7 +88,7 @@ fn admitted(tenants: &CachedRegistry, content: Content) -> GuardedBody<Content> 
     let service = IdentityLayer::builder().build(auth).unwrap().layer(handler);
     let answer = service.oneshot(request).now_or_never().unwrap().unwrap();
     assert_eq!(answer.status(), 200);
-    slot.lock().unwrap().take().unwrap()
+    slot.lock().take().unwrap()
 }
 
 #[derive(Default)]
