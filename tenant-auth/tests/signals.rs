@@ -197,6 +197,15 @@ fn i3_a_credential_behind_an_ingress_is_whom_the_ingress_names() {
         let request = header(header(request, "x-tenant-id", tenant), "x-user-id", user);
         assert_eq!(door.send(request), expected, "{tenant} {user}");
     }
+    // An agent of a person's id is not that person.
+    let agent = common::ada().kind(PrincipalKind::Agent);
+    let agent = format!("Bearer {}", door.fixture.token(agent));
+    let request = header(from(GATEWAY), "authorization", &agent);
+    let request = header(header(request, "x-tenant-id", "acme"), "x-user-id", "ada");
+    assert_eq!(
+        door.send(request),
+        Answer::refused(400, "ingress_principal")
+    );
 }
 
 #[test]
