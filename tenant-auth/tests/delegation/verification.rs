@@ -212,6 +212,8 @@ fn a_chain_says_what_its_first_credentials_roles_left_of_it() {
     );
     let auditor = of(&["auditor"], Some("*"));
     assert!(auditor.covers("invoices:delete") && !auditor.covers("keys:read"));
+    let viewer = of(&["viewer"], Some("*"));
+    assert!(viewer.covers("billing:read") && !viewer.covers("invoices:write"));
     // A role that takes nothing away is not written.
     assert_eq!(of(&["viewer"], None).roles, None);
     assert_eq!(of(&[], Some("*")).roles, None);
