@@ -11,6 +11,7 @@
 )]
 
 mod minting;
+mod mixtures;
 mod operators;
 mod trees;
 mod verification;

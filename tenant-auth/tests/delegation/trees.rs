@@ -13,7 +13,7 @@ use tenant_context::{RoleGrants, Roles, scope_covers};
 
 use crate::world::{World, bot, human, id, secs};
 
-fn pattern() -> impl Strategy<Value = String> {
+pub fn pattern() -> impl Strategy<Value = String> {
     let segment = prop_oneof![Just("a"), Just("b"), Just("read"), Just("write"), Just("*")];
     vec(segment, 1..3).prop_map(|segments| segments.join(":"))
 }
@@ -56,7 +56,7 @@ fn agent() -> impl Strategy<Value = Agent> {
 }
 
 /// By everything that anyone could be asked for.
-const ASKED: [&str; 12] = [
+pub const ASKED: [&str; 12] = [
     "a",
     "b",
     "a:read",
