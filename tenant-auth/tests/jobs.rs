@@ -225,6 +225,11 @@ fn a_job_of_a_credential_that_is_limited_to_nothing_is_too() {
         .unwrap()
         .unwrap();
     assert!(job.context().allows("a:read"));
+    // And one that is given nothing has nothing, not what its roles allow.
+    let nothing = fixture.jobs.prepare(&by_role).scopes(None::<String>);
+    let envelope = nothing.seal(b"").unwrap();
+    let job = fixture.jobs.open(Some(&envelope)).now_or_never().unwrap();
+    assert!(!job.unwrap().context().allows("a:read"));
 }
 
 #[test]
