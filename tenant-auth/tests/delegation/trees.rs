@@ -278,7 +278,7 @@ fn authority_never_grows_along_a_chain_whoever_signs_it() {
     });
     outcome.unwrap();
     assert!(
-        accepted.get() > 50 && refused.get() > 100,
+        accepted.get() > 20 && refused.get() > 100,
         "{accepted:?} accepted, {refused:?} refused"
     );
 }
