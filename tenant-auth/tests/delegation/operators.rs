@@ -3,10 +3,13 @@
 use futures_util::FutureExt;
 use http::Request;
 use serde_json::json;
-use tenant_auth::{AccessToken, NewToken, Operation, PrincipalKind, TenantContext, TokenMinter};
+use tenant_auth::{
+    AccessToken, NewToken, Operation, Operators, PrincipalKind, SigningKey, TenantContext,
+    TokenIssuer, TokenMinter, UnixTime,
+};
 use tenant_context::RequestHead;
 
-use crate::world::{NOW, World, human, id, secs, to};
+use crate::world::{NAME, NOW, World, human, id, secs, to};
 
 fn staff(world: &World, roles: &[&str]) -> TenantContext {
     let token = AccessToken::new(id("staff"), human("olga")).roles(roles.iter().copied());
@@ -62,6 +65,29 @@ fn an_operator_acts_in_one_named_tenant_for_a_limited_time_with_a_reason() {
     world.tenants.resume(&id("acme"));
     world.clock.advance(secs(631));
     assert_eq!(visiting.check().unwrap_err().reason(), "expired");
+}
+
+#[test]
+fn an_operator_stays_no_longer_than_operators_may() {
+    let mut world = World::new();
+    let operators = Operators::of(id("staff")).scopes(["*:read"]);
+    world.issuer = TokenIssuer::builder(NAME, "api")
+        .key(SigningKey::eddsa_generate("main").unwrap())
+        .operators(operators.max_ttl(secs(60)))
+        .clock(world.clock.clone())
+        .build()
+        .unwrap();
+    world.auth = tenant_auth::layer(world.tenants.clone())
+        .jwt(world.issuer.as_issuer())
+        .authenticate()
+        .unwrap();
+    let olga = staff(&world, &["admin"]);
+    let asked = |ttl: u64| world.issuer.operate(&olga, visit().ttl(secs(ttl)));
+    let end = UnixTime::from_secs(NOW + 60);
+    assert_eq!(asked(60).unwrap().expires_at(), end);
+    assert_eq!(asked(61).unwrap_err().reason(), "delegation_outlives");
+    let unasked = world.issuer.operate(&olga, visit()).unwrap();
+    assert_eq!(unasked.expires_at(), end);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tenant_auth::AccessToken;
 use tenant_context::{RoleGrants, Roles};
 
-use crate::world::{NOW, World, human, id, to};
+use crate::world::{NAME, NOW, World, human, id, to};
 
 /// Signed with the issuer's key all the same.
 #[test]
@@ -112,6 +112,21 @@ fn a_chain_that_grows_is_refused_at_verification_whoever_signed_it() {
         }),
         "delegation_wider"
     );
+    // Also where the child has no more than either: what its parent had was not its own to give.
+    let grown = json!([
+        {"jti": "p", "exp": NOW + 600, "scope": "invoices:*"},
+        {"jti": "g", "exp": NOW + 600, "scope": "invoices:read"},
+    ]);
+    assert_eq!(
+        world.forged(|claims| {
+            claims["act"]["act"] = json!({"sub": "first"});
+            parents(grown)(claims);
+        }),
+        "delegation_wider"
+    );
+    // A token that does not say when it was issued could not be revoked by time.
+    let undated = json!([{"jti": "p", "exp": NOW + 600, "scope": "*", "iss": NAME}]);
+    assert_eq!(world.forged(parents(undated)), "claim_invalid:tenant_chain");
     let longer = json!([
         {"jti": "p", "exp": NOW + 600, "scope": "*"},
         {"jti": "g", "exp": NOW + 599, "scope": "*"},
