@@ -234,8 +234,8 @@ fn authority_never_grows_along_a_chain_whoever_signs_it() {
         let names: Vec<_> = (0..grants.len())
             .map(|number| format!("role-{number}"))
             .collect();
-        let named = names.iter().zip(grants);
-        let roles = named.fold(Roles::none(), |roles, (name, grants)| {
+        let known = names.iter().zip(grants);
+        let roles = known.fold(Roles::none(), |roles, (name, grants)| {
             roles.role(name.as_str(), grants)
         });
         let world = World::with_roles(roles);

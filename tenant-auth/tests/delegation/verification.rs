@@ -100,6 +100,13 @@ fn a_chain_that_grows_is_refused_at_verification_whoever_signed_it() {
     ] {
         assert_eq!(refused, reason);
     }
+}
+
+#[test]
+fn i3_every_link_of_a_chain_is_compared_with_the_one_before_it() {
+    let world = World::new();
+    let parents =
+        |value: Value| move |claims: &mut Value| claims["tenant_chain"]["parents"] = value;
     // The grandparent bounds too.
     let grown = json!([
         {"jti": "p", "exp": NOW + 600, "scope": "invoices:*"},

@@ -72,8 +72,8 @@ impl RoleGrants {
         self.except.iter().map(AsRef::as_ref)
     }
 
-    /// What it leaves of a credential's scopes, which it does not name: all but its exceptions, where it allows what the
-    /// credential does.
+    /// What it leaves of a credential's scopes: what it allows; of one that allows what the credential does, all but its
+    /// exceptions.
     pub(super) fn left(&self) -> Self {
         let mut left = self.clone();
         if left.token_only {
