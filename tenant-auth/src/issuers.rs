@@ -349,3 +349,52 @@ impl fmt::Debug for Issuers {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::VerifyingKey;
+
+    fn issuer(name: impl Into<String>) -> Issuer {
+        let key = VerifyingKey::hs256([7; 32]);
+        Issuer::new(name).audience("api").key(key)
+    }
+
+    /// A handle with so many issuers.
+    fn with(count: usize) -> Issuers {
+        let trusted = Arc::new(Trusted::new(issuer("any")));
+        let mut table = Table::default();
+        for number in 0..count {
+            let name = format!("issuer-{number}").into();
+            table.by_name.insert(name, Arc::clone(&trusted));
+        }
+        let issuers = Issuers::new();
+        issuers.0.table.store(Arc::new(table));
+        issuers
+    }
+
+    #[test]
+    fn i6_issuers_and_templates_are_bounded() {
+        let issuers = with(Issuers::MAX - 1);
+        issuers.add(issuer("last")).unwrap();
+        let error = issuers.add(issuer("one more")).unwrap_err();
+        assert!(error.to_string().contains("10000 issuers"), "{error}");
+        assert_eq!(issuers.len(), Issuers::MAX, "the set is as it was");
+        issuers.replace(issuer("last")).unwrap();
+        assert!(issuers.remove("last"));
+        issuers.add(issuer("one more")).unwrap();
+
+        let issuers = Issuers::new();
+        let template = |number: usize| {
+            let name = format!("https://id-{number}.example.com/{{tenant}}");
+            let key = VerifyingKey::hs256([7; 32]);
+            issuers.add(Issuer::template(name).audience("api").key(key))
+        };
+        for number in 0..Issuers::MAX_TEMPLATES {
+            template(number).unwrap();
+        }
+        assert!(template(Issuers::MAX_TEMPLATES).is_err());
+        assert_eq!(issuers.len(), Issuers::MAX_TEMPLATES);
+    }
+}

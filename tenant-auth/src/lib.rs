@@ -222,7 +222,8 @@
 //!
 //! A token's scopes bound what it allows, with wildcards: `sessions:*`, `*:read`. Roles map to scopes in each tenant
 //! ([`Roles`](tenant_context::Roles), given to the registry's builder) and only take away from a token's
-//! scopes; they decide alone only where a token names no scopes and no agent holds it.
+//! scopes; they decide alone only where a token names no scopes and no agent holds it. Where a role itself is asked for, it counts with all
+//! that it stands for: an administrator's token for `reports:read` is no administrator.
 //!
 //! | question | asked with |
 //! |---|---|
@@ -230,7 +231,7 @@
 //! | may it do this, which the handler finds out? | `ctx.require("sessions:write")?` |
 //! | is it somebody's job in the tenant, for which there is no scope? | [`RequireRole`], `ctx.require_role("owner")?` |
 //! | is this resource the tenant's, within the credential's prefix? | `TenantScoped::new(owner, value).at(path)`, `.for_tenant(&ctx)?` |
-//! | is it this user's own? | `.of(user)`, `.for_owner(&ctx)?` |
+//! | is it this user's own? | `.of(Principal::human(user))`, `.for_owner(&ctx)?` |
 //! | who may edit document 7? | a policy engine behind [`Authorize`](tenant_context::Authorize) |
 //!
 //! ```

@@ -83,22 +83,25 @@ impl Origin {
     }
 }
 
+/// A clock that stands still.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct At(pub(crate) Monotonic);
+
+#[cfg(test)]
+impl Clock for At {
+    fn monotonic(&self) -> Monotonic {
+        self.0
+    }
+
+    fn unix(&self) -> tenant_context::UnixTime {
+        tenant_context::UnixTime::default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[derive(Debug)]
-    struct At(Monotonic);
-
-    impl Clock for At {
-        fn monotonic(&self) -> Monotonic {
-            self.0
-        }
-
-        fn unix(&self) -> tenant_context::UnixTime {
-            tenant_context::UnixTime::default()
-        }
-    }
 
     #[test]
     fn a_seal_holds_to_its_end() {

@@ -87,3 +87,35 @@ impl Ring {
         Err(UNKNOWN)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::origin::At;
+
+    fn key(name: &str, secret: u8) -> VerifyingKey {
+        VerifyingKey::hs256([secret; 32]).kid(name)
+    }
+
+    /// What was admitted with a key is admitted while a set has that very key, and no longer.
+    #[test]
+    fn i5_a_seal_is_of_one_key_and_holds_as_long_as_its_set_does() {
+        let secs = Monotonic::from_secs;
+        let names = ["stays", "leaves", "is another"];
+        let first = Ring::default().followed_by(names.map(|name| key(name, 1)).into(), secs(10));
+        let next = vec![key("stays", 1), key("is another", 2)];
+        let second = first.followed_by(next, secs(20));
+        first.retire(&second);
+        let holds = |seal: &Seal, at: u64| seal.holds(&At(secs(at)));
+        let [stays, leaves, old] = &*first.keys else {
+            panic!("three keys");
+        };
+        assert!(holds(&stays.seal, 19) && !holds(&stays.seal, 20));
+        assert!(!holds(&leaves.seal, 1) && !holds(&old.seal, 1));
+        let new = second
+            .keys
+            .iter()
+            .find(|entry| entry.key.is(&key("is another", 2)));
+        assert!(holds(&new.unwrap().seal, 19));
+    }
+}

@@ -27,8 +27,8 @@ use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tenant_auth::{
     ApiKeyDigest, ApiKeyError, ApiKeyRecord, ApiKeySecret, ApiKeyState, ApiKeyStore, ApiKeys,
-    CredentialId, Delegation, MemoryApiKeyStore, Principal, PrincipalId, SecretTag, SigningKey,
-    TenantContext, TenantId, TokenIssuer, UnixTime,
+    CredentialId, Delegation, FailureBudget, MemoryApiKeyStore, Principal, PrincipalId, SecretTag,
+    SigningKey, TenantContext, TenantId, TokenIssuer, UnixTime,
 };
 use tenant_context::{BoxError, Clock, RequestHead};
 use tenant_testkit::{Gate, ManualClock};
@@ -40,6 +40,8 @@ type Hook = Box<dyn FnOnce() + Send>;
 struct Database {
     kept: MemoryApiKeyStore,
     down: Arc<AtomicBool>,
+    /// Knows no key any more.
+    emptied: Arc<AtomicBool>,
     reads: Arc<AtomicUsize>,
     writes: Arc<AtomicUsize>,
     /// What a read waits for before it answers with what it has read.
@@ -53,6 +55,7 @@ impl Database {
         Self {
             kept: MemoryApiKeyStore::new(),
             down: Arc::default(),
+            emptied: Arc::default(),
             reads: Arc::default(),
             writes: Arc::default(),
             gate: Arc::default(),
@@ -89,6 +92,9 @@ impl ApiKeyStore for Database {
         let gate = self.gate.lock().clone();
         if let Some(gate) = gate {
             gate.pass().await;
+        }
+        if self.emptied.load(SeqCst) {
+            return Ok(None);
         }
         found
     }
@@ -225,6 +231,55 @@ fn i5_a_revocation_that_lands_while_the_key_is_read_is_seen() {
         *database.gate.lock() = None;
         assert_ne!(send(&process, &key), "ok");
     }
+}
+
+#[test]
+fn while_a_slow_store_is_asked_about_a_key_its_other_requests_go_on() {
+    let (database, clock) = (Database::new(), ManualClock::new());
+    let process = process(&database, &clock);
+    let (key, _) = process.api_key("acme", "ci");
+    assert_eq!(send(&process, &key), "ok");
+    clock.advance(5 * SECOND);
+    let asked = database.reads.load(SeqCst);
+    let gate = Gate::closed();
+    *database.gate.lock() = Some(gate.clone());
+    let (head, ()) = in_header(key.expose()).into_parts();
+    let mut first = pin!(TenantContext::admit(&process.auth, &RequestHead::new(&head)).wait());
+    assert!(first.as_mut().now_or_never().is_none());
+    for _ in 0..10 {
+        assert_eq!(send(&process, &key), "ok");
+    }
+    assert_eq!(database.reads.load(SeqCst), asked + 1, "one asks for all");
+    gate.open();
+    assert_eq!(reason(first.now_or_never().unwrap()), "ok");
+}
+
+#[test]
+fn i5_a_key_that_is_gone_from_the_store_ends_with_all_that_it_admitted() {
+    let (database, clock) = (Database::new(), ManualClock::new());
+    let process = process(&database, &clock);
+    let (key, _) = process.api_key("acme", "ci");
+    let held = process.admit(in_header(key.expose())).unwrap();
+    database.emptied.store(true, SeqCst);
+    clock.advance(5 * SECOND);
+    assert!(held.check().is_ok(), "nobody has looked");
+    assert_eq!(send(&process, &key), "api_key_unknown");
+    assert_eq!(held.check().unwrap_err().reason(), "revoked");
+}
+
+/// Whoever cannot be asked about is not one who failed.
+#[test]
+fn a_store_that_is_down_spends_nobodys_failure_budget() {
+    let (database, clock) = (Database::new(), ManualClock::new());
+    let budget = FailureBudget::per_minute(2);
+    let process = process(&database, &clock).layered(|layer| layer.failure_budget(budget));
+    let (key, _) = process.api_key("acme", "ci");
+    database.down.store(true, SeqCst);
+    for _ in 0..10 {
+        assert_eq!(send(&process, &key), "store_unavailable");
+    }
+    database.down.store(false, SeqCst);
+    assert_eq!(send(&process, &key), "ok");
 }
 
 #[test]

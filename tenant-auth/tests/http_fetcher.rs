@@ -94,6 +94,35 @@ async fn a_document_longer_than_its_bound_is_not_read_to_its_end() {
     }
 }
 
+/// In a process of its own, whose environment names proxies that are not there.
+#[tokio::test]
+async fn proxies_that_the_environment_names_are_not_asked() {
+    const CHILD: &str = "TENANT_AUTH_TEST_WITH_PROXIES";
+    if std::env::var_os(CHILD).is_none() {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args([
+            "--exact",
+            "proxies_that_the_environment_names_are_not_asked",
+        ]);
+        for name in ["http_proxy", "https_proxy", "all_proxy"] {
+            child.env(name, "http://127.0.0.1:1");
+        }
+        for name in ["no_proxy", "NO_PROXY"] {
+            child.env_remove(name);
+        }
+        let output = child.env(CHILD, "1").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success() && said.contains("1 passed"),
+            "{said}"
+        );
+        return;
+    }
+    let address = server().await;
+    let keys = format!("http://{address}/keys");
+    assert!(fetch(&keys, 100).await.is_ok());
+}
+
 #[tokio::test]
 async fn who_does_not_answer_is_an_error() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -47,6 +47,17 @@ fn dead(jobs: &Jobs, envelope: &JobEnvelope) -> Option<DeadReason> {
     }
 }
 
+/// Whose clock is ahead by more than a minute seals nothing that is opened: its jobs would live longer than they may.
+#[test]
+fn an_envelope_that_was_sealed_in_the_future_is_refused() {
+    for (ahead, expected) in [(60, None), (61, Some(DeadReason::SealedInFuture))] {
+        let (sealing, opening) = (ManualClock::new(), ManualClock::new());
+        sealing.advance(Duration::from_secs(ahead));
+        let envelope = seal(&jobs(&sealing), &sealing, "acme", &[], b"x");
+        assert_eq!(dead(&jobs(&opening), &envelope), expected, "{ahead} s");
+    }
+}
+
 fn parts(envelope: &JobEnvelope) -> Vec<Vec<u8>> {
     let parts = envelope.as_str().split('.').skip(1);
     parts

@@ -174,6 +174,31 @@ fn a_job_has_the_scopes_it_names_and_no_others() {
     assert_eq!(rejection.kind(), RejectionKind::InsufficientScope);
 }
 
+/// An administrator's job for one thing is no administrator.
+#[test]
+fn a_job_with_fewer_scopes_does_not_act_in_its_principals_roles() {
+    let fixture = Fixture::new();
+    let roles = ["admin", "founder", "agent"];
+    let ada = context_with(&fixture.tenants, claims("acme", "ada").roles(roles));
+    let opened = |envelope: JobEnvelope| {
+        let job = fixture.jobs.open(Some(&envelope)).now_or_never().unwrap();
+        let job = job.unwrap();
+        roles.map(|role| job.context().require_role(role).is_ok())
+    };
+    let narrowed = |scope: &str| {
+        fixture
+            .jobs
+            .prepare(&ada)
+            .scopes([scope])
+            .seal(b"")
+            .unwrap()
+    };
+    assert_eq!(opened(fixture.jobs.seal(&ada, b"").unwrap()), [true; 3]);
+    // What no scope stands for may be more than what is left; `agent` says of itself that it is not.
+    assert_eq!(opened(narrowed("reports:read")), [false, false, true]);
+    assert_eq!(opened(narrowed("*")), [true, false, true]);
+}
+
 /// A credential that names no scope in its scope claim allows nothing, whatever its roles are.
 #[test]
 fn a_job_of_a_credential_that_is_limited_to_nothing_is_too() {
@@ -200,6 +225,11 @@ fn a_job_of_a_credential_that_is_limited_to_nothing_is_too() {
         .unwrap()
         .unwrap();
     assert!(job.context().allows("a:read"));
+    // And one that is given nothing has nothing, not what its roles allow.
+    let nothing = fixture.jobs.prepare(&by_role).scopes(None::<String>);
+    let envelope = nothing.seal(b"").unwrap();
+    let job = fixture.jobs.open(Some(&envelope)).now_or_never().unwrap();
+    assert!(!job.unwrap().context().allows("a:read"));
 }
 
 #[test]

@@ -452,6 +452,8 @@ fn metadata_that_is_not_the_issuers_own_gives_no_keys() {
         with(ISSUER, "http://id.example.com/keys"),
         with(ISSUER, "https://evil.example/keys"),
         with(ISSUER, "file:///etc/passwd"),
+        // Good, and longer than metadata may be.
+        with(ISSUER, KEYS) + &" ".repeat(64 * 1024),
     ] {
         let mut service = Service::new().trust(KeyRefresher::discover);
         service.web.put(OIDC, metadata.clone());
@@ -467,8 +469,9 @@ fn metadata_that_is_not_the_issuers_own_gives_no_keys() {
         }
         service.work();
         let token = service.mint(&key);
-        assert_eq!(service.reason(&token), "keys_unavailable", "{metadata}");
-        assert_eq!(service.web.asked(), 1, "{metadata}");
+        let said = metadata.trim_end();
+        assert_eq!(service.reason(&token), "keys_unavailable", "{said}");
+        assert_eq!(service.web.asked(), 1, "{said}");
     }
     let mut service = Service::new().trust(|keys| keys.discover().key_host("keys.example.com"));
     service

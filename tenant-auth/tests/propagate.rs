@@ -275,6 +275,34 @@ fn i7_nothing_is_sent_without_a_context_or_with_one_that_has_ended() {
     assert!(fixture.wire.0.lock().is_empty());
 }
 
+/// The wire looks that none arrives.
+#[test]
+fn the_proof_that_a_request_is_given_for_its_call_stays_in_the_process() {
+    let fixture = Fixture::new();
+    let mut request = Request::new(());
+    request
+        .extensions_mut()
+        .insert(fixture.context(|claims| claims));
+    let sent = fixture.client.clone().oneshot(request).now_or_never();
+    assert!(sent.unwrap().is_ok());
+    assert_eq!(fixture.wire.0.lock().len(), 1);
+}
+
+/// The token has no words for whose staff acts.
+#[test]
+fn an_operators_context_is_not_passed_on() {
+    let fixture = Fixture::new();
+    let visiting = fixture.context(|mut claims| {
+        claims.operator_of = Some(TenantId::parse("globex").unwrap());
+        claims
+    });
+    assert_eq!(
+        fixture.send(&visiting, Request::new(())),
+        Err(RejectionKind::InsufficientScope)
+    );
+    assert!(fixture.wire.0.lock().is_empty());
+}
+
 #[test]
 fn a_token_allows_no_more_than_its_context_and_ends_no_later() {
     let fixture = Fixture::new();

@@ -16,7 +16,12 @@
 
 mod common;
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use common::{Fixture, reason};
 use futures_util::FutureExt;
@@ -49,6 +54,8 @@ enum Mood {
     Well,
     Fails,
     Hangs,
+    /// Answers when its mood has changed.
+    Slow,
     Panics,
 }
 
@@ -67,6 +74,17 @@ impl Log {
             Mood::Well => Ok(()),
             Mood::Fails => Err("the store is down".into()),
             Mood::Hangs => std::future::pending().await,
+            Mood::Slow => {
+                let answered = |_: &mut Context<'_>| {
+                    let mood = self.0.lock().mood;
+                    if mood == Mood::Slow {
+                        Poll::Pending
+                    } else {
+                        Poll::Ready(Ok(()))
+                    }
+                };
+                std::future::poll_fn(answered).await
+            }
             Mood::Panics => panic!("the store's code has a mistake"),
         }
     }
@@ -237,6 +255,22 @@ fn i5_a_slow_answer_counts_from_when_it_was_asked_for() {
     );
     process.run();
     assert_eq!(process.fixture.reason(&process.token("1")), "ok");
+
+    // Nor does an answer that took 20 s say anything of what was revoked meanwhile.
+    log.mood(Mood::Slow);
+    process.later(INTERVAL);
+    process.later(Duration::from_secs(20));
+    log.mood(Mood::Well);
+    process.run();
+    log.mood(Mood::Hangs);
+    // Asked 20 s ago, and 30 are as long as it may be silent.
+    process.fixture.clock.advance(Duration::from_secs(9));
+    assert_eq!(process.fixture.reason(&process.token("1")), "ok");
+    process.fixture.clock.advance(INTERVAL);
+    assert_eq!(
+        process.fixture.reason(&process.token("1")),
+        "revocations_stale"
+    );
 }
 
 #[test]

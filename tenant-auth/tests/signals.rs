@@ -197,6 +197,15 @@ fn i3_a_credential_behind_an_ingress_is_whom_the_ingress_names() {
         let request = header(header(request, "x-tenant-id", tenant), "x-user-id", user);
         assert_eq!(door.send(request), expected, "{tenant} {user}");
     }
+    // An agent of a person's id is not that person.
+    let agent = common::ada().kind(PrincipalKind::Agent);
+    let agent = format!("Bearer {}", door.fixture.token(agent));
+    let request = header(from(GATEWAY), "authorization", &agent);
+    let request = header(header(request, "x-tenant-id", "acme"), "x-user-id", "ada");
+    assert_eq!(
+        door.send(request),
+        Answer::refused(400, "ingress_principal")
+    );
 }
 
 #[test]
@@ -224,6 +233,43 @@ fn i5_suspension_reaches_those_whom_an_ingress_names() {
         door.send(request()),
         Answer::Served("acme".into(), "ada".into())
     );
+}
+
+#[test]
+fn a_header_that_only_the_ingress_knows_is_read_compared_and_taken_off_as_the_others() {
+    let gateway = Ingress::header(HeaderName::from_static("x-edge-tenant"))
+        .from_networks([GATEWAY])
+        .principal_header(USER, PrincipalKind::Human);
+    let door = Door::new(|layer| layer.ingress(gateway));
+    let token = format!("Bearer {}", door.fixture.good());
+    let named = |peer: &str, tenant: &str| header(from(peer), "x-edge-tenant", tenant);
+    let served = Answer::Served("acme".into(), "ada".into());
+    let by_gateway = header(named(GATEWAY, "acme"), "x-user-id", "ada");
+    assert_eq!(door.send(by_gateway), served);
+    let by_stranger = |tenant: &str| header(named(STRANGER, tenant), "authorization", &token);
+    assert_eq!(door.send(by_stranger("acme")), served);
+    assert_eq!(
+        door.send(by_stranger("globex")),
+        Answer::refused(403, "tenant_mismatch")
+    );
+}
+
+/// The gateway's word is given anew with each request.
+#[test]
+fn a_context_that_an_ingress_named_and_that_was_ended_is_not_given_again() {
+    let door = with_users();
+    let request = || {
+        let request = header(from(GATEWAY), "x-tenant-id", "acme");
+        header(request, "x-user-id", "ada")
+    };
+    let answer = door.raw(request());
+    let first = tenant_auth::TenantContext::of(answer.extensions()).unwrap();
+    first.revoke();
+    assert_eq!(
+        door.send(request()),
+        Answer::Served("acme".into(), "ada".into())
+    );
+    assert!(first.check().is_err(), "what was ended stays so");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::{CredentialId, Principal, TenantId, UnixTime};
+use crate::{CredentialId, Principal, RoleGrants, TenantId, UnixTime, scope_covers};
 
 /// A credential that another one was derived from: what bounded it, and what it is revoked by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Parent {
     pub expires_at: UnixTime,
     /// The scopes that it had at most.
     pub scopes: Vec<Box<str>>,
+    /// What its roles left of these: one of them allows each scope. `None` if they took nothing away.
+    pub roles: Option<Vec<RoleGrants>>,
     /// Its resource prefix.
     pub resource_prefix: Option<Box<str>>,
 }
@@ -43,8 +45,16 @@ impl Parent {
             api_key: None,
             expires_at,
             scopes,
+            roles: None,
             resource_prefix: None,
         }
+    }
+
+    /// Whether it had this scope, or all that a pattern covers: among its scopes, and left by a role.
+    pub fn covers(&self, scope: &str) -> bool {
+        let named = self.scopes.iter().any(|held| scope_covers(held, scope));
+        let left = |roles: &Vec<RoleGrants>| roles.iter().any(|role| role.allow(scope));
+        named && self.roles.as_ref().is_none_or(left)
     }
 }
 

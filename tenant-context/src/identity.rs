@@ -193,7 +193,8 @@ impl Identity {
         self.roles.iter().map(AsRef::as_ref)
     }
 
-    /// Whether the principal has this role in its tenant.
+    /// Whether the credential says that the principal has this role in its tenant. Whether the role counts, for an agent or a
+    /// credential for less, is [`acts_as`](Self::acts_as).
     pub fn has_role(&self, role: &str) -> bool {
         self.roles
             .binary_search_by(|known| known.as_str().cmp(role))

@@ -58,7 +58,7 @@ impl Principal {
         self.kind
     }
 
-    /// The actor's id, unique within its tenant.
+    /// The actor's id, unique among those of its kind within its tenant.
     pub const fn id(&self) -> &PrincipalId {
         &self.id
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{PrincipalId, Rejection, TenantContext, TenantId, scope};
+use crate::{Principal, Rejection, TenantContext, TenantId, scope};
 
 /// A value that was loaded together with its owner, and whose only way out is
 /// [`for_tenant`](Self::for_tenant).
@@ -37,7 +37,7 @@ use crate::{PrincipalId, Rejection, TenantContext, TenantId, scope};
 pub struct TenantScoped<T> {
     owner: TenantId,
     path: Option<Box<str>>,
-    principal: Option<PrincipalId>,
+    principal: Option<Principal>,
     value: T,
 }
 
@@ -60,8 +60,8 @@ impl<T> TenantScoped<T> {
         self
     }
 
-    /// Says whose it is within the tenant, for [`for_owner`](Self::for_owner).
-    pub fn of(mut self, principal: PrincipalId) -> Self {
+    /// Says whose it is within the tenant, for [`for_owner`](Self::for_owner): a person and an agent of one id are two.
+    pub fn of(mut self, principal: Principal) -> Self {
         self.principal = Some(principal);
         self
     }
@@ -105,7 +105,7 @@ impl<T> TenantScoped<T> {
     /// As [`for_tenant`](Self::for_tenant); the same 404 (recorded as `owner`) for another principal, and where
     /// nobody has said whose it is.
     pub fn for_owner(self, tenant: &TenantContext) -> Result<T, Rejection> {
-        let own = self.principal.as_ref() == Some(tenant.principal().id());
+        let own = self.principal.as_ref() == Some(tenant.principal());
         let value = self.for_tenant(tenant)?;
         if own {
             Ok(value)

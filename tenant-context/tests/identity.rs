@@ -198,6 +198,34 @@ async fn i1_a_context_left_by_an_outer_layer_is_removed() {
         .extensions_mut()
         .insert(context(&world.tenants, "globex", "gus"));
     assert_eq!(world.status(request).await, 401);
+    // Nor is it somebody's on a route that is public.
+    let mut request = get("/health", None);
+    request
+        .extensions_mut()
+        .insert(context(&world.tenants, "globex", "gus"));
+    let layer = IdentityLayer::builder().public(Method::GET, "/health");
+    let (response, _) = world.send(layer, request).await;
+    assert_eq!(response.body(), "anonymous");
+}
+
+#[tokio::test]
+async fn i1_a_mark_of_a_public_route_left_by_an_outer_layer_is_removed() {
+    let world = world();
+    let (sender, mut marks) = tokio::sync::mpsc::unbounded_channel();
+    let handler = service_fn(move |request: Request<GuardedBody<Empty<Bytes>>>| {
+        let mark = request.extensions().get::<PublicRoute>().copied();
+        sender.send(mark).unwrap();
+        async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())) }
+    });
+    let layer = IdentityLayer::builder().public(Method::GET, "/health");
+    let outer = layer.build(world.auth.clone()).unwrap().layer(handler);
+    outer.oneshot(get("/health", None)).await.unwrap();
+    let mark = marks.recv().await.unwrap().unwrap();
+    let mut request = get("/", Some("ada"));
+    request.extensions_mut().insert(mark);
+    // The handler looks that whoever has a context has no mark.
+    let (response, _) = world.send(IdentityLayer::builder(), request).await;
+    assert_eq!(response.body(), "acme");
 }
 
 #[tokio::test]

@@ -35,8 +35,12 @@ fn holder(roles: &[&str]) -> Claims {
     claims("acme", "ada").roles(roles.iter().copied())
 }
 
-fn ada() -> PrincipalId {
-    PrincipalId::parse("ada").unwrap()
+fn human(id: &str) -> Principal {
+    Principal::human(PrincipalId::parse(id).unwrap())
+}
+
+fn ada() -> Principal {
+    human("ada")
 }
 
 fn bot() -> Principal {
@@ -193,17 +197,10 @@ fn i12_another_prefix_another_owner_and_a_missing_resource_are_one_404() {
         ),
         (acme().for_owner(&free).unwrap_err(), "owner"),
         (
-            acme()
-                .of(PrincipalId::parse("eve").unwrap())
-                .for_owner(&free)
-                .unwrap_err(),
+            acme().of(human("eve")).for_owner(&free).unwrap_err(),
             "owner",
         ),
-        (
-            free.require_owner(&PrincipalId::parse("eve").unwrap())
-                .unwrap_err(),
-            "owner",
-        ),
+        (free.require_owner(&human("eve")).unwrap_err(), "owner"),
         (
             None::<TenantScoped<u32>>.for_owner(&free).unwrap_err(),
             "not_found",
@@ -220,6 +217,35 @@ fn i12_another_prefix_another_owner_and_a_missing_resource_are_one_404() {
         foreign.for_owner(&free).unwrap_err().reason(),
         "cross_tenant"
     );
+}
+
+#[test]
+fn an_agent_and_a_service_of_a_persons_id_do_not_own_what_is_hers() {
+    let tenants = ready();
+    let draft = || TenantScoped::new(TenantId::parse("acme").unwrap(), 17).of(ada());
+    let is_owner = |principal: Principal| {
+        let mut claims = claims("acme", "ada");
+        claims.principal = principal;
+        let context = context_with(&tenants, claims);
+        let (required, loaded) = (context.require_owner(&ada()), draft().for_owner(&context));
+        assert_eq!(required.is_ok(), loaded.is_ok());
+        for refused in [required.err(), loaded.err()].into_iter().flatten() {
+            assert_eq!(refused.reason(), "owner");
+        }
+        context.require_owner(&ada()).is_ok()
+    };
+    let id = || ada().id().clone();
+    assert!(is_owner(Principal::human(id())));
+    assert!(!is_owner(Principal::agent(id())));
+    assert!(!is_owner(Principal::service(id())));
+
+    // Whoever acts for her reaches what is hers; she does not own what her agent of the same id does.
+    let acting = context_with(
+        &tenants,
+        claims("acme", "ada").actor(Principal::agent(id())),
+    );
+    assert!(acting.require_owner(&ada()).is_ok());
+    assert!(acting.require_owner(&Principal::agent(id())).is_err());
 }
 
 #[test]
@@ -276,7 +302,67 @@ fn pattern() -> impl Strategy<Value = String> {
     vec(segment, 1..4).prop_map(|segments| segments.join(":"))
 }
 
+#[test]
+fn a_token_for_less_than_a_role_allows_is_not_in_that_role() {
+    let roles = Roles::ready()
+        .role("founder", RoleGrants::only_the_credentials())
+        .role("nothing", RoleGrants::new(None::<&str>));
+    let tenants = tenants(roles);
+    let acts = |role: &str, scopes: Option<&[&str]>| {
+        let mut claims = holder(&[role]);
+        if let Some(scopes) = scopes {
+            claims = claims.scopes(scopes.iter().copied());
+        }
+        context_with(&tenants, claims).require_role(role).is_ok()
+    };
+    for (role, scopes, expected) in [
+        ("admin", None, true),
+        ("admin", Some(&["*"][..]), true),
+        ("admin", Some(&["invoices:read"]), false),
+        ("admin", Some(&["*:read", "*:write"]), false),
+        ("admin", Some(&[]), false),
+        ("developer", Some(&["*:read", "*:write"]), true),
+        ("developer", Some(&["*:read"]), false),
+        ("viewer", Some(&["*:read", "extra"]), true),
+        // Of a role that is not known nobody can say what is left of it.
+        ("unknown", None, true),
+        ("unknown", Some(&["*"]), false),
+        ("nothing", None, true),
+        ("nothing", Some(&["*"]), false),
+        ("founder", Some(&["invoices:read"]), true),
+    ] {
+        assert_eq!(acts(role, scopes), expected, "{role} {scopes:?}");
+    }
+    let refused = context_with(&tenants, holder(&["admin"]).scopes(["a:read"]));
+    let refused = refused.require_any_role(["viewer", "admin"]).unwrap_err();
+    assert_eq!((refused.status().as_u16(), refused.reason()), (403, "role"));
+}
+
 proptest! {
+    #[test]
+    fn whoever_passes_as_a_role_may_do_all_that_it_allows(
+        scopes in proptest::option::of(vec(pattern(), 0..4)),
+        roles in vec(prop_oneof![Just("admin"), Just("developer"), Just("agent"), Just("viewer"), Just("unknown")], 1..4),
+        acting in any::<bool>(),
+        needed in vec(pattern(), 8),
+    ) {
+        let tenants = ready();
+        let mut claims = holder(&roles);
+        if let Some(scopes) = &scopes {
+            claims = claims.scopes(scopes.clone());
+        }
+        if acting {
+            claims = claims.actor(bot());
+        }
+        let context = context_with(&tenants, claims);
+        for role in roles.iter().filter(|role| context.require_role(role).is_ok()) {
+            let whole = context_with(&tenants, holder(&[role]));
+            for needed in needed.iter().map(String::as_str).chain(["*", "*:read", "*:write", "a:b", "a:read"]) {
+                prop_assert!(!whole.allows(needed) || context.allows(needed), "{} {}", role, needed);
+            }
+        }
+    }
+
     #[test]
     fn a_role_never_widens_a_tokens_scopes(
         scopes in vec(pattern(), 0..4),

@@ -8,7 +8,16 @@
     reason = "tests"
 )]
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
 
 use axum::{Router, ServiceExt, body::Body, extract::Request, routing::get, routing::post};
 use bytes::Bytes;
@@ -243,6 +252,51 @@ async fn handlers_finish_unless_the_layer_is_told_to_cut_them() {
     }
 }
 
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn i5_a_handler_that_waits_is_woken_to_be_cut_and_does_nothing_more() {
+    let (tenants, auth) = world();
+    let polls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&polls);
+    let handler = service_fn(
+        move |_: http::Request<tenant_context::GuardedBody<Full<Bytes>>>| {
+            let polls = Arc::clone(&counted);
+            std::future::poll_fn(move |_| {
+                polls.fetch_add(1, Ordering::SeqCst);
+                Poll::<Result<Response<Full<Bytes>>, Infallible>>::Pending
+            })
+        },
+    );
+    let layer = IdentityLayer::builder().cut_in_flight(true);
+    let service = layer.build(auth).unwrap().layer(handler);
+    let request = http::Request::post("/").header("authorization", "Test ada");
+    let mut answering = pin!(service.oneshot(request.body(Full::default()).unwrap()));
+    let woken = Arc::<Woken>::default();
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut cx = Context::from_waker(&waker);
+    // The tenant is looked up first.
+    while polls.load(Ordering::SeqCst) == 0 {
+        assert!(answering.as_mut().poll(&mut cx).is_pending());
+    }
+    let polled = polls.load(Ordering::SeqCst);
+    woken.0.store(0, Ordering::SeqCst);
+    tenants.suspend(&id("acme"));
+    assert!(woken.0.load(Ordering::SeqCst) > 0, "nobody would poll it");
+    let Poll::Ready(Ok(response)) = answering.as_mut().poll(&mut cx) else {
+        panic!("it still waits");
+    };
+    assert_eq!(response.status(), 403);
+    assert_eq!(polls.load(Ordering::SeqCst), polled);
+}
+
 #[tokio::test]
 async fn a_whole_answer_is_never_torn() {
     let (tenants, auth) = world();
@@ -352,13 +406,13 @@ async fn i5_an_answer_of_known_length_ends_if_it_is_not_there() {
 
         fn poll_frame(
             mut self: std::pin::Pin<&mut Self>,
-            _: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
             let waits = std::mem::take(&mut self.waits);
             if !waits && std::mem::take(&mut self.there) {
-                std::task::Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"12345")))))
+                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"12345")))))
             } else {
-                std::task::Poll::Pending
+                Poll::Pending
             }
         }
 

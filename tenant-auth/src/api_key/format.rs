@@ -171,6 +171,12 @@ mod tests {
     #[test]
     fn other_forms_are_refused() {
         let key = format().generate().unwrap();
+        // Of another length, with the checksum that belongs to it.
+        for random in [0, RANDOM_LEN - 1, RANDOM_LEN + 1, 1000] {
+            let mut other = format!("sk_live_{}", "a".repeat(random)).into_bytes();
+            other.extend(checksum(&other));
+            assert_eq!(format().check(&other), Err("api_key_format"), "{random}");
+        }
         for other in [
             String::new(),
             "sk_live_".to_owned(),

@@ -498,3 +498,24 @@ impl ApiKeys {
         ApiKeysBuilder::new(format, Secrets::new(secret.as_ref()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api_key::live::tests::key;
+
+    /// A table finds by half of the hash; all of it is compared.
+    #[test]
+    fn i11_every_byte_of_a_keys_hash_counts() {
+        let (key, record, hash) = key();
+        let (mut held, tag) = (Held::default(), Secrets::new(&[7; 32]).unwrap().tag());
+        held.insert(record.key_id, hash, &Arc::new(key));
+        assert!(held.find(&[(tag, hash)]).is_some());
+        for at in 0..hash.len() {
+            let mut other = hash;
+            other[at] ^= 1;
+            assert!(held.find(&[(tag, other)]).is_none(), "byte {at}");
+        }
+        assert!(held.find(&[(tag, KeyHash::default())]).is_none());
+    }
+}

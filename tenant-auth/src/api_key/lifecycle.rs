@@ -237,7 +237,7 @@ impl ApiKeys {
         revoked
     }
 
-    /// Ends all keys of this principal, as [`revoke`](Self::revoke), and says how many that were.
+    /// Ends all keys of the principals of this id, whatever their kind, as [`revoke`](Self::revoke), and says how many that were.
     ///
     /// # Errors
     ///

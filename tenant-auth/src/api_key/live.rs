@@ -267,7 +267,7 @@ impl LiveKey {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use tenant_context::{Principal, PrincipalId, SystemClock, TenantId};
@@ -278,27 +278,36 @@ mod tests {
         api_key::{ApiKeyDigest, ring::Secrets},
     };
 
-    #[test]
-    fn i5_what_was_read_before_a_change_does_not_undo_it() {
-        let freshness = Freshness {
-            fresh: Duration::from_secs(5),
-            stale: Duration::from_secs(30),
-            warning: Duration::from_secs(60),
-        };
+    const FRESHNESS: Freshness = Freshness {
+        fresh: Duration::from_secs(5),
+        stale: Duration::from_secs(30),
+        warning: Duration::from_secs(60),
+    };
+
+    /// A key with its record.
+    pub(in super::super) fn key() -> (LiveKey, ApiKeyRecord, KeyHash) {
         let (tag, hash) = Secrets::new(&[7; 32]).unwrap().newest(b"key");
         let ci = Principal::service(PrincipalId::parse("ci").unwrap());
-        let before = ApiKeyRecord::new(
+        let record = ApiKeyRecord::new(
             NewApiKey::new(TenantId::parse("acme").unwrap(), ci),
             CredentialId::parse("key_1").unwrap(),
             ApiKeyDigest::new(tag, &hash),
             UnixTime::from_secs(1),
         );
-        let key = LiveKey::new(&before, hash, &SystemClock::new(), &freshness);
+        let key = LiveKey::new(&record, hash, &SystemClock::new(), &FRESHNESS);
+        (key, record, hash)
+    }
+
+    #[test]
+    fn i5_what_was_read_before_a_change_does_not_undo_it() {
+        let (key, before, _) = key();
         let mut after = before.clone();
         (after.version, after.grace_ends_at) = (1, Some(10_000_000_000));
-        key.change(&after, &freshness);
-        key.change(&before, &freshness);
+        key.change(&after, &FRESHNESS);
+        key.change(&before, &FRESHNESS);
         assert_eq!(key.check(UnixTime::from_secs(9)), Ok(()));
         assert_eq!(key.check(UnixTime::from_secs(10)), Err("expired"));
+        key.end();
+        assert_eq!(key.check(UnixTime::from_secs(9)), Err("revoked"));
     }
 }

@@ -92,3 +92,17 @@ fn hash(hasher: &Hmac<Sha256>, key: &[u8]) -> KeyHash {
     hasher.update(key);
     hasher.finalize().into_bytes().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_has_32_bytes_at_least_also_the_next_one() {
+        assert!(Secrets::new(&[7; MIN_LEN - 1]).is_err());
+        let mut secrets = Secrets::new(&[7; MIN_LEN]).unwrap();
+        let error = secrets.push(&[8; MIN_LEN - 1]).unwrap_err();
+        assert!(error.to_string().contains("has 31 bytes"), "{error}");
+        assert_eq!(secrets.len(), 1);
+    }
+}

@@ -65,11 +65,15 @@ impl RequireScope {
     }
 }
 
-/// Lets a request pass whose caller has one of these roles itself: whoever acts for another does not have the other's.
+/// Lets a request pass whose caller has one of these roles itself, with all that it stands for: whoever acts for another
+/// does not have the other's, and a token for less than the role allows is not in it
+/// ([`Identity::acts_as`](tenant_context::Identity::acts_as)).
 ///
 /// Prefer [`RequireScope`]: what a role allows is then said in one place,
 /// [`Roles`](tenant_context::Roles), per tenant, and a token's scopes bound it. A role says who somebody is
-/// in the tenant, for what no scope stands for.
+/// in the tenant, for what no scope stands for. Where tokens name scopes, say of such a role that it stands for what these
+/// name ([`RoleGrants::only_the_credentials`](tenant_context::RoleGrants::only_the_credentials)): one that is not known does
+/// not count there.
 ///
 /// ```
 /// use axum::{Router, routing::post};

@@ -1,7 +1,7 @@
 //! What remembering a credential takes, in bytes.
 
 use serde_json::Value;
-use tenant_context::{Claims, Parent, Principal};
+use tenant_context::{Claims, Parent, Principal, RoleGrants};
 
 /// The entry, the identity, and their places in the tables, without the texts.
 const FIXED: usize = 1024;
@@ -63,7 +63,13 @@ fn parent(parent: &Parent) -> usize {
         parent.api_key.as_ref().map(AsRef::as_ref),
         parent.resource_prefix.as_deref(),
     ];
+    let roles = parent.roles.iter().flatten();
+    let left = roles
+        .clone()
+        .flat_map(|role| role.scopes().chain(role.exceptions()));
     texts(parent.scopes.iter().map(AsRef::as_ref))
+        .saturating_add(roles.count().saturating_mul(size_of::<RoleGrants>()))
+        .saturating_add(texts(left))
         .saturating_add(texts(singles.into_iter().flatten()))
         .saturating_add(size_of::<Parent>())
 }
@@ -125,6 +131,10 @@ mod tests {
         let mut link = Parent::new(id("parent"), UnixTime::MAX, vec!["a:read".into(); 256]);
         claims.parents = vec![link.clone(); 8];
         grew(&claims, 8 * 256 * (6 + 16), "the scopes of ancestors");
+        let role = RoleGrants::new(vec!["b:read"; 100]).except(vec!["c:read"; 100]);
+        link.roles = Some(vec![role]);
+        claims.parents = vec![link.clone(); 8];
+        grew(&claims, 8 * 200 * (6 + 16), "the roles of ancestors");
         link.issuer = Some("i".repeat(1000).into());
         link.key_id = Some("k".repeat(1000).into());
         link.api_key = Some(id(&"a".repeat(200)));

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tenant_context::{Principal, PrincipalKind, Rejection, TenantContext, UnixTime, scope_covers};
+use tenant_context::{
+    Principal, PrincipalKind, Rejection, RoleGrants, TenantContext, UnixTime, scope_covers,
+};
 
 use crate::{
     KeyError, MintedToken, TokenIssuer,
     jobs::UNTIL,
-    token_issuer::{Act, Chain, Link, Subject, joined},
+    token_issuer::{Act, Chain, Left, Link, Subject, joined},
 };
 
 /// What is delegated, to whom, for whom and how long. See [`TokenIssuer::delegate`].
@@ -272,19 +274,28 @@ pub(crate) fn parents(tenant: &TenantContext) -> Result<Vec<Link<'_>>, Rejection
         api_key: tenant.api_key().map(AsRef::as_ref),
         exp: tenant.expires_at().as_secs(),
         scope: joined(&tenant.ceiling()).map_err(|_| malformed())?,
+        roles: left(tenant.role_bounds().as_deref())?,
         resource_prefix: tenant.resource_prefix(),
     };
-    let earlier = tenant.parents().iter().map(|parent| Link {
-        jti: parent.credential.as_str(),
-        iss: parent.issuer.as_deref(),
-        kid: parent.key_id.as_deref(),
-        iat: parent.issued_at.map(UnixTime::as_secs),
-        api_key: parent.api_key.as_ref().map(AsRef::as_ref),
-        exp: parent.expires_at.as_secs(),
-        scope: parent.scopes.join(" "),
-        resource_prefix: parent.resource_prefix.as_deref(),
+    let earlier = tenant.parents().iter().map(|parent| {
+        Ok(Link {
+            jti: parent.credential.as_str(),
+            iss: parent.issuer.as_deref(),
+            kid: parent.key_id.as_deref(),
+            iat: parent.issued_at.map(UnixTime::as_secs),
+            api_key: parent.api_key.as_ref().map(AsRef::as_ref),
+            exp: parent.expires_at.as_secs(),
+            scope: parent.scopes.join(" "),
+            roles: left(parent.roles.as_deref())?,
+            resource_prefix: parent.resource_prefix.as_deref(),
+        })
     });
-    Ok(std::iter::once(own).chain(earlier).collect())
+    std::iter::once(Ok(own)).chain(earlier).collect()
+}
+
+fn left(roles: Option<&[RoleGrants]>) -> Result<Option<Vec<Left>>, Rejection> {
+    let roles = roles.map(|roles| roles.iter().map(Left::of).collect());
+    roles.transpose().map_err(|_| malformed())
 }
 
 fn prefix<'a>(

@@ -190,6 +190,7 @@ impl TokenIssuer {
         for parent in &mut parents {
             // In this tenant the operators' scopes are the bound, not what the staff may do at home.
             parent.scope = operators.scopes.join(" ");
+            parent.roles = None;
             parent.resource_prefix = None;
         }
         let support = PrincipalId::parse("support").map_err(|_| malformed())?;

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use tenant_context::{
-    Claims, CredentialId, Parent, TenantId, UnixTime, prefix_covers, scope_covers,
-};
+use tenant_context::{Claims, CredentialId, Parent, RoleGrants, TenantId, UnixTime, prefix_covers};
 
 use crate::{
     Issuer,
@@ -76,8 +74,7 @@ fn shrinks(claims: &Claims, expires_at: UnixTime, parents: &[Parent]) -> Result<
     let mut end = expires_at;
     let mut prefix = claims.resource_prefix.as_deref();
     for parent in parents {
-        let covered = |scope: &&str| parent.scopes.iter().any(|held| scope_covers(held, scope));
-        if !scopes.iter().all(covered) {
+        if !scopes.iter().all(|scope| parent.covers(scope)) {
             return Err("delegation_wider");
         }
         if end > parent.expires_at {
@@ -103,7 +100,7 @@ fn links(value: Json<'_, '_>) -> Result<Vec<Parent>, Reason> {
 }
 
 fn link(value: Json<'_, '_>) -> Result<Parent, Reason> {
-    let (mut jti, mut end, mut scopes, mut prefix) = (None, None, None, None);
+    let (mut jti, mut end, mut scopes, mut roles, mut prefix) = (None, None, None, None, None);
     let (mut iss, mut kid, mut iat, mut api_key) = (None, None, None, None);
     let id = |value| CredentialId::parse(text(value)?).map_err(|_| Claim::CHAIN.invalid);
     for member in value.members().ok_or(Claim::CHAIN.wrong_type)? {
@@ -114,16 +111,14 @@ fn link(value: Json<'_, '_>) -> Result<Parent, Reason> {
             "iat" => iat = Some(secs(member)?),
             "api_key" => api_key = Some(id(member)?),
             "exp" => end = Some(secs(member)?),
-            "scope" => {
-                let list = text(member)?.split(' ').filter(|scope| !scope.is_empty());
-                scopes = Some(list.map(Into::into).collect::<Vec<Box<str>>>());
-            }
+            "scope" => scopes = Some(listed(member)?),
+            "roles" => roles = Some(left(member)?),
             "resource_prefix" => prefix = Some(text(member)?.into()),
             _ => return Err(Claim::CHAIN.invalid),
         }
     }
     match (jti, end, scopes) {
-        (Some(jti), Some(end), Some(scopes)) if scopes.len() <= Claims::MAX_GRANTS => {
+        (Some(jti), Some(end), Some(scopes)) => {
             // A token that does not say when it was issued could not be revoked by time.
             if iss.is_some() && iat.is_none() {
                 return Err(Claim::CHAIN.invalid);
@@ -133,11 +128,43 @@ fn link(value: Json<'_, '_>) -> Result<Parent, Reason> {
             parent.key_id = kid;
             parent.issued_at = iat;
             parent.api_key = api_key;
+            parent.roles = roles;
             parent.resource_prefix = prefix;
             Ok(parent)
         }
         _ => Err(Claim::CHAIN.invalid),
     }
+}
+
+/// What a credential's roles left of its scopes, each role by itself.
+fn left(value: Json<'_, '_>) -> Result<Vec<RoleGrants>, Reason> {
+    let roles = value.items().ok_or(Claim::CHAIN.wrong_type)?;
+    if roles.clone().count() > Claims::MAX_GRANTS {
+        return Err(Claim::CHAIN.invalid);
+    }
+    let role = |value: Json<'_, '_>| {
+        let (mut scopes, mut except) = (None, Vec::new());
+        for member in value.members().ok_or(Claim::CHAIN.wrong_type)? {
+            match member.name() {
+                "scope" => scopes = Some(listed(member)?),
+                "except" => except = listed(member)?,
+                _ => return Err(Claim::CHAIN.invalid),
+            }
+        }
+        let scopes = scopes.ok_or(Claim::CHAIN.invalid)?;
+        Ok(RoleGrants::new(scopes).except(except))
+    };
+    roles.map(role).collect()
+}
+
+/// Scopes separated by spaces.
+fn listed(value: Json<'_, '_>) -> Result<Vec<Box<str>>, Reason> {
+    let list = text(value)?.split(' ').filter(|scope| !scope.is_empty());
+    let scopes: Vec<_> = list.map(Into::into).collect();
+    if scopes.len() > Claims::MAX_GRANTS {
+        return Err(Claim::CHAIN.invalid);
+    }
+    Ok(scopes)
 }
 
 fn secs(value: Json<'_, '_>) -> Result<UnixTime, Reason> {

@@ -220,7 +220,7 @@ impl Gateway {
             return Err(Rejection::tenant_mismatch().with_identity(Arc::clone(identity)));
         }
         let named = matches!(self.who, Who::Header(..));
-        if named && identity.principal().id() != principal.id() {
+        if named && identity.principal() != principal {
             return Err(
                 Rejection::malformed("ingress_principal").with_identity(Arc::clone(identity))
             );

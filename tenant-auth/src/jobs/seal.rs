@@ -51,7 +51,7 @@ pub struct NewJob<'a> {
 
 impl NewJob<'_> {
     /// Only these scopes, each one allowed to the context: a job has the authority of what it does. The roles
-    /// go with it and can only take away.
+    /// go with it and can only take away: where a role is asked for, one counts whose scopes are all among these.
     pub fn scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
         self.scopes = Some(scopes.into_iter().map(Into::into).collect());
         self

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use tenant_context::{
-    Claims, CredentialId, Parent, Principal, PrincipalId, PrincipalKind, TenantId, UnixTime,
+    Claims, CredentialId, Parent, Principal, PrincipalId, PrincipalKind, RoleGrants, TenantId,
+    UnixTime,
 };
 
 /// What the signed bytes begin with, the version last. No token is signed over bytes that begin so: a
@@ -67,6 +68,7 @@ impl Header {
             writer.id(parent.api_key.as_ref());
             writer.time(parent.expires_at);
             writer.list(&parent.scopes, |writer, text| writer.text(text));
+            writer.roles(parent.roles.as_deref());
             writer.option(parent.resource_prefix.as_deref());
         });
         writer.option(claims.purpose.as_deref());
@@ -190,6 +192,18 @@ impl Writer {
         }
     }
 
+    fn roles(&mut self, roles: Option<&[RoleGrants]>) {
+        self.raw(&[u8::from(roles.is_some())]);
+        if let Some(roles) = roles {
+            self.list(roles, |writer, role| {
+                let scopes: Vec<_> = role.scopes().collect();
+                writer.list(&scopes, |writer, text| writer.text(text));
+                let except: Vec<_> = role.exceptions().collect();
+                writer.list(&except, |writer, text| writer.text(text));
+            });
+        }
+    }
+
     fn option(&mut self, text: Option<&str>) {
         self.raw(&[u8::from(text.is_some())]);
         if let Some(text) = text {
@@ -254,15 +268,29 @@ impl<'a> Reader<'a> {
         let issued_at = self.moment().ok()?;
         let api_key = self.id().ok()?;
         let expires_at = self.time()?;
-        let scope = |reader: &mut Self| reader.text().map(Into::into);
-        let scopes = self.list(Claims::MAX_GRANTS, scope)?;
+        let scopes = self.scopes()?;
         let mut parent = Parent::new(credential, expires_at, scopes);
         parent.issuer = issuer;
         parent.key_id = key_id;
         parent.issued_at = issued_at;
         parent.api_key = api_key;
+        parent.roles = match self.raw(1)? {
+            [0] => None,
+            [1] => Some(self.list(Claims::MAX_GRANTS, Self::role)?),
+            _ => return None,
+        };
         parent.resource_prefix = self.option().ok()?.map(Into::into);
         Some(parent)
+    }
+
+    fn role(&mut self) -> Option<RoleGrants> {
+        let scopes = self.scopes()?;
+        Some(RoleGrants::new(scopes).except(self.scopes()?))
+    }
+
+    fn scopes(&mut self) -> Option<Vec<Box<str>>> {
+        let scope = |reader: &mut Self| reader.text().map(Into::into);
+        self.list(Claims::MAX_GRANTS, scope)
     }
 
     fn list<T>(&mut self, most: usize, item: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
@@ -353,6 +381,13 @@ mod tests {
                     let credential = CredentialId::parse(id).unwrap();
                     let mut parent = Parent::new(credential, expires_at, vec!["a:*".into()]);
                     parent.resource_prefix = Some("p/1".into());
+                    let roles = claims.roles.iter().zip(&claims.scopes);
+                    parent.roles = claims.limited.then(|| {
+                        let role = |(one, two): (&String, &String)| {
+                            RoleGrants::new([one.as_str()]).except([two.as_str()])
+                        };
+                        roles.map(role).collect()
+                    });
                     parent.issuer.clone_from(&claims.issuer);
                     parent.key_id.clone_from(&claims.key_id);
                     parent.issued_at = claims.issued_at;

@@ -220,6 +220,27 @@ mod tests {
         assert!(schedule.unknown.len() <= MAX_UNKNOWN);
     }
 
+    /// Names are remembered for longer than it takes to ask for more of them than are kept.
+    #[test]
+    fn i6_the_names_that_are_remembered_are_bounded() {
+        let times = Times {
+            refetch_interval: Duration::from_secs(1),
+            negative_ttl: Duration::from_secs(3600),
+            ..times()
+        };
+        let mut schedule = Schedule::default();
+        for name in 0..1000 {
+            let now = at(1 + 2 * name);
+            assert_ne!(schedule.unknown(name, now, &times), Unknown::Refuse);
+            assert!(schedule.begin(now));
+            schedule.succeeded(now, None, &times);
+        }
+        assert_eq!(schedule.unknown.len(), MAX_UNKNOWN);
+        let now = at(3000);
+        assert_eq!(schedule.unknown(999, now, &times), Unknown::Refuse);
+        assert_ne!(schedule.unknown(0, now, &times), Unknown::Refuse);
+    }
+
     #[test]
     fn a_name_that_was_not_found_is_asked_for_again_after_a_while() {
         let mut schedule = Schedule::default();

@@ -139,6 +139,7 @@ fn chain(tenant: &TenantContext, scope: &str) -> Result<Option<Value>, Rejection
     let mut parents = parents(tenant)?;
     for parent in &mut parents {
         scope.clone_into(&mut parent.scope);
+        parent.roles = None;
     }
     let chain = Chain {
         parents,

@@ -230,8 +230,8 @@ impl<S: RefreshStore> RefreshTokens<S> {
         Ok(stood)
     }
 
-    /// Ends all sessions of somebody who leaves, and their access tokens, those that act for others or through them included;
-    /// says how many sessions that were.
+    /// Ends all sessions of somebody who leaves, whatever kind of principal has this id, and their access tokens, those that
+    /// act for others or through them included; says how many sessions that were.
     ///
     /// # Errors
     ///

@@ -96,7 +96,7 @@ impl Revocation {
         Self(Target::Session { tenant, session })
     }
 
-    /// All tokens that name this subject and were issued before a time: as the one they speak for, and
+    /// All tokens that name this subject, of whatever kind, and were issued before a time: as the one they speak for, and
     /// as an actor of their chain. API keys stay: revoke them by their ids.
     ///
     /// The time is compared with the token's `iat`, which is the issuer's clock, usually in whole

@@ -315,7 +315,8 @@ fn i6_entries_of_tokens_die_with_the_longest_life_and_those_of_keys_stay() {
     set.insert(&revoked_key(1, 1), after(0), &bounds);
     assert_eq!(set.len(), 203);
     // A token issued by a clock that is ahead, at the end of its life and leeway.
-    let last = token(1, 7, after(300));
+    let mut last = token(1, 7, after(300));
+    last.expires_at = last.expires_at.saturating_add(Issuer::MAX_LEEWAY);
     set.insert(&revoked_token(1, 200), after(3600 + 599), &bounds);
     assert!(revoked(&set, &last), "not before its time");
     set.insert(&revoked_token(1, 201), after(3600 + 600 + 600), &bounds);
@@ -351,6 +352,25 @@ fn i6_at_its_bound_a_tenant_is_cut_and_nobody_else_is() {
     );
     assert!(!revoked(&set, &token(2, 5000, after(0))));
     assert!(!set.is_full());
+}
+
+/// Whoever revoked to a later time, for an issuer whose clock is ahead, meant it: the cut reaches as far.
+#[test]
+fn i6_what_is_cut_is_cut_as_far_as_what_it_stands_for() {
+    let bounds = bounds(1000, 10);
+    let mut set = Set::default();
+    let subject = Target::Subject {
+        tenant: tenant(1),
+        subject: name(0),
+        before: after(1000),
+    };
+    set.insert(&subject, after(0), &bounds);
+    for n in 0..20 {
+        set.insert(&revoked_token(1, n), after(0), &bounds);
+    }
+    assert!(set.len() < 20, "it was widened");
+    assert!(revoked(&set, &token(1, 5000, after(999))));
+    assert!(!revoked(&set, &token(1, 5000, after(1001))));
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub use self::{
 };
 pub(crate) use self::{
     signing_key::encode,
-    wire::{Act, Body, Chain, Link},
+    wire::{Act, Body, Chain, Left, Link},
 };
 use crate::{Issuer, KeyError, KeyErrorKind, Operators, api_key::random};
 

@@ -2,9 +2,9 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
-use tenant_context::{Principal, UnixTime};
+use tenant_context::{Principal, RoleGrants, UnixTime};
 
-use super::{Subject, refused};
+use super::{Subject, joined, refused};
 use crate::KeyError;
 
 /// The claims in the order in which they are written.
@@ -91,7 +91,28 @@ pub(crate) struct Link<'a> {
     pub(crate) exp: u64,
     pub(crate) scope: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) roles: Option<Vec<Left>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) resource_prefix: Option<&'a str>,
+}
+
+/// What a role left of a credential's scopes.
+#[derive(Serialize)]
+pub(crate) struct Left {
+    scope: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    except: String,
+}
+
+impl Left {
+    /// A role's scopes as they stand in a token.
+    pub(crate) fn of(role: &RoleGrants) -> Result<Self, KeyError> {
+        let joined = |scopes: Vec<&str>| joined(&scopes);
+        Ok(Self {
+            scope: joined(role.scopes().collect())?,
+            except: joined(role.exceptions().collect())?,
+        })
+    }
 }
 
 #[derive(Serialize)]

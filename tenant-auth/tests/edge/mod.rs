@@ -15,7 +15,7 @@ pub const GATEWAY: &str = "10.1.0.1";
 pub const STRANGER: &str = "192.0.2.66";
 
 /// The internal headers of which a handler sees none.
-const INTERNAL: [&str; 3] = ["x-tenant-id", "x-user-id", "x-org-id"];
+const INTERNAL: [&str; 4] = ["x-tenant-id", "x-edge-tenant", "x-user-id", "x-org-id"];
 
 pub struct Door {
     pub fixture: Fixture,

@@ -18,8 +18,10 @@ use crate::{Lookup, Rejection, TenantContext};
 ///
 /// impl Authorize for Relations {
 ///     fn authorize(&self, tenant: &TenantContext, action: &str, resource: &str) -> Lookup<Result<(), Rejection>> {
-///         // One store per tenant: a tuple of one tenant is never looked at for another.
-///         let (store, user) = (tenant.tenant_id().to_string(), tenant.actor().id().to_string());
+///         // One store per tenant: a tuple of one tenant is never looked at for another. And the kind with the id: an agent
+///         // that is called as a person is, is not that person.
+///         let actor = tenant.actor();
+///         let (store, user) = (tenant.tenant_id().to_string(), format!("{}:{}", actor.kind().as_str(), actor.id()));
 ///         let (client, relation, object) = (self.0.clone(), action.to_owned(), resource.to_owned());
 ///         Lookup::pending(async move {
 ///             match client.check(&store, &user, &relation, &object).await {
@@ -43,11 +45,11 @@ use crate::{Lookup, Rejection, TenantContext};
 /// ```
 /// # use tenant_context::{Authorize, Lookup, Rejection, TenantContext};
 /// # struct Policies;
-/// # impl Policies { fn is_allowed(&self, _: &str, _: &str, _: &str, _: &str) -> bool { true } }
+/// # impl Policies { fn is_allowed(&self, _: &str, _: (&str, &str), _: &str, _: &str) -> bool { true } }
 /// impl Authorize for Policies {
 ///     fn authorize(&self, tenant: &TenantContext, action: &str, resource: &str) -> Lookup<Result<(), Rejection>> {
-///         let (tenant_id, actor) = (tenant.tenant_id().as_str(), tenant.actor().id().as_str());
-///         Lookup::Ready(match self.is_allowed(tenant_id, actor, action, resource) {
+///         let (tenant_id, actor) = (tenant.tenant_id().as_str(), tenant.actor());
+///         Lookup::Ready(match self.is_allowed(tenant_id, (actor.kind().as_str(), actor.id().as_str()), action, resource) {
 ///             true => Ok(()),
 ///             false => Err(Rejection::insufficient_scope([action]).with_reason("policy")),
 ///         })

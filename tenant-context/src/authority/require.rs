@@ -1,7 +1,7 @@
 //! What handlers ask of a context.
 
 use super::{Authorize, RoleGrants};
-use crate::{Identity, PrincipalId, PrincipalKind, Rejection, TenantContext, scope::current_trail};
+use crate::{Identity, Principal, PrincipalKind, Rejection, TenantContext, scope::current_trail};
 
 impl Identity {
     /// Whether the credential and the roles together allow this scope, wildcards included.
@@ -36,10 +36,46 @@ impl Identity {
         scopes
     }
 
+    /// What its roles leave of the [`ceiling`](Self::ceiling), as they are now: one of them allows each scope. `None` if they take
+    /// nothing away.
+    pub fn role_bounds(&self) -> Option<Vec<RoleGrants>> {
+        if self.roles().len() == 0 {
+            return None;
+        }
+        let grants = self.roles().filter_map(|role| {
+            let grants = self.role_mapping().grants(self.tenant(), role)?;
+            Some(if self.is_limited() {
+                grants.left()
+            } else {
+                RoleGrants::clone(&grants)
+            })
+        });
+        let grants: Vec<_> = grants.collect();
+        let bounds = self.is_limited() || grants.iter().any(|role| role.exceptions().len() > 0);
+        bounds.then_some(grants)
+    }
+
     /// Whether the identity's roles allow anything: nobody who acts for another has the other's roles, and an agent has only
     /// what its credential names.
     pub fn roles_grant(&self) -> bool {
         self.actors().is_empty() && self.principal().kind() != PrincipalKind::Agent
+    }
+
+    /// Whether the principal acts in this role now. A role that the mapping knows counts with all that it stands
+    /// for: not where the credential's scopes leave less of it, and not by way of somebody else's credential. Of one
+    /// that the mapping does not know nobody can say what is left of it by scopes: it counts only for a credential
+    /// that names none.
+    pub fn acts_as(&self, role: &str) -> bool {
+        if !self.roles_grant() || !self.has_role(role) {
+            return false;
+        }
+        if !self.is_limited() {
+            return true;
+        }
+        let grants = self.role_mapping().grants(self.tenant(), role);
+        grants.is_some_and(|role| {
+            role.is_within(|needed| self.scopes().any(|held| super::scope_covers(held, needed)))
+        })
     }
 
     fn any_role(&self, allows: impl Fn(&RoleGrants) -> bool) -> bool {
@@ -88,8 +124,9 @@ impl TenantContext {
         }
     }
 
-    /// Requires a role. Whoever acts for another does not have the other's roles, and an agent has none that count.
-    /// Prefer scopes: what a role allows is then said in one place.
+    /// Requires a role, with all that it stands for ([`Identity::acts_as`]). Whoever acts for another does not have the
+    /// other's roles, an agent has none that count, and an administrator's token or job for `reports:read` is
+    /// no administrator. Prefer scopes: what a role allows is then said in one place.
     ///
     /// # Errors
     ///
@@ -108,7 +145,7 @@ impl TenantContext {
         roles: impl IntoIterator<Item = &'r str>,
     ) -> Result<(), Rejection> {
         self.check()?;
-        if self.roles_grant() && roles.into_iter().any(|role| self.has_role(role)) {
+        if roles.into_iter().any(|role| self.acts_as(role)) {
             return Ok(());
         }
         let rejection = Rejection::insufficient_scope(None::<&str>).with_reason("role");
@@ -131,14 +168,14 @@ impl TenantContext {
         }
     }
 
-    /// Requires that the resource is the principal's own, whoever acts for it.
+    /// Requires that the resource is the principal's own, whoever acts for it: of the same id and the same kind.
     ///
     /// # Errors
     ///
     /// The one 404; what [`check`](Self::check) refuses.
-    pub fn require_owner(&self, owner: &PrincipalId) -> Result<(), Rejection> {
+    pub fn require_owner(&self, owner: &Principal) -> Result<(), Rejection> {
         self.check()?;
-        if self.principal().id() == owner {
+        if self.principal() == owner {
             Ok(())
         } else {
             Err(self.deny(Rejection::not_found().with_reason("owner")))

@@ -56,8 +56,31 @@ impl RoleGrants {
         (self.token_only && !self.excepts(needed)) || self.allow(needed)
     }
 
-    pub(super) fn scopes(&self) -> impl Iterator<Item = &str> {
+    /// Whether all that the role stands for is among `held`. A role that stands for no scope is not known to be,
+    /// unless it was said that it stands for what the credential names.
+    pub(super) fn is_within(&self, held: impl Fn(&str) -> bool) -> bool {
+        self.token_only || (!self.scopes.is_empty() && self.scopes.iter().all(|scope| held(scope)))
+    }
+
+    /// The scopes that it allows, but for its [exceptions](Self::exceptions).
+    pub fn scopes(&self) -> impl ExactSizeIterator<Item = &str> {
         self.scopes.iter().map(AsRef::as_ref)
+    }
+
+    /// What it does not allow after all.
+    pub fn exceptions(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.except.iter().map(AsRef::as_ref)
+    }
+
+    /// What it leaves of a credential's scopes: what it allows; of one that allows what the credential does, all but its
+    /// exceptions.
+    pub(super) fn left(&self) -> Self {
+        let mut left = self.clone();
+        if left.token_only {
+            left.token_only = false;
+            left.scopes = Box::new(["*".into()]);
+        }
+        left
     }
 
     fn excepts(&self, needed: &str) -> bool {
