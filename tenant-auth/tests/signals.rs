@@ -501,6 +501,24 @@ fn hosts_outside_of_the_domain_mean_what_the_builder_says() {
 }
 
 #[test]
+fn a_host_deeper_than_the_builder_says_is_nobodys() {
+    for depth in [1, 2] {
+        // Whatever is compared agrees: what refuses is the depth.
+        let door = saas(|subdomain| subdomain.depth(depth).belongs(|_, _| true));
+        let token = door.fixture.good();
+        for (labels, host) in [(1, "a"), (2, "b.a"), (3, "c.b.a")] {
+            let answer = door.send(at(&format!("{host}.saas.example.com"), &token));
+            let expected = if labels <= depth {
+                Answer::Served("acme".into(), "ada".into())
+            } else {
+                Answer::refused(403, "tenant_mismatch")
+            };
+            assert_eq!(answer, expected, "{host} at {depth}");
+        }
+    }
+}
+
+#[test]
 fn i12_foreign_and_unknown_labels_get_the_same_answer_and_nobody_is_looked_up() {
     let door = saas(|subdomain| subdomain);
     let token = door.fixture.good();
