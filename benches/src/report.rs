@@ -261,6 +261,7 @@ pub fn ratios(measured: &[Measured]) -> String {
         all.difference(&cold, &raw, "");
         all.ratio(&cold, &raw, "");
     }
+    all.difference("delegate", "raw/sign/eddsa/delegated", " (bound: 3,000 ns)");
     all.ratio("peer/governor-4", "raw/gcra-4", "");
     all.ratio("limits/warm", "raw/gcra-4", "");
     all.difference("limits/warm", "raw/lock-and-swap", "");

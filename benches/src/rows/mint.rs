@@ -77,15 +77,31 @@ fn context(issuer: &TokenIssuer) -> Result<TenantContext> {
     Ok(admitted.ok_or("the tenant is in memory")??)
 }
 
-pub(super) fn delegate(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+fn delegation() -> Result<(TokenIssuer, TenantContext, Delegation)> {
     let issuer = issuer(SigningKey::eddsa_generate("bench")?)?;
     let context = context(&issuer)?;
     let delegation = Delegation::to(Principal::agent(PrincipalId::parse("reader")?))
         .scopes(["invoices:read"])
         .ttl(Duration::from_secs(60))
         .purpose("monthly report");
+    Ok((issuer, context, delegation))
+}
+
+pub(super) fn delegate(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+    let (issuer, context, delegation) = delegation()?;
     Ok(definition.row(Operation::new(move || {
         issuer.delegate(&context, delegation.clone()).is_ok()
+    })))
+}
+
+/// A signature hashes what it signs twice: its cost grows with the token.
+pub(super) fn sign_delegated(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
+    let (issuer, context, delegation) = delegation()?;
+    let token = issuer.delegate(&context, delegation)?;
+    let (signed, _) = token.expose().rsplit_once('.').ok_or("a token has dots")?;
+    let (signed, pair) = (signed.as_bytes().to_vec(), Ed25519KeyPair::generate()?);
+    Ok(definition.row(Operation::new(move || {
+        !pair.sign(&signed).as_ref().is_empty()
     })))
 }
 

@@ -486,7 +486,12 @@ pub const ALL: &[Definition] = &[
         "400 bytes signed: Ed25519",
         mint::sign_eddsa,
     ),
-    Definition::new("raw/sign/es256", "the same: ECDSA P-256", mint::sign_es256),
+    Definition::new(
+        "raw/sign/eddsa/delegated",
+        "the bytes of the token of `delegate` signed: Ed25519",
+        mint::sign_delegated,
+    ),
+    Definition::new("raw/sign/es256", "400 bytes signed: ECDSA P-256", mint::sign_es256),
     Definition::new("raw/sign/rs256", "the same: RSA 2048", mint::sign_rs256),
     Definition::new(
         "mint/eddsa",
@@ -501,7 +506,7 @@ pub const ALL: &[Definition] = &[
         "a token for an agent, derived from a context: one scope, a minute, a purpose; Ed25519",
         mint::delegate,
     )
-    .over("raw/sign/eddsa"),
+    .over("raw/sign/eddsa/delegated"),
     Definition::new(
         "job/seal",
         "a context and 256 bytes sealed for a queue: Ed25519",
