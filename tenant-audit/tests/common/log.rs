@@ -12,6 +12,13 @@ use tenant_testkit::{ManualClock, context};
 
 pub const DEADLINE: Duration = Duration::from_secs(2);
 
+/// Waits until nobody writes to a directory: the thread of a sink that was dropped gives the lock back when it ends.
+pub fn released(dir: &Path) {
+    if let Ok(lock) = std::fs::File::open(dir.join("lock")) {
+        fs4::FileExt::lock(&lock).unwrap();
+    }
+}
+
 pub struct Log {
     pub dir: TempDir,
     pub clock: ManualClock,
@@ -44,15 +51,8 @@ impl Log {
 
     pub fn file(&self) -> FileSink {
         let rotation = Rotation::new().bytes(20_000);
-        // The thread of a sink that was dropped gives the lock back when it ends.
-        for _ in 0..1_000 {
-            match FileSink::open(self.path()) {
-                Ok(sink) => return sink.rotated(rotation),
-                Err(error) => assert!(error.to_string().contains("another process"), "{error}"),
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        panic!("it is never given back");
+        released(self.path());
+        FileSink::open(self.path()).unwrap().rotated(rotation)
     }
 
     /// The log, and another sink of best effort.
