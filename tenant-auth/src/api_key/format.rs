@@ -98,13 +98,15 @@ impl fmt::Display for Format {
 /// Uniform characters of base62, from the operating system's randomness.
 pub(crate) fn random(length: usize) -> Result<String, KeyError> {
     let mut text = String::with_capacity(length);
-    let mut bytes = [0; 64];
+    // What the kernel gives from one block of its generator: 64 bytes take two more.
+    let mut bytes = [0; 32];
     while text.len() < length {
         getrandom::fill(&mut bytes).map_err(|_| KeyError::randomness())?;
         let missing = length.saturating_sub(text.len());
         // 248 is the largest multiple of 62 in a byte: what is above would favour some characters.
-        let fair = bytes.iter().filter(|byte| **byte < 248).take(missing);
-        text.extend(fair.map(|byte| digit(u32::from(*byte))));
+        for byte in bytes.into_iter().filter(|byte| *byte < 248).take(missing) {
+            text.push(digit(u32::from(byte)));
+        }
     }
     Ok(text)
 }

@@ -43,8 +43,8 @@ impl Entry {
         }))
     }
 
-    pub(super) fn token(&self, body: &Body<'_>, jti: &str) -> Result<String, KeyError> {
-        self.key.sign(body.encoded(&self.header, jti)?)
+    pub(super) fn token<'a>(&self, body: Body<'a>, jti: &'a str) -> Result<String, KeyError> {
+        self.key.token(&self.header, &body.to_json(jti)?)
     }
 }
 

@@ -7,7 +7,7 @@ mod minted;
 mod signing_key;
 mod wire;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{borrow::Borrow, fmt, sync::Arc, time::Duration};
 
 use tenant_context::{Clock, CredentialId, Principal, TenantId, UnixTime};
 
@@ -183,7 +183,7 @@ impl TokenIssuer {
         let expires_at = UnixTime::from_secs(subject.expires_at.as_secs());
         let mut body = Body::new(&self.0.name, subject, expires_at);
         fill(&mut body);
-        let token = key.token(&body, &jti)?;
+        let token = key.token(body, &jti)?;
         if token.len() > MAX_TOKEN_LEN {
             return Err(refused(format!(
                 "the token would have {} bytes, and verifiers take {MAX_TOKEN_LEN}; give it fewer scopes",
@@ -209,11 +209,10 @@ pub(crate) fn refused(message: impl Into<std::borrow::Cow<'static, str>>) -> Key
 }
 
 /// Scopes as they stand in a token, separated by spaces (RFC 6749 §3.3).
-pub(crate) fn joined<S: AsRef<str>>(scopes: &[S]) -> Result<String, KeyError> {
-    if !scopes.iter().all(|scope| is_scope(scope.as_ref())) {
+pub(crate) fn joined<S: Borrow<str>>(scopes: &[S]) -> Result<String, KeyError> {
+    if !scopes.iter().all(|scope| is_scope(scope.borrow())) {
         return Err(refused(NO_SCOPE));
     }
-    let scopes: Vec<&str> = scopes.iter().map(AsRef::as_ref).collect();
     Ok(scopes.join(" "))
 }
 

@@ -12,6 +12,9 @@ use crate::{
     crypto::{self, KeyMaterial, MIN_SECRET_LEN, Signer},
 };
 
+/// Two points and the 64 bytes of Ed25519 or P-256, encoded. RSA's are more: the token grows once.
+const SIGNATURE_LEN: usize = 88;
+
 /// A private key of a [`TokenIssuer`](crate::TokenIssuer), with its name: `EdDSA`, ES256 or RS256.
 ///
 /// ```
@@ -191,13 +194,38 @@ impl SigningKey {
         self.signer.sign(message)
     }
 
-    /// `signed`, a point, and its signature.
-    pub(crate) fn sign(&self, mut signed: String) -> Result<String, KeyError> {
-        let signature = self.signer.sign(signed.as_bytes())?;
-        signed.push('.');
-        URL_SAFE_NO_PAD.encode_string(signature, &mut signed);
-        Ok(signed)
+    /// A token of this header, which is encoded, and these claims (RFC 7515 §7.1).
+    pub(crate) fn token(&self, header: &str, claims: &[u8]) -> Result<String, KeyError> {
+        let claims_len = encoded_len(claims.len())?;
+        let rest = claims_len.saturating_add(SIGNATURE_LEN);
+        let mut token = Vec::with_capacity(header.len().saturating_add(rest));
+        token.extend_from_slice(header.as_bytes());
+        push_encoded(&mut token, claims)?;
+        let signature = self.signer.sign(&token)?;
+        push_encoded(&mut token, &signature)?;
+        String::from_utf8(token).map_err(|_| unencoded())
     }
+}
+
+/// A point, and the bytes encoded.
+fn push_encoded(token: &mut Vec<u8>, bytes: &[u8]) -> Result<(), KeyError> {
+    token.push(b'.');
+    let start = token.len();
+    let length = encoded_len(bytes.len())?;
+    token.resize(start.saturating_add(length), 0);
+    let room = token.get_mut(start..).unwrap_or_default();
+    match URL_SAFE_NO_PAD.encode_slice(bytes, room) {
+        Ok(written) if written == length => Ok(()),
+        _ => Err(unencoded()),
+    }
+}
+
+fn encoded_len(bytes: usize) -> Result<usize, KeyError> {
+    base64::encoded_len(bytes, false).ok_or_else(unencoded)
+}
+
+fn unencoded() -> KeyError {
+    KeyError::new(KeyErrorKind::Signing, "the token cannot be encoded")
 }
 
 pub(crate) fn encode(bytes: &[u8]) -> String {

@@ -1,6 +1,5 @@
 //! A minted token's claims.
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 use tenant_context::{Principal, RoleGrants, UnixTime};
 
@@ -10,6 +9,7 @@ use crate::KeyError;
 /// The claims in the order in which they are written.
 #[derive(Serialize)]
 pub(crate) struct Body<'a> {
+    jti: &'a str,
     iss: &'a str,
     aud: &'a str,
     tenant_id: &'a str,
@@ -115,16 +115,10 @@ impl Left {
     }
 }
 
-#[derive(Serialize)]
-struct Named<'a> {
-    jti: &'a str,
-    #[serde(flatten)]
-    body: &'a Body<'a>,
-}
-
 impl<'a> Body<'a> {
     pub(super) fn new(issuer: &'a str, subject: &'a Subject<'a>, expires_at: UnixTime) -> Self {
         Self {
+            jti: "",
             iss: issuer,
             aud: subject.audience,
             tenant_id: subject.tenant.as_str(),
@@ -143,15 +137,11 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// Header and claims, encoded, as the signature covers them.
-    pub(super) fn encoded(&self, header: &str, jti: &str) -> Result<String, KeyError> {
+    /// The claims as JSON, of the token of this name.
+    pub(super) fn to_json(self, jti: &'a str) -> Result<Vec<u8>, KeyError> {
         let mut claims = Vec::with_capacity(1024);
-        serde_json::to_writer(&mut claims, &Named { jti, body: self })
+        serde_json::to_writer(&mut claims, &Self { jti, ..self })
             .map_err(|_| refused("the claims cannot be written"))?;
-        let mut signed = String::with_capacity(2048);
-        signed.push_str(header);
-        signed.push('.');
-        URL_SAFE_NO_PAD.encode_string(&claims, &mut signed);
-        Ok(signed)
+        Ok(claims)
     }
 }

@@ -1,8 +1,10 @@
 //! Scopes with wildcards: one covers another, two overlap. Pure.
 
+use std::iter::Peekable;
+
 /// Segments of a scope are separated by this.
-const SEPARATOR: char = ':';
-const ANY: &str = "*";
+const SEPARATOR: u8 = b':';
+const ANY: &[u8] = b"*";
 
 /// Whether whoever holds the scope `held` may do all that `needed` names.
 ///
@@ -21,8 +23,7 @@ const ANY: &str = "*";
 /// assert!(!scope_covers("sessions", "sessions:write"));
 /// ```
 pub fn scope_covers(held: &str, needed: &str) -> bool {
-    let mut needed = needed.split(SEPARATOR).peekable();
-    let mut held = held.split(SEPARATOR).peekable();
+    let (mut held, mut needed) = (segments(held), segments(needed));
     loop {
         let (Some(left), Some(right)) = (held.next(), needed.next()) else {
             return false;
@@ -53,8 +54,7 @@ pub fn scope_covers(held: &str, needed: &str) -> bool {
 /// assert!(!scopes_overlap("invoices:*", "billing:*"));
 /// ```
 pub fn scopes_overlap(one: &str, two: &str) -> bool {
-    let mut one = one.split(SEPARATOR).peekable();
-    let mut two = two.split(SEPARATOR).peekable();
+    let (mut one, mut two) = (segments(one), segments(two));
     loop {
         let (Some(left), Some(right)) = (one.next(), two.next()) else {
             return false;
@@ -70,6 +70,11 @@ pub fn scopes_overlap(one: &str, two: &str) -> bool {
             return true;
         }
     }
+}
+
+fn segments(scope: &str) -> Peekable<impl Iterator<Item = &[u8]>> {
+    let bytes = scope.as_bytes();
+    bytes.split(|byte| *byte == SEPARATOR).peekable()
 }
 
 #[cfg(test)]
