@@ -260,6 +260,9 @@ pub fn ratios(measured: &[Measured]) -> String {
         );
         all.difference(&cold, &raw, "");
         all.ratio(&cold, &raw, "");
+        let cold = format!("auth/cold/{algorithm}");
+        all.difference(&cold, &raw, "");
+        all.ratio(&cold, &format!("peer/jsonwebtoken/{algorithm}"), "");
     }
     all.difference("delegate", "raw/sign/eddsa/delegated", " (bound: 3,000 ns)");
     all.ratio("peer/governor-4", "raw/gcra-4", "");

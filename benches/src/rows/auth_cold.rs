@@ -1,16 +1,15 @@
-//! The identity layer alone, verifying each token anew, beside `jsonwebtoken::decode` alone.
+//! The chain of credentials alone, verifying each token anew, beside `jsonwebtoken::decode` alone.
 
 use std::sync::Arc;
 
+use http::header::AUTHORIZATION;
 use jsonwebtoken::{DecodingKey, Validation};
 use serde::Deserialize;
-use tower_layer::Layer;
 
-use super::{Definition, Shared, noop::Noop, stack};
+use super::{Definition, Shared, auth_hit, stack};
 use crate::{
     Result,
-    request::Requests,
-    row::{Calls, Operation, Row},
+    row::{Operation, Row},
     token::{AUDIENCE, Algorithm, ISSUER},
 };
 
@@ -19,9 +18,12 @@ fn cold(
     shared: &Arc<Shared>,
     algorithm: Algorithm,
 ) -> Result<Row> {
-    let service = stack::identity(shared, algorithm, 0)?.layer(Noop);
-    let requests = Requests::bearing(&shared.tokens.token(algorithm)?)?;
-    Ok(definition.row(Calls::new(service, requests)))
+    let authenticated = stack::credentials(shared, algorithm, 0)?.authenticate()?;
+    let bearer = format!("Bearer {}", shared.tokens.token(algorithm)?);
+    let head = auth_hit::head(AUTHORIZATION.as_str(), &bearer)?;
+    Ok(definition.row(Operation::new(move || {
+        auth_hit::admits(&authenticated, &head)
+    })))
 }
 
 /// What a service reads of a token, as its author would write it.

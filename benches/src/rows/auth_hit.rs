@@ -147,12 +147,12 @@ fn bearing(minter: &TokenMinter, n: u32) -> Result<Parts> {
     head(AUTHORIZATION.as_str(), &bearer)
 }
 
-fn head(name: &str, value: &str) -> Result<Parts> {
+pub(super) fn head(name: &str, value: &str) -> Result<Parts> {
     let request = Request::builder().header(name, HeaderValue::from_str(value)?);
     Ok(request.body(())?.into_parts().0)
 }
 
-fn admits(authenticated: &Authenticated, head: &Parts) -> bool {
+pub(super) fn admits(authenticated: &Authenticated, head: &Parts) -> bool {
     match authenticated.authenticate(&RequestHead::new(black_box(head))) {
         Lookup::Ready(answer) => answer.is_ok(),
         // The first look at the tenant, which the registry answers at once.

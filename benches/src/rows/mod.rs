@@ -152,15 +152,6 @@ pub const ALL: &[Definition] = &[
     ).heavy()
     .over("noop/rested"),
     Definition::new(
-        "auth/cold/hs256",
-        "identity alone, no token remembered: HMAC-SHA-256",
-        auth_cold::hs256,
-    )
-    .over("noop"),
-    Definition::new("auth/cold/rs256", "the same: RSA 2048", auth_cold::rs256).over("noop"),
-    Definition::new("auth/cold/es256", "the same: ECDSA P-256", auth_cold::es256).over("noop"),
-    Definition::new("auth/cold/eddsa", "the same: Ed25519", auth_cold::eddsa).over("noop"),
-    Definition::new(
         "audit/record",
         "a record opened, filled and queued by code: action, actor, outcome",
         audit::record,
@@ -252,6 +243,18 @@ pub const ALL: &[Definition] = &[
     Definition::new("raw/sig/rs256", "the same: RSA 2048", raw::rs256),
     Definition::new("raw/sig/es256", "the same: ECDSA P-256", raw::es256),
     Definition::new("raw/sig/eddsa", "the same: Ed25519", raw::eddsa),
+    Definition::new(
+        "auth/cold/hs256",
+        "the chain of credentials alone, no token remembered: HMAC-SHA-256",
+        auth_cold::hs256,
+    )
+    .over("raw/sig/hs256"),
+    Definition::new("auth/cold/rs256", "the same: RSA 2048", auth_cold::rs256)
+        .over("raw/sig/rs256"),
+    Definition::new("auth/cold/es256", "the same: ECDSA P-256", auth_cold::es256)
+        .over("raw/sig/es256"),
+    Definition::new("auth/cold/eddsa", "the same: Ed25519", auth_cold::eddsa)
+        .over("raw/sig/eddsa"),
     Definition::new(
         "raw/token-hash",
         "the keyed hash of an 800-byte token: NH, 64-bit words, twice",

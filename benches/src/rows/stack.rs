@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, thread::JoinHandle, time::Duration};
 
 use tempfile::TempDir;
 use tenant_audit::{AuditGate, AuditHandle, AuditLayer, FileSink};
-use tenant_auth::{Authenticated, Issuer, VerifyingKey};
+use tenant_auth::{AuthLayerBuilder, Authenticated, Issuer, VerifyingKey};
 use tenant_cache::{ResponseCacheLayer, TenantCache};
 use tenant_context::{
     CachedRegistry, IdentityLayer, MemoryRegistry, RenderLayer, TenantId, TenantRecord,
@@ -128,13 +128,21 @@ pub(super) fn identity(
     algorithm: Algorithm,
     capacity: usize,
 ) -> Result<IdentityLayer<Authenticated>> {
+    Ok(credentials(shared, algorithm, capacity)?.build()?)
+}
+
+/// Trust in the tokens of one algorithm, of which so many are remembered.
+pub(super) fn credentials(
+    shared: &Shared,
+    algorithm: Algorithm,
+    capacity: usize,
+) -> Result<AuthLayerBuilder> {
     let issuer = Issuer::new(ISSUER)
         .audience(AUDIENCE)
         .key(verifying_key(&shared.tokens, algorithm)?);
     Ok(tenant_auth::layer(tenants()?)
         .jwt(issuer)
-        .cache_capacity(capacity)
-        .build()?)
+        .cache_capacity(capacity))
 }
 
 /// Four budgets that never refuse.

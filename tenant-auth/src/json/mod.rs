@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use crate::reason::Reason;
 
 /// How deep lists and objects may be nested: enough for the longest chain of actors.
-const MAX_DEPTH: u8 = 16;
+const MAX_DEPTH: usize = 16;
 /// The most values that cost no allocation.
 const INLINE: usize = 40;
 /// Objects of more members than this are looked at for duplicates by sorting, so that a hostile one of
@@ -30,8 +30,8 @@ struct Node<'a> {
     /// The member's name; empty in lists.
     name: Cow<'a, str>,
     scalar: Scalar<'a>,
-    /// Where the value after this one and all that is in it stands.
-    next: usize,
+    /// How many nodes it takes: itself, and all that is in it.
+    size: usize,
 }
 
 #[derive(Debug)]
@@ -44,12 +44,9 @@ enum Scalar<'a> {
     Object,
 }
 
-/// A value of a document.
+/// A value of a document: its node, and those of all that is in it.
 #[derive(Clone, Copy)]
-pub(crate) struct Json<'t, 'a> {
-    tape: &'t Tape<'a>,
-    at: usize,
-}
+pub(crate) struct Json<'t, 'a>(&'t [Node<'a>]);
 
 impl<'a> Tape<'a> {
     /// Reads one object that makes up all of `bytes`, in place of what was read before.
@@ -70,29 +67,29 @@ impl<'a> Tape<'a> {
     }
 
     /// The object that was read.
-    pub(crate) const fn root(&self) -> Json<'_, 'a> {
-        Json { tape: self, at: 0 }
+    pub(crate) fn root(&self) -> Json<'_, 'a> {
+        Json(&self.nodes)
     }
 
     fn push(&mut self, name: Cow<'a, str>, scalar: Scalar<'a>) -> usize {
         let at = self.nodes.len();
-        let next = at.saturating_add(1);
-        self.nodes.push(Node { name, scalar, next });
+        let size = 1;
+        self.nodes.push(Node { name, scalar, size });
         at
     }
 
     /// The object or list at `at` ends here.
     fn close(&mut self, at: usize) {
-        let next = self.nodes.len();
+        let end = self.nodes.len();
         if let Some(node) = self.nodes.get_mut(at) {
-            node.next = next;
+            node.size = end.saturating_sub(at);
         }
     }
 }
 
 impl<'t, 'a: 't> Json<'t, 'a> {
     fn node(&self) -> Option<&'t Node<'a>> {
-        self.tape.nodes.get(self.at)
+        self.0.first()
     }
 
     /// The member's name.
@@ -154,18 +151,12 @@ impl<'t, 'a: 't> Json<'t, 'a> {
     }
 
     fn children(&self) -> Children<'t, 'a> {
-        Children {
-            tape: self.tape,
-            at: self.at.saturating_add(1),
-            end: self.node().map_or(0, |node| node.next),
-        }
+        Children(self.0.get(1..).unwrap_or_default())
     }
 
     /// About how much memory it takes to keep: the bytes of its names and texts, and 8 for each value.
     pub(crate) fn weight(&self) -> usize {
-        let end = self.node().map_or(0, |node| node.next);
-        let nodes = self.tape.nodes.get(self.at..end).unwrap_or_default();
-        nodes.iter().fold(0, |sum, node| {
+        self.0.iter().fold(0, |sum, node| {
             let text = match &node.scalar {
                 Scalar::Text(text) => text.len(),
                 _ => 0,
@@ -194,27 +185,17 @@ impl<'t, 'a: 't> Json<'t, 'a> {
     }
 }
 
-/// The values in a list or an object.
+/// The values in a list or an object, one after the other.
 #[derive(Clone)]
-pub(crate) struct Children<'t, 'a> {
-    tape: &'t Tape<'a>,
-    at: usize,
-    end: usize,
-}
+pub(crate) struct Children<'t, 'a>(&'t [Node<'a>]);
 
 impl<'t, 'a: 't> Iterator for Children<'t, 'a> {
     type Item = Json<'t, 'a>;
 
     fn next(&mut self) -> Option<Json<'t, 'a>> {
-        if self.at >= self.end {
-            return None;
-        }
-        let child = Json {
-            tape: self.tape,
-            at: self.at,
-        };
-        self.at = child.node()?.next;
-        Some(child)
+        let (child, rest) = self.0.split_at_checked(self.0.first()?.size)?;
+        self.0 = rest;
+        Some(Json(child))
     }
 }
 
@@ -227,10 +208,16 @@ struct Names {
 }
 
 impl Names {
+    /// Whether each was looked at.
+    const fn are_few(&self) -> bool {
+        self.count <= FEW
+    }
+
     /// Whether the object at `open` has this name already. Many names are looked at in the end instead.
+    #[inline]
     fn twice(&mut self, name: &str, tape: &Tape<'_>, open: usize) -> bool {
         self.count = self.count.saturating_add(1);
-        if self.count > FEW {
+        if !self.are_few() {
             return false;
         }
         let byte = |byte: Option<&u8>| usize::from(byte.copied().unwrap_or_default());
@@ -245,11 +232,8 @@ impl Names {
 
 /// What is in the object at `open`, which has not been closed.
 fn siblings<'t, 'a>(tape: &'t Tape<'a>, open: usize) -> Children<'t, 'a> {
-    Children {
-        tape,
-        at: open.saturating_add(1),
-        end: tape.nodes.len(),
-    }
+    let inside = tape.nodes.get(open.saturating_add(1)..);
+    Children(inside.unwrap_or_default())
 }
 
 fn has_duplicates(tape: &Tape<'_>, open: usize) -> bool {

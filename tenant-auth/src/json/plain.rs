@@ -6,7 +6,9 @@
 
 use std::borrow::Cow;
 
-use super::{FEW, MAX_DEPTH, Names, Scalar, Tape};
+use smallvec::SmallVec;
+
+use super::{MAX_DEPTH, Names, Scalar, Tape};
 
 /// The most digits of a number that surely fits.
 const DIGITS: usize = 18;
@@ -22,27 +24,115 @@ pub(super) fn read<'a>(text: &'a str, tape: &mut Tape<'a>) -> Option<()> {
         all: text,
         rest: text.as_bytes(),
     };
-    reader.value("", tape, MAX_DEPTH)?;
-    reader.rest.is_empty().then_some(())
+    let mut open = SmallVec::<[Open; MAX_DEPTH]>::new();
+    let mut name = "";
+    loop {
+        // A value begins.
+        let scalar = match reader.peek()? {
+            b'"' => {
+                reader.take()?;
+                Scalar::Text(Cow::Borrowed(reader.text()?))
+            }
+            b'{' => Scalar::Object,
+            b'[' => Scalar::List,
+            b'0'..=b'9' => Scalar::Number(reader.number()?.into()),
+            _ => reader.word()?,
+        };
+        let close = match scalar {
+            Scalar::Object => Some(b'}'),
+            Scalar::List => Some(b']'),
+            _ => None,
+        };
+        let at = tape.push(Cow::Borrowed(name), scalar);
+        if let Some(close) = close {
+            if open.len() == MAX_DEPTH {
+                return None;
+            }
+            reader.take()?;
+            if reader.peek()? != close {
+                let mut inner = Open::new(at, close);
+                name = inner.name(&mut reader, tape)?;
+                open.push(inner);
+                continue;
+            }
+            reader.take()?;
+        }
+        // It has ended, and what it is the last of.
+        loop {
+            let Some(outer) = open.last_mut() else {
+                return reader.rest.is_empty().then_some(());
+            };
+            match reader.take()? {
+                b',' => {
+                    name = outer.name(&mut reader, tape)?;
+                    break;
+                }
+                end if end == outer.close => {
+                    tape.close(outer.at);
+                    open.pop();
+                }
+                _ => return None,
+            }
+        }
+    }
 }
 
-/// The place of the first quotation mark. Most names have less than eight bytes: those are looked at as one
-/// word, before it is worth while to call for vectors.
+/// An object or a list that has not ended.
+struct Open {
+    at: usize,
+    /// What it ends with.
+    close: u8,
+    names: Names,
+}
+
+impl Open {
+    fn new(at: usize, close: u8) -> Self {
+        Self {
+            at,
+            close,
+            names: Names::default(),
+        }
+    }
+
+    /// The name of an object's next member; of a list's next value it is empty.
+    #[inline]
+    fn name<'a>(&mut self, reader: &mut Reader<'a>, tape: &Tape<'a>) -> Option<&'a str> {
+        if self.close == b']' {
+            return Some("");
+        }
+        if reader.take()? != b'"' {
+            return None;
+        }
+        let name = reader.text()?;
+        let new = !self.names.twice(name, tape, self.at) && self.names.are_few();
+        (new && reader.take()? == b':').then_some(name)
+    }
+}
+
+/// The place of the first quotation mark. Most texts have few bytes: those are looked at word by word,
+/// before it is worth while to call for vectors.
+#[inline]
 fn quotation_mark(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
     const MARKS: u64 = u64::from_ne_bytes([b'"'; 8]);
-    let Some((word, further)) = bytes.split_first_chunk() else {
-        return memchr::memchr(b'"', bytes);
-    };
-    // Zero where there is a mark. Of the bytes that this finds to be zero, the first one is.
-    let other = u64::from_le_bytes(*word) ^ MARKS;
-    let zero = other.wrapping_sub(ONES) & !other & HIGHS;
-    if zero != 0 {
-        return usize::try_from(zero.trailing_zeros() / 8).ok();
+    let mut before = 0_usize;
+    for word in bytes.as_chunks::<8>().0.iter().take(WORDS) {
+        // Zero where there is a mark. Of the bytes that this finds to be zero, the first one is.
+        let other = u64::from_le_bytes(*word) ^ MARKS;
+        let zero = other.wrapping_sub(ONES) & !other & HIGHS;
+        if zero != 0 {
+            let within = usize::try_from(zero.trailing_zeros() / 8).ok()?;
+            return Some(before.saturating_add(within));
+        }
+        before = before.saturating_add(word.len());
     }
-    memchr::memchr(b'"', further).map(|at| at.saturating_add(word.len()))
+    let found = memchr::memchr(b'"', bytes.get(before..)?)?;
+    Some(before.saturating_add(found))
 }
+
+/// How many words [`quotation_mark`] looks at.
+const WORDS: usize = 3;
 
 /// What has not been read.
 struct Reader<'a> {
@@ -62,73 +152,12 @@ impl<'a> Reader<'a> {
     }
 
     /// What stands before the closing quotation mark.
+    #[inline]
     fn text(&mut self) -> Option<&'a str> {
         let begin = self.all.len().saturating_sub(self.rest.len());
         let length = quotation_mark(self.rest)?;
         self.rest = self.rest.get(length.saturating_add(1)..)?;
         self.all.get(begin..begin.saturating_add(length))
-    }
-
-    fn value(&mut self, name: &'a str, tape: &mut Tape<'a>, depth: u8) -> Option<()> {
-        let scalar = match self.peek()? {
-            b'"' => {
-                self.take()?;
-                Scalar::Text(Cow::Borrowed(self.text()?))
-            }
-            b'{' => return self.object(name, tape, depth.checked_sub(1)?),
-            b'[' => return self.list(name, tape, depth.checked_sub(1)?),
-            b'0'..=b'9' => Scalar::Number(self.number()?.into()),
-            _ => self.word()?,
-        };
-        tape.push(Cow::Borrowed(name), scalar);
-        Some(())
-    }
-
-    fn object(&mut self, name: &'a str, tape: &mut Tape<'a>, depth: u8) -> Option<()> {
-        self.take()?;
-        let open = tape.push(Cow::Borrowed(name), Scalar::Object);
-        if self.peek()? == b'}' {
-            return self.take().map(|_| ());
-        }
-        let mut names = Names::default();
-        for _ in 0..FEW {
-            if self.take()? != b'"' {
-                return None;
-            }
-            let name = self.text()?;
-            if names.twice(name, tape, open) || self.take()? != b':' {
-                return None;
-            }
-            self.value(name, tape, depth)?;
-            match self.take()? {
-                b',' => {}
-                b'}' => {
-                    tape.close(open);
-                    return Some(());
-                }
-                _ => return None,
-            }
-        }
-        None
-    }
-
-    fn list(&mut self, name: &'a str, tape: &mut Tape<'a>, depth: u8) -> Option<()> {
-        self.take()?;
-        let open = tape.push(Cow::Borrowed(name), Scalar::List);
-        if self.peek()? == b']' {
-            return self.take().map(|_| ());
-        }
-        loop {
-            self.value("", tape, depth)?;
-            match self.take()? {
-                b',' => {}
-                b']' => {
-                    tape.close(open);
-                    return Some(());
-                }
-                _ => return None,
-            }
-        }
     }
 
     /// A number of few digits, without a sign, a fraction or an exponent.

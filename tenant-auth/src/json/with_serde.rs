@@ -27,7 +27,7 @@ pub(super) fn read<'a>(text: &'a str, tape: &mut Tape<'a>) -> Result<(), Reason>
 struct Seed<'s, 'a> {
     tape: &'s mut Tape<'a>,
     name: Cow<'a, str>,
-    depth: u8,
+    depth: usize,
     input: Range<*const u8>,
     /// Why reading stopped: serde's own errors carry only text.
     fault: &'s Cell<Reason>,
@@ -38,7 +38,7 @@ impl<'a> Seed<'_, 'a> {
         self.tape.push(self.name, scalar);
     }
 
-    fn deeper<E: Error>(&self) -> Result<u8, E> {
+    fn deeper<E: Error>(&self) -> Result<usize, E> {
         self.depth
             .checked_sub(1)
             .ok_or_else(|| self.fail("too_deep"))
