@@ -115,13 +115,8 @@ impl Challenge {
 
     /// The header's lines for a refusal of this kind. `required` are the scopes that a 403 names.
     pub(crate) fn lines(&self, kind: RejectionKind, required: &[Box<str>]) -> Vec<String> {
-        // Without a credential there is no error code (RFC 6750 §3.1).
-        let error = match kind {
-            RejectionKind::CredentialMissing => "",
-            RejectionKind::Malformed => "invalid_request",
-            RejectionKind::CredentialInvalid => "invalid_token",
-            RejectionKind::InsufficientScope => "insufficient_scope",
-            _ => return Vec::new(),
+        let Some(error) = error_code(kind) else {
+            return Vec::new();
         };
         let asks = matches!(
             kind,
@@ -168,6 +163,18 @@ impl Default for Challenge {
             resource_metadata: None,
             scope: None,
         }
+    }
+}
+
+/// What a challenge says is wrong (RFC 6750 §3.1); without a credential there is no code. `None` for what no
+/// other credential would change.
+pub(crate) const fn error_code(kind: RejectionKind) -> Option<&'static str> {
+    match kind {
+        RejectionKind::CredentialMissing => Some(""),
+        RejectionKind::Malformed => Some("invalid_request"),
+        RejectionKind::CredentialInvalid => Some("invalid_token"),
+        RejectionKind::InsufficientScope => Some("insufficient_scope"),
+        _ => None,
     }
 }
 

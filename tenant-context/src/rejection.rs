@@ -3,10 +3,12 @@
 use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use smallvec::SmallVec;
 
 use crate::{
     Challenge, Identity,
     answer::Answer,
+    challenge,
     render::{Protocol, grpc},
 };
 
@@ -93,8 +95,8 @@ struct Inner {
     challenge: Option<Arc<Challenge>>,
     required_scopes: Vec<Box<str>>,
     retry_after: Option<Duration>,
-    violations: Vec<Violation>,
-    headers: HeaderMap,
+    violations: SmallVec<[Violation; 1]>,
+    headers: SmallVec<[(HeaderName, HeaderValue); 2]>,
     source: Option<Arc<dyn Error + Send + Sync>>,
     identity: Option<Arc<Identity>>,
 }
@@ -107,8 +109,8 @@ impl Rejection {
             challenge: None,
             required_scopes: Vec::new(),
             retry_after: None,
-            violations: Vec::new(),
-            headers: HeaderMap::new(),
+            violations: SmallVec::new(),
+            headers: SmallVec::new(),
             source: None,
             identity: None,
         }))
@@ -165,10 +167,7 @@ impl Rejection {
 
     /// A budget is spent: 429. `dimension` names the binding one; `retry_after` is the true wait.
     pub fn quota_exceeded(dimension: &str, retry_after: Option<Duration>) -> Self {
-        let mut rejection = Self::new(
-            RejectionKind::QuotaExceeded,
-            format!("rate_limited:{dimension}"),
-        );
+        let mut rejection = Self::new(RejectionKind::QuotaExceeded, rate_limited(dimension));
         rejection.edit().retry_after = retry_after;
         rejection
     }
@@ -219,7 +218,7 @@ impl Rejection {
 
     /// Adds a header to the HTTP answer.
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.edit().headers.append(name, value);
+        self.edit().headers.push((name, value));
         self
     }
 
@@ -283,6 +282,9 @@ impl Rejection {
     }
 
     fn challenges(&self) -> Vec<String> {
+        if challenge::error_code(self.0.kind).is_none() {
+            return Vec::new();
+        }
         let default = Challenge::default();
         let challenge = self.0.challenge.as_deref().unwrap_or(&default);
         challenge.lines(self.0.kind, &self.0.required_scopes)
@@ -300,11 +302,13 @@ impl Rejection {
             return grpc::trailers_only(self, headers);
         }
         *status = self.status();
-        for name in self.0.headers.keys() {
-            headers.remove(name);
-        }
-        for (name, value) in &self.0.headers {
-            headers.append(name.clone(), value.clone());
+        for (at, (name, value)) in self.0.headers.iter().enumerate() {
+            let before = self.0.headers.get(..at).unwrap_or_default();
+            if before.iter().all(|(known, _)| known != name) {
+                headers.insert(name.clone(), value.clone());
+            } else {
+                headers.append(name.clone(), value.clone());
+            }
         }
         let lines = self.challenges();
         if !lines.is_empty() {
@@ -316,7 +320,10 @@ impl Rejection {
             }
         }
         if let Some(secs) = self.retry_after_secs() {
-            headers.insert(header::RETRY_AFTER, secs.into());
+            // One allocation, where `HeaderValue::from(u64)` makes two.
+            if let Ok(value) = HeaderValue::try_from(secs.to_string()) {
+                headers.insert(header::RETRY_AFTER, value);
+            }
         }
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
@@ -330,6 +337,17 @@ impl Rejection {
         *response.status_mut() = status;
         response.extensions_mut().insert(self.clone());
         response
+    }
+}
+
+/// The reason of a spent budget. Those that most services have are not made anew for each refusal of a flood.
+fn rate_limited(dimension: &str) -> Cow<'static, str> {
+    match dimension {
+        "global" => "rate_limited:global".into(),
+        "tenant" => "rate_limited:tenant".into(),
+        "agent" => "rate_limited:agent".into(),
+        "endpoint" => "rate_limited:endpoint".into(),
+        _ => ["rate_limited:", dimension].concat().into(),
     }
 }
 

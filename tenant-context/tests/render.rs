@@ -239,6 +239,47 @@ async fn i12_another_tenants_resource_and_a_missing_one_are_the_same_bytes() {
     );
 }
 
+/// `answer` writes the head twice, as a layer and the renderer around it do.
+#[tokio::test]
+async fn all_headers_and_budgets_of_a_refusal_are_said_once_each() {
+    let name = |text: &str| text.parse::<header::HeaderName>().unwrap();
+    let mut rejection = Rejection::quota_exceeded("export", None);
+    for (header, value) in [
+        ("x-one", "a"),
+        ("x-two", "b"),
+        ("x-one", "c"),
+        ("x-three", "d"),
+    ] {
+        rejection = rejection.with_header(name(header), HeaderValue::from_static(value));
+    }
+    for policy in ["export", "tenant", "global"] {
+        rejection = rejection.with_violation(Violation::new(policy, "a budget"));
+    }
+    let (parts, body) = answer(&rejection, Protocol::Http, RenderLayer::new()).await;
+    let all = |header: &str| {
+        let values = parts.headers.get_all(name(header));
+        values.iter().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(all("x-one"), ["a", "c"]);
+    assert_eq!(
+        (all("x-two"), all("x-three")),
+        (
+            vec![HeaderValue::from_static("b")],
+            vec![HeaderValue::from_static("d")]
+        )
+    );
+    let problem: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(
+        problem["violated-policies"],
+        serde_json::json!(["export", "tenant", "global"])
+    );
+    assert_eq!(rejection.reason(), "rate_limited:export");
+    for dimension in ["global", "tenant", "agent", "endpoint", "principal"] {
+        let reason = format!("rate_limited:{dimension}");
+        assert_eq!(Rejection::quota_exceeded(dimension, None).reason(), reason);
+    }
+}
+
 #[tokio::test]
 async fn quota_problems_name_the_policies_in_both_protocols() {
     let rejection = Rejection::quota_exceeded("tenant", Some(Duration::from_nanos(1)))
