@@ -50,9 +50,9 @@
 //! `operator_of` (whose staff) and `purpose` where an operator or a delegation says why,
 //! `credential_id`, `action`, `resource_type`, `resource_id`, `outcome` (`success`, `failure`,
 //! `blocked`), `reason`, `limit`, `cache`, `method`, `path`, `ip_address`, `status`, `grpc_status`, `bytes` of the
-//! answer, `duration_us`, `request_id`, `metadata`; `accesses` where several resources were touched, `tool` of an
+//! answer, `duration_us`, `end_timestamp`, `request_id`, `metadata`; `accesses` where several resources were touched, `tool` of an
 //! agent's call, `personal` values as commitments, `trace_id` and `span_id` if they were asked for. `timestamp` is the
-//! request's begin, its end is `duration_us` later. No query, no body and no other header is ever taken.
+//! request's begin, `end_timestamp` exactly `duration_us` later, by the clock that does not jump. No query, no body and no other header is ever taken.
 //! Text from outside is bounded, and cannot break a line or steer a terminal.
 //!
 //! # What this proves, and what it does not

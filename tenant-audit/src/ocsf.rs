@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use tenant_context::UnixTime;
 
 use crate::{ChainId, chain::record_of, record::INTENT, stamp};
 
@@ -20,6 +21,10 @@ pub(crate) struct Events {
 
 fn text<'a>(record: &'a Value, name: &str) -> Option<&'a str> {
     record.get(name)?.as_str()
+}
+
+const fn millis(at: UnixTime) -> u64 {
+    at.as_nanos() / 1_000_000
 }
 
 /// Of canonical bytes (RFC 8785), or of bytes as they are.
@@ -63,8 +68,7 @@ impl Events {
 
     fn render(&self, line: &[u8], raw: &str, record: &Value) -> Option<Value> {
         let event_id = text(record, "event_id")?;
-        let at = stamp::parse(text(record, "timestamp")?)?;
-        let millis = at.as_nanos() / 1_000_000;
+        let start = millis(stamp::parse(text(record, "timestamp")?)?);
         let action = text(record, "action")?;
         let outcome = text(record, "outcome")?;
         let activity = activity(record, action);
@@ -89,8 +93,8 @@ impl Events {
             "category_uid": 6,
             "class_uid": CLASS,
             "type_uid": CLASS.saturating_mul(100).saturating_add(activity),
-            "time": millis,
-            "start_time": millis,
+            "time": start,
+            "start_time": start,
             "severity_id": severity,
             "status": status,
             "status_id": status_id,
@@ -118,7 +122,7 @@ impl Events {
         ) {
             metadata.insert("tenant_uid".to_owned(), tenant.into());
         }
-        more(members, record, millis);
+        more(members, record, start);
         Some(event)
     }
 }
@@ -179,10 +183,11 @@ fn endpoint(record: &Value) -> Value {
 /// What not every record has.
 fn more(event: &mut Map<String, Value>, record: &Value, start: u64) {
     let mut put = |name: &str, value: Value| drop(event.insert(name.to_owned(), value));
-    if let Some(micros) = record.get("duration_us").and_then(Value::as_u64) {
-        let millis = micros / 1_000;
-        put("duration", millis.into());
-        put("end_time", start.saturating_add(millis).into());
+    if let Some(end) = text(record, "end_timestamp").and_then(stamp::parse) {
+        let end = millis(end);
+        // From one to the other, as the schema has it: of less than a millisecond it may be one or none.
+        put("duration", end.saturating_sub(start).into());
+        put("end_time", end.into());
     }
     if let Some(reason) = text(record, "reason") {
         put("status_detail", reason.into());
@@ -256,7 +261,7 @@ fn unmapped(record: &Value, outcome: &str, chain: Value) -> Value {
 mod tests {
     use super::*;
 
-    const RECORD: &str = r#"{"accesses":[{"action":"invoice.read","resource_id":"18","resource_type":"invoice"}],"action":"invoice.update","actor_id":"bot","actor_type":"agent","actors":[{"id":"bot","type":"agent"}],"bytes":7,"credential_id":"k1","duration_us":4200,"event_id":"e1","ip_address":"192.0.2.1","method":"POST","on_behalf_of":"ada","on_behalf_of_type":"human","outcome":"blocked","path":"/invoices/17","purpose":"support","reason":"scope","request_id":"r1","resource_id":"17","resource_type":"invoice","schema":"tenant-audit/1","span_id":"00f067aa0ba902b7","status":403,"tenant_id":"acme","timestamp":"1970-01-01T00:00:01.000000Z","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736"}"#;
+    const RECORD: &str = r#"{"accesses":[{"action":"invoice.read","resource_id":"18","resource_type":"invoice"}],"action":"invoice.update","actor_id":"bot","actor_type":"agent","actors":[{"id":"bot","type":"agent"}],"bytes":7,"credential_id":"k1","duration_us":4200,"end_timestamp":"1970-01-01T00:00:01.005100Z","event_id":"e1","ip_address":"192.0.2.1","method":"POST","on_behalf_of":"ada","on_behalf_of_type":"human","outcome":"blocked","path":"/invoices/17","purpose":"support","reason":"scope","request_id":"r1","resource_id":"17","resource_type":"invoice","schema":"tenant-audit/1","span_id":"00f067aa0ba902b7","status":403,"tenant_id":"acme","timestamp":"1970-01-01T00:00:01.000900Z","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736"}"#;
 
     fn line(seq: u64) -> Vec<u8> {
         format!(r#"{{"seq":{seq},"prev":"p","hash":"h","record":{RECORD}}}"#).into_bytes()
@@ -304,10 +309,13 @@ mod tests {
         assert!(event.pointer("/trace/span").is_none());
         assert!(!event.to_string().contains("null"), "{event:#}");
         assert_eq!(event["type_uid"], 600_303);
+        let [start, end, duration] =
+            ["start_time", "end_time", "duration"].map(|name| &event[name]);
         assert_eq!(
-            (&event["time"], &event["end_time"]),
-            (&json!(1000), &json!(1004))
+            (start, end, duration),
+            (&json!(1000), &json!(1005), &json!(5))
         );
+        assert_eq!(event["time"], *start);
         assert_eq!(
             event["actor"]["user"],
             json!({"uid": "ada", "type": "human", "type_id": 1})

@@ -12,7 +12,7 @@ use crate::{
     outcome::{Ended, decide},
     personal::{self, Keyring},
     request::Request,
-    stamp::Stamps,
+    stamp::{self, Stamps},
     text,
 };
 
@@ -29,6 +29,8 @@ pub(crate) struct Encoder {
     pub(crate) actions: Actions,
     pub(crate) keys: Option<Keyring>,
     pub(crate) stamps: Stamps,
+    /// Of ends: requests begin in different seconds and are over in nearly the same one.
+    pub(crate) ends: Stamps,
 }
 
 /// The last refusal's limit, where it was one.
@@ -77,9 +79,13 @@ impl Encoder {
         }
         let dropped = Some(facts.details_dropped).filter(|dropped| *dropped > 0);
         members.maybe_number(key!("details_dropped"), dropped);
-        let duration = ended.map(|request| request.progress.duration().as_micros());
-        let duration = duration.map(|micros| u64::try_from(micros).unwrap_or(u64::MAX));
-        members.maybe_number(key!("duration_us"), duration);
+        if let Some(request) = ended {
+            let micros = request.progress.duration().as_micros();
+            let micros = u64::try_from(micros).unwrap_or(u64::MAX);
+            members.number(key!("duration_us"), micros);
+            let end = stamp::after(draft.at, micros);
+            members.plain(key!("end_timestamp"), self.ends.of(end));
+        }
         members.plain(key!("event_id"), draft.event_id.as_bytes());
         members.maybe_number(
             key!("grpc_status"),
@@ -301,7 +307,7 @@ mod tests {
             .detail("amount", 3);
         assert_eq!(
             encoded(&facts_of(&trail), &finished("/invoices/17")),
-            r#"{"action":"invoice.read","actor_type":"anonymous","bytes":7,"duration_us":42,"event_id":"1","metadata":{"amount":3},"method":"GET","outcome":"success","path":"/invoices/17","resource_id":"17","resource_type":"invoice","schema":"tenant-audit/1","status":200,"timestamp":"1970-01-01T00:00:01.000000Z"}"#
+            r#"{"action":"invoice.read","actor_type":"anonymous","bytes":7,"duration_us":42,"end_timestamp":"1970-01-01T00:00:01.000042Z","event_id":"1","metadata":{"amount":3},"method":"GET","outcome":"success","path":"/invoices/17","resource_id":"17","resource_type":"invoice","schema":"tenant-audit/1","status":200,"timestamp":"1970-01-01T00:00:01.000000Z"}"#
         );
     }
 

@@ -1,6 +1,6 @@
 //! Times as records show them.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use serde::Deserialize;
 use tenant_context::UnixTime;
@@ -11,6 +11,12 @@ const MICROS_PER_SEC: u64 = 1_000_000;
 /// Microseconds since 1970.
 pub(crate) const fn micros(at: UnixTime) -> u64 {
     at.as_nanos() / 1_000
+}
+
+/// The time so many microseconds after a time as it is shown: the difference of the two as shown is exactly that.
+pub(crate) fn after(at: UnixTime, micros: u64) -> UnixTime {
+    UnixTime::from_nanos(self::micros(at).saturating_mul(1_000))
+        .saturating_add(Duration::from_micros(micros))
 }
 
 /// RFC 3339, in UTC, with microseconds.
@@ -144,6 +150,13 @@ mod tests {
         ] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn begin_and_duration_as_they_are_shown_make_the_end() {
+        let at = UnixTime::from_nanos(1_999_999_999);
+        assert_eq!(after(at, 2), UnixTime::from_nanos(2_000_001_000));
+        assert_eq!(after(at, u64::MAX), UnixTime::from_nanos(u64::MAX));
     }
 
     proptest! {

@@ -61,6 +61,7 @@ fn i9_a_success_is_one_record_with_all_that_is_known() {
             "event_id": null,
             "timestamp": "2026-01-01T00:00:00.000000Z",
             "duration_us": 1500,
+            "end_timestamp": "2026-01-01T00:00:00.001500Z",
             "tenant_id": "acme",
             "actor_id": "ada",
             "actor_type": "human",

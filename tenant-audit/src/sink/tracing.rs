@@ -50,7 +50,8 @@ fn emit(record: &Value) {
             client.address = text("ip_address"),
             trace_id = text("trace_id"),
             duration_us = number("duration_us"),
-            time = text("timestamp")
+            time = text("timestamp"),
+            end_time = text("end_timestamp")
         },
         "audit"
     );
