@@ -19,7 +19,7 @@ mod common;
 use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
-use common::{Audit, Mood, Unreliable, by, identity, ok, request};
+use common::{Audit, Mood, Unreliable, by, identity, ok, request, said::Said};
 use futures_util::{FutureExt, stream};
 use http::{Request, Response, StatusCode};
 use http_body::Frame;
@@ -181,4 +181,70 @@ fn a_sink_that_is_back_before_the_deadline_gets_all_and_the_end_is_clean() {
         }
     }
     panic!("it is not closed");
+}
+
+#[test]
+fn a_worker_that_is_dropped_says_how_much_is_lost() {
+    let said = Said::default();
+    tracing::subscriber::with_default(said.clone(), || {
+        let audit = Audit::on(Unreliable::default(), |builder| {
+            builder
+                .queue(16)
+                .in_flight(32)
+                .when_full(WhenFull::DropAndRecord)
+        });
+        let (identity, _) = identity(&audit.clock);
+        let service = TenantStack::new()
+            .audit(audit.layer.clone())
+            .identity(identity)
+            .layer(service_fn(|_| async {
+                Ok::<_, Infallible>(Response::new(common::Body::from("hello")))
+            }));
+        let send = |request| drop(service.clone().oneshot(request).now_or_never().unwrap());
+        // A sixteenth of the queue is theirs: the others are counted.
+        for _ in 0..4 {
+            send(by("nobody", "/"));
+        }
+        let system = SystemContext::begin("billing");
+        for _ in 0..20 {
+            audit
+                .handle
+                .try_record_system(&system, Event::new("run"))
+                .unwrap();
+        }
+        audit.stop();
+        assert!(
+            audit
+                .handle
+                .try_record_system(&system, Event::new("run"))
+                .is_err()
+        );
+    });
+    let said = said.0.lock();
+    let lines = |what: &str| said.lines().filter(|line| line.contains(what)).count();
+    assert_eq!(lines("lost=16 "), 1, "{said}");
+    assert_eq!(lines("dropped=5 refused=0 refusals=3 "), 1, "{said}");
+}
+
+#[test]
+fn a_sink_that_hangs_when_its_worker_is_dropped_leaves_a_count_of_what_it_was_given() {
+    let said = Said::default();
+    tracing::subscriber::with_default(said.clone(), || {
+        let sink = Unreliable::default();
+        sink.mood(Mood::Hangs);
+        let audit = Audit::on(sink, |builder| builder.when_full(WhenFull::Refuse));
+        let system = SystemContext::begin("billing");
+        let record = || {
+            audit
+                .handle
+                .try_record_system(&system, Event::new("run"))
+                .unwrap();
+        };
+        (0..5).for_each(|_| record());
+        audit.work();
+        (0..2).for_each(|_| record());
+        audit.stop();
+    });
+    let said = said.0.lock();
+    assert!(said.contains("lost=7 "), "{said}");
 }

@@ -103,6 +103,40 @@ async fn a_regions_own_sinks_catch_up_without_another_record() {
     .unwrap();
 }
 
+#[tokio::test]
+async fn a_region_behind_a_file_log_of_its_own_holds_no_other_when_it_hangs() {
+    let (log, here, eu) = (Log::new(), MemorySink::new(), Unreliable::default());
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let behind = |dir: &tempfile::TempDir, copy| {
+        FanOut::all(log.clock.clone(), DEADLINE)
+            .sink(FileSink::open(dir.path()).unwrap())
+            .best_effort(copy)
+    };
+    eu.mood(Mood::Hangs);
+    let sink = RegionSink::new(behind(
+        &first,
+        Unreliable {
+            inner: here.clone(),
+            ..Unreliable::default()
+        },
+    ))
+    .region("eu", behind(&second, eu.clone()));
+    let sink = FanOut::all(log.clock.clone(), DEADLINE * 10).sink(sink);
+    log.with(sink, async |audit| {
+        // What is flushed is durable: in both regions, and each pair is a batch of its own.
+        log.record(&audit, 0..70).await;
+        log.until_of(&here, "globex", 70).await;
+        assert_eq!(numbers(&here, "globex"), (0..70).collect::<Vec<_>>());
+        assert!(numbers(&eu.inner, "acme").is_empty());
+        eu.mood(Mood::Well);
+        log.until_of(&eu.inner, "acme", 70).await;
+        assert_eq!(numbers(&eu.inner, "acme"), (0..70).collect::<Vec<_>>());
+    })
+    .await
+    .unwrap();
+    assert_eq!(verify(second.path()).unwrap().records, 70);
+}
+
 /// Two regions, of which `eu` is at times not there.
 #[derive(Default)]
 struct Regions {

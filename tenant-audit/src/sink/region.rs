@@ -13,6 +13,9 @@ use crate::{AuditSink, Batch, ChainBatch, ChainId, Expired, Head, Resumed, SinkE
 /// A chain stays where it began, because in another place its beginning would be missing: a tenant that moves is said in
 /// the log until its chain is exported and the service starts with other directories.
 ///
+/// A batch is taken when each region's sink has taken its part: one that fails or hangs holds the records of all. What may be away
+/// for a while, a collector in another place, stands as [`best_effort`](crate::FanOut::best_effort) behind a file log of the region's own.
+///
 /// ```
 /// use tenant_audit::{FileSink, RegionSink};
 ///

@@ -256,3 +256,49 @@ pub(super) async fn within(
         Either::Right(_) => Err(SinkError::new("the sink did not answer in time")),
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use crate::{ChainBatch, ChainId, Head, MemorySink};
+    use tenant_context::UnixTime;
+
+    fn batch(bytes: usize) -> Arc<Batch> {
+        let mut lines = ChainBatch::new(ChainId::platform(), Head::default(), Vec::new(), None);
+        let Ok(()) = lines.push(UnixTime::default(), |out| {
+            out.resize(bytes, b'x');
+            Ok::<_, std::convert::Infallible>(())
+        });
+        Arc::new(Batch::new(vec![lines]))
+    }
+
+    /// How many batches it keeps of those it is offered and does not take, and whether it still gets any.
+    fn kept(need: Need, offered: &[Arc<Batch>]) -> (usize, bool) {
+        let mut target = Target::new(Box::new(MemorySink::new()), "copy".to_owned(), need);
+        for batch in offered {
+            target.offer(batch);
+        }
+        (target.backlog.len(), !target.is_given_up())
+    }
+
+    #[test]
+    fn i6_what_is_kept_without_a_log_is_bounded_in_bytes() {
+        let half = || batch(MOST_BYTES / 2);
+        assert_eq!(kept(Need::Never, &[half(), half()]), (2, true));
+        assert_eq!(kept(Need::Never, &[half(), half(), batch(1)]), (0, false));
+        assert_eq!(
+            kept(Need::OneOfAll, &[half(), half(), batch(1)]),
+            (0, false)
+        );
+        // All wait for it: there is no more than the one batch that is tried again.
+        assert_eq!(kept(Need::Always, &[batch(MOST_BYTES + 1)]), (1, true));
+    }
+
+    #[test]
+    fn i6_what_is_kept_without_a_log_is_bounded_in_batches() {
+        let small: Vec<_> = (0..=MOST_BATCHES).map(|_| batch(1)).collect();
+        assert_eq!(kept(Need::Never, &small[1..]), (MOST_BATCHES, true));
+        assert_eq!(kept(Need::Never, &small), (0, false));
+    }
+}
