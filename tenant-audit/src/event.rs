@@ -42,6 +42,13 @@ impl Outcome {
 ///     .outcome(Outcome::Failure)
 ///     .reason("mailbox_full");
 /// ```
+///
+/// Made and not recorded, it is a warning of the compiler:
+///
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// tenant_audit::Event::new("report.sent");
+/// ```
 #[must_use = "an event is recorded with `AuditHandle::record`"]
 pub struct Event(Box<Occurred>);
 

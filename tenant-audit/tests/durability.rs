@@ -21,11 +21,11 @@ use std::{cell::Cell, convert::Infallible, pin::Pin, rc::Rc, time::Duration};
 use bytes::Bytes;
 use common::{Audit, Body, Mood, Unreliable, by, identity, ok};
 use futures_util::{FutureExt, stream};
-use http::{Method, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::{BodyExt, Either, StreamBody};
 use serde_json::Value;
-use tenant_audit::{AuditLayerBuilder, Durability, TenantStack, WhenFull};
+use tenant_audit::{AuditLayerBuilder, Durability, TenantStack, Trail, WhenFull};
 use tenant_context::Rejection;
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
@@ -330,4 +330,54 @@ fn i7_a_gate_without_its_layer_refuses() {
     let service = audit.layer.gate().layer(service_fn(ok));
     let answer = service.oneshot(common::request("/")).now_or_never();
     assert_eq!(answer.unwrap().unwrap().status(), 500);
+}
+
+#[test]
+fn a_hit_of_a_cache_before_the_gate_needs_no_intent() {
+    let audit = Audit::with(|builder| {
+        builder
+            .when_full(WhenFull::Refuse)
+            .safe_methods(Durability::IntentFirst)
+    });
+    let gate = audit.layer.gate().layer(service_fn(ok));
+    let cached = audit.layer.layer(service_fn(move |request: Request<Body>| {
+        let gate = gate.clone();
+        async move {
+            let trail = Trail::of(request.extensions());
+            if request.uri().path() == "/known" {
+                trail.with(|facts| facts.cache = Some("hit"));
+                return Ok(Response::new(Body::from("hello")).map(Either::Left));
+            }
+            trail.with(|facts| facts.cache = Some("miss"));
+            let answer = gate.oneshot(request).await;
+            answer.map(|answer| answer.map(Either::Right))
+        }
+    }));
+    let send = |path| {
+        let service = cached.clone();
+        Box::pin(async move {
+            let answer = service.oneshot(common::request(path)).await.unwrap();
+            answer.into_body().collect().await.unwrap().to_bytes()
+        })
+    };
+    let hit = send("/known").now_or_never().expect("it waits");
+    assert_eq!(hit, "hello");
+    // What is not known reaches a handler, which waits.
+    let mut miss = send("/new");
+    assert!(miss.as_mut().now_or_never().is_none());
+    audit.work();
+    assert_eq!(miss.now_or_never().unwrap(), "hello");
+    let records = audit.records();
+    let of = |record: &Value| {
+        let text = |name| record.get(name).and_then(Value::as_str);
+        format!("{:?} {:?}", text("cache"), text("outcome"))
+    };
+    assert_eq!(
+        records.iter().map(of).collect::<Vec<_>>(),
+        [
+            r#"Some("hit") Some("success")"#,
+            r#"Some("miss") Some("intent")"#,
+            r#"Some("miss") Some("success")"#
+        ]
+    );
 }

@@ -107,6 +107,38 @@ fn an_agent_is_told_from_whom_it_acts_for() {
 }
 
 #[test]
+fn the_whole_chain_of_actors_is_told() {
+    let audit = Audit::new();
+    let id = |id: &str| PrincipalId::parse(id).unwrap();
+    let chain = claims("acme", "ada")
+        .actor(Principal::service(id("billing")))
+        .actor(Principal::agent(id("bot-7")));
+    let auth = TestAuth::new(tenants(&["acme"], &audit.clock)).accept("chain", chain);
+    let identity = tenant_context::IdentityLayer::builder()
+        .build(auth)
+        .unwrap();
+    let stack = TenantStack::new()
+        .audit(audit.layer.clone())
+        .identity(identity);
+    exchange(
+        stack.layer(service_fn(|_| async {
+            Ok::<_, Infallible>(Response::new(Body::default()))
+        })),
+        by("chain", "/"),
+    );
+    let record = audit.one();
+    let [service, agent] = [("billing", "service"), ("bot-7", "agent")];
+    let of = |(id, kind)| json!({"id": id, "type": kind});
+    let mut actors = record["actors"].as_array().unwrap().clone();
+    let acts = (&record["actor_id"], &record["actor_type"]);
+    assert_eq!(actors.len(), 2);
+    assert_eq!(acts, (&actors[0]["id"], &actors[0]["type"]));
+    actors.sort_by_key(|actor| actor["id"].to_string());
+    assert_eq!(actors, [of(service), of(agent)]);
+    assert_eq!(record["on_behalf_of"], "ada");
+}
+
+#[test]
 fn an_operator_is_told_from_the_tenants_own_and_says_why() {
     let audit = Audit::new();
     let olga = PrincipalId::parse("olga").unwrap();

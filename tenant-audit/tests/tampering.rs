@@ -18,12 +18,13 @@ mod common;
 
 use std::{
     fs,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
 };
 
 use common::write_to;
 use tempfile::TempDir;
-use tenant_audit::{Event, SystemContext, VerifyErrorKind, verify};
+use tenant_audit::{Event, SystemContext, Verifier, VerifyErrorKind, verify};
 use tenant_testkit::{ManualClock, context, tenants};
 
 const ACME: &str = "tenant-acme.jsonl";
@@ -295,4 +296,34 @@ fn what_is_no_directory_is_said_to_be_none() {
     let heads = fs::File::create(tmp.path().join("heads.json")).unwrap();
     heads.set_len((1 << 30) + 1).unwrap();
     assert_eq!(kind(tmp.path()), VerifyErrorKind::Unreadable);
+}
+
+#[tokio::test]
+async fn several_threads_find_what_one_finds_in_the_same_order() {
+    let tmp = real_log().await;
+    let with = |threads| {
+        let threads = NonZeroUsize::new(threads).unwrap();
+        Verifier::new().threads(threads).verify(tmp.path())
+    };
+    assert_eq!(with(1).unwrap(), with(4).unwrap());
+    // The first one takes longer than the second.
+    for (name, more) in [(ACME, 200_000), (GLOBEX, 0)] {
+        let path = tmp.path().join(name);
+        let text = fs::read_to_string(&path).unwrap();
+        let altered = text.replacen("invoice.read", "invoice.reat", 1);
+        fs::write(&path, altered + &"x\n".repeat(more)).unwrap();
+    }
+    let found = |threads| {
+        let error = with(threads).unwrap_err();
+        let findings = error.findings().map(ToString::to_string);
+        findings.collect::<Vec<_>>()
+    };
+    let one = found(1);
+    assert_eq!(one.len(), 2, "{one:?}");
+    for (finding, name) in one.iter().zip([ACME, GLOBEX]) {
+        assert!(finding.contains(name), "{finding}");
+    }
+    for _ in 0..20 {
+        assert_eq!(found(4), one);
+    }
 }
