@@ -1,25 +1,8 @@
 //! What one record is made from.
 
-use tenant_context::{Identity, TrailFacts, UnixTime};
+use tenant_context::{TrailFacts, UnixTime};
 
-use crate::{Outcome, request::Request};
-
-/// Who did it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Actor<'a> {
-    Verified(&'a Identity),
-    System(&'a str),
-    Anonymous,
-}
-
-impl<'a> Actor<'a> {
-    pub(crate) fn identity(self) -> Option<&'a Identity> {
-        match self {
-            Self::Verified(identity) => Some(identity),
-            Self::System(_) | Self::Anonymous => None,
-        }
-    }
-}
+use crate::{Outcome, actor::Actor, request::Request};
 
 /// All that one record is made from.
 #[derive(Clone, Copy, Debug)]

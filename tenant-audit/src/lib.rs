@@ -86,6 +86,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod actions;
+mod actor;
 mod body;
 mod bundle;
 mod chain;

@@ -3,11 +3,12 @@
 use std::{borrow::Cow, io::Write as _};
 
 use http::Method;
-use tenant_context::{Identity, Principal, ToolCall, TrailFacts};
+use tenant_context::{Identity, ToolCall, TrailFacts};
 
 use crate::{
     actions::Actions,
-    draft::{Actor, Draft, What},
+    actor::Actor,
+    draft::{Draft, What},
     json::{self, Members, key},
     outcome::{Ended, decide},
     personal::{self, Keyring},
@@ -68,7 +69,7 @@ impl Encoder {
             }
             (None, None) => members.bounded(key!("action"), ""),
         }
-        actor(draft.actor, &mut members);
+        draft.actor.name(&mut members);
         members.maybe_number(key!("bytes"), ended.map(|request| request.progress.bytes()));
         members.maybe(key!("cache"), facts.cache);
         if let Actor::Verified(identity) = draft.actor {
@@ -109,7 +110,7 @@ impl Encoder {
             key!("method"),
             request.map(|request| request.method.as_str()),
         );
-        on_behalf_of(draft.actor, &mut members);
+        draft.actor.name_principal(&mut members);
         members.plain(key!("outcome"), outcome.as_bytes());
         if let Some(path) = &path {
             json::string(path, members.name(key!("path")));
@@ -185,46 +186,6 @@ fn accesses(facts: &TrailFacts, members: &mut Members<'_>) {
     }
     let dropped = Some(more.accesses_dropped).filter(|dropped| *dropped > 0);
     members.maybe_number(key!("accesses_dropped"), dropped);
-}
-
-fn actor(actor: Actor<'_>, members: &mut Members<'_>) {
-    let (id, kind) = match actor {
-        Actor::Verified(identity) => {
-            let actor = identity.actor();
-            (Some(actor.id().as_str()), actor.kind().as_str())
-        }
-        Actor::System(task) => (Some(task), "system"),
-        Actor::Anonymous => (None, "anonymous"),
-    };
-    members.maybe(key!("actor_id"), id);
-    members.bounded(key!("actor_type"), kind);
-    if let Actor::Verified(identity) = actor
-        && !identity.actors().is_empty()
-    {
-        json::list(
-            identity.actors(),
-            members.name(key!("actors")),
-            |actor: &Principal, out| {
-                let mut members = Members::begin(out);
-                members.bounded(key!("id"), actor.id().as_str());
-                members.bounded(key!("type"), actor.kind().as_str());
-                members.end();
-            },
-        );
-    }
-}
-
-fn on_behalf_of(actor: Actor<'_>, members: &mut Members<'_>) {
-    if let Actor::Verified(identity) = actor
-        && !identity.actors().is_empty()
-    {
-        let principal = identity.principal();
-        members.bounded(key!("on_behalf_of"), principal.id().as_str());
-        members.bounded(key!("on_behalf_of_type"), principal.kind().as_str());
-    }
-    if let Some(staff) = actor.identity().and_then(Identity::operator_of) {
-        members.bounded(key!("operator_of"), staff.as_str());
-    }
 }
 
 fn tool_call(tool: &ToolCall, out: &mut Vec<u8>) {

@@ -6,8 +6,9 @@ use tenant_context::{TrailFacts, UnixTime};
 
 use crate::{
     ChainBatch, ChainId, Head,
+    actor::Actor,
     chain::{ChainKey, FieldHasher, hex_digits, seal},
-    draft::{Actor, Draft, What},
+    draft::{Draft, What},
     record::Encoder,
     request::Intent,
     stamp::micros,

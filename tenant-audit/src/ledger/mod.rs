@@ -11,7 +11,8 @@ use self::chain::{Chain, Content};
 pub(crate) use self::own::OWN_ACTOR;
 use crate::{
     Batch, ChainBatch, ChainId, Head, Resumed,
-    draft::{Actor, What},
+    actor::Actor,
+    draft::What,
     queue::{Occurred, Who},
     record::Encoder,
     request::{Intent, Request},

@@ -5,11 +5,7 @@ use std::borrow::Cow;
 use tenant_context::{TenantId, TrailFacts, UnixTime};
 
 use super::{Ledger, chain::Content};
-use crate::{
-    ChainId, Expired, Outcome, Recovery,
-    draft::{Actor, What},
-    queue::Losses,
-};
+use crate::{ChainId, Expired, Outcome, Recovery, actor::Actor, draft::What, queue::Losses};
 
 /// Who makes the audit's own records.
 pub(crate) const OWN_ACTOR: &str = "tenant-audit";

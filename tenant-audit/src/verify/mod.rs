@@ -3,6 +3,7 @@
 mod account;
 pub(crate) mod chain;
 mod error;
+mod spilled;
 pub(crate) mod walk;
 
 use std::{

@@ -14,15 +14,12 @@ use super::{
     Finding, VerifyErrorKind,
     account::{self, Gap},
     chain::{Chain, Wanted},
+    spilled::{Spilled, Unfit},
 };
 use crate::{
     ChainId, Head,
     chain::{ChainKey, Content, Fault, follow, record_of},
-    sink::file::{
-        heads::Mark,
-        pieces::Pieces,
-        spill::{self, MAX_INLINE, Unlike},
-    },
+    sink::file::{heads::Mark, pieces::Pieces},
 };
 
 /// The way along a chain, file by file.
@@ -41,13 +38,7 @@ pub(crate) struct Walk<'a> {
     gap: Option<Gap>,
     /// Whether a record accounts for what is not there any more.
     accounted: bool,
-    /// Where records stand that are too long for their lines; `None`: nowhere, each stands in its line.
-    dir: Option<&'a Path>,
-    chain: ChainId,
-    /// The last spilled record.
-    spilled: String,
-    /// The numbers of all of them.
-    spills: BTreeSet<u64>,
+    spilled: Spilled<'a>,
     /// Counts what is read.
     pub(super) progress: Option<&'a AtomicU64>,
 }
@@ -67,10 +58,7 @@ impl<'a> Walk<'a> {
             recovered: 0,
             gap: None,
             accounted: start == Head::default(),
-            dir: None,
-            chain: chain.clone(),
-            spilled: String::new(),
-            spills: BTreeSet::new(),
+            spilled: Spilled::of(chain),
             progress: None,
         }
     }
@@ -83,7 +71,7 @@ impl<'a> Walk<'a> {
 
     /// Records that are too long for their lines stand in this directory.
     pub(crate) const fn within(mut self, dir: &'a Path) -> Self {
-        self.dir = Some(dir);
+        self.spilled.within(dir);
         self
     }
 
@@ -127,9 +115,14 @@ impl<'a> Walk<'a> {
         match (follow(&self.key, &self.head, piece), &mut self.gap) {
             (Ok((next, content)), known) => {
                 let torn = known.take();
-                self.unspill(next, &content, piece)?;
+                if let Err(unfit) = self.spilled.read(next.seq(), &content) {
+                    return Err(match unfit {
+                        Unfit::Line(kind) => self.finding(kind, piece),
+                        Unfit::File(finding) => finding,
+                    });
+                }
                 let content = match content {
-                    Content::Spilled { .. } => Content::Record(&self.spilled),
+                    Content::Spilled { .. } => Content::Record(self.spilled.record()),
                     content => content,
                 };
                 if let Some(torn) = torn {
@@ -169,47 +162,10 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Reads the record of a line that has its digest alone. Where each record stands is not free to choose.
-    fn unspill(&mut self, next: Head, content: &Content<'_>, piece: &[u8]) -> Result<(), Finding> {
-        let (dir, bytes, digest) = match (self.dir, content) {
-            (Some(_), Content::Record(record)) if record.len() > MAX_INLINE => {
-                return Err(self.finding(VerifyErrorKind::Malformed, piece));
-            }
-            (_, Content::Record(_) | Content::Withheld(_)) => return Ok(()),
-            (None, Content::Spilled { .. }) => {
-                return Err(self.finding(VerifyErrorKind::Withheld, piece));
-            }
-            (Some(dir), Content::Spilled { bytes, digest }) => (dir, *bytes, digest),
-        };
-        if usize::try_from(bytes).is_ok_and(|bytes| bytes <= MAX_INLINE) {
-            return Err(self.finding(VerifyErrorKind::Malformed, piece));
-        }
-        let path = dir.join(self.chain.spill_name(next.seq()));
-        self.spills.insert(next.seq());
-        match spill::read(&path, bytes, digest) {
-            Ok(record) => {
-                self.spilled = record;
-                Ok(())
-            }
-            Err(Unlike::Missing) => Err(Finding::new(path, VerifyErrorKind::SpillMissing)),
-            Err(Unlike::Other) => Err(Finding::new(path, VerifyErrorKind::SpillAltered)),
-            Err(Unlike::Unreadable(error)) => Err(Finding::io(path, error)),
-        }
-    }
-
     /// What stands beside the chain and is named by no line of it.
     pub(super) fn orphan(&self, dir: &Path, spills: &BTreeSet<u64>) -> Option<Finding> {
-        let beyond = self.start.seq().saturating_add(1)..;
-        let orphan = spills
-            .range(beyond)
-            .find(|seq| !self.spills.contains(seq))?;
-        // A record's file is there before its line is.
-        let kind = if *orphan > self.head.seq() {
-            VerifyErrorKind::Torn
-        } else {
-            VerifyErrorKind::UnknownFile
-        };
-        Some(Finding::new(dir.join(self.chain.spill_name(*orphan)), kind))
+        self.spilled
+            .orphan(dir, spills, self.start.seq(), self.head.seq())
     }
 
     pub(crate) fn finding(&self, kind: VerifyErrorKind, piece: &[u8]) -> Finding {
@@ -413,28 +369,6 @@ mod tests {
             r#""actor_id":"ada","actor_type":"system""#,
         ] {
             assert_eq!(torn(actor, 12), malformed, "{actor}");
-        }
-    }
-
-    #[test]
-    fn a_short_record_stands_in_its_line() {
-        let dir = tempfile::tempdir().unwrap();
-        let chain = ChainId::platform();
-        for length in [10, MAX_INLINE, MAX_INLINE + 1] {
-            let (mut head, mut line, mut short) = (Head::default(), Vec::new(), Vec::new());
-            seal(&ChainKey::of(&chain), &mut head, &mut line, |out| {
-                out.extend_from_slice(format!("\"{}\"", "x".repeat(length - 2)).as_bytes());
-                Ok::<_, ()>(())
-            })
-            .unwrap();
-            let record = crate::chain::spill(&line, &mut short).unwrap();
-            std::fs::write(dir.path().join(chain.spill_name(1)), record).unwrap();
-            let wanted = Wanted::default();
-            let mut walk = Walk::new(&chain, Head::default(), &wanted).within(dir.path());
-            walk.begin(Path::new("x"), 1).unwrap();
-            let found = walk.line(&short).err().map(|finding| finding.kind());
-            let expected = (length <= MAX_INLINE).then_some(VerifyErrorKind::Malformed);
-            assert_eq!(found, expected, "{length}");
         }
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod checkpoint;
 pub(crate) mod disk;
 pub(crate) mod heads;
+mod open_files;
 pub(crate) mod pieces;
 pub(crate) mod read_back;
 mod regions;

@@ -1,19 +1,14 @@
 //! What the file thread does.
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    io::{self, Write},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::HashMap, fs::File, io::Write, path::PathBuf, time::Duration};
 
 use tenant_context::UnixTime;
 
 use super::{
     checkpoint,
-    disk::{self, Identity, explain, private, regular, replace, sync_dir},
+    disk::{self, Identity, explain, regular, replace, sync_dir},
     heads::{self, Heads, Mark},
+    open_files::OpenFiles,
     read_back::{self, Position, Reader},
     regions::Regions,
     resume::resume,
@@ -24,8 +19,6 @@ use super::{
 };
 use crate::{Batch, ChainBatch, ChainId, Expired, Head, Resumed, SinkError};
 
-const MAX_OPEN: usize = 64;
-
 /// The directory, as its one writer sees it.
 pub(super) struct Writer {
     dir: PathBuf,
@@ -35,8 +28,7 @@ pub(super) struct Writer {
     heads: Heads,
     /// When the first record of each chain's last file was made.
     since: HashMap<String, UnixTime>,
-    /// The files in use, the last used last.
-    open: Vec<(String, File)>,
+    open: OpenFiles,
     /// Whether the last attempt failed, so that files may be longer than their marks.
     unsettled: bool,
     signing: Option<Signing>,
@@ -72,7 +64,7 @@ impl Writer {
             identity,
             heads,
             since: HashMap::new(),
-            open: Vec::new(),
+            open: OpenFiles::default(),
             unsettled: false,
             signing: None,
             rotation: Rotation::new(),
@@ -340,11 +332,11 @@ impl Writer {
             mark.bytes = 0;
         }
         let bytes = spill::write(&self.dir, lines)?;
-        let name = lines.chain().segment_name(mark.segment);
-        let path = self.dir.join(&name);
+        let path = self.dir.join(lines.chain().segment_name(mark.segment));
         regular(&path)?;
         let file = self
-            .file(&name, mark)
+            .open
+            .file(&path, mark.bytes == 0)
             .map_err(explain("cannot be opened", &path))?;
         let open = file.metadata().map_err(explain("cannot be read", &path))?;
         // A file that was moved or deleted takes what is written to it along, without a word.
@@ -373,28 +365,6 @@ impl Writer {
         mark.head = *lines.head();
         mark.bytes = mark.bytes.saturating_add(written);
         Ok(mark)
-    }
-
-    /// The file, made if nothing of it is sealed.
-    fn file(&mut self, name: &str, mark: Mark) -> io::Result<&mut File> {
-        let known = self.open.iter().position(|(open, _)| open == name);
-        let entry = if let Some(at) = known {
-            self.open.remove(at)
-        } else {
-            if self.open.len() >= MAX_OPEN {
-                drop(self.open.remove(0));
-            }
-            let file = private()
-                .append(true)
-                .create(mark.bytes == 0)
-                .open(self.dir.join(name))?;
-            (name.to_owned(), file)
-        };
-        self.open.push(entry);
-        self.open
-            .last_mut()
-            .map(|(_, file)| file)
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// Replaces the checkpoint, as one step.
