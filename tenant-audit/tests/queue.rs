@@ -23,7 +23,7 @@ use futures_util::FutureExt;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
-use tenant_audit::{AuditBody, AuditErrorKind, ChannelSink, Event, SystemContext, WhenFull, layer};
+use tenant_audit::{AuditBody, AuditErrorKind, Event, SystemContext, WhenFull};
 use tenant_context::Rejection;
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
@@ -213,92 +213,6 @@ fn an_event_without_a_place_is_an_error_of_its_caller() {
         counts(&audit.records(), "audit.refused").is_empty(),
         "no request was refused"
     );
-}
-
-#[test]
-fn a_sink_that_fails_loses_nothing_and_repeats_nothing() {
-    let sink = Unreliable::default();
-    sink.mood(Mood::Fails);
-    let kept = sink.inner.clone();
-    let audit = Audit::on(sink.clone(), |builder| {
-        builder.queue(8).when_full(WhenFull::Refuse)
-    });
-    for _ in 0..3 {
-        read(served(&audit));
-    }
-    let mut flush = Box::pin(audit.handle.flush());
-    assert!(flush.as_mut().now_or_never().is_none());
-    audit.work();
-    let error = flush
-        .now_or_never()
-        .expect("a failure is said at once")
-        .unwrap_err();
-    assert_eq!(error.kind(), AuditErrorKind::Sink);
-
-    // The pauses grow: 50 ms, 100 ms.
-    audit.clock.advance(Duration::from_millis(50));
-    audit.work();
-    sink.mood(Mood::Well);
-    audit.clock.advance(Duration::from_millis(99));
-    audit.work();
-    assert!(kept.records().is_empty());
-    audit.clock.advance(Duration::from_millis(1));
-    read(served(&audit));
-    audit.work();
-    assert_eq!(kept.records().len(), 4);
-}
-
-#[test]
-fn without_a_timer_a_failing_sink_ends_the_worker_with_its_error() {
-    let sink = Unreliable::default();
-    sink.mood(Mood::Fails);
-    let (audit, worker) = layer(sink).when_full(WhenFull::Refuse).build().unwrap();
-    let mut worker = Box::pin(worker);
-    assert!(worker.as_mut().now_or_never().is_none());
-    let service = audit.layer(service_fn(ok));
-    drop(
-        service
-            .oneshot(request("/"))
-            .now_or_never()
-            .unwrap()
-            .unwrap(),
-    );
-    let error = worker.as_mut().now_or_never().unwrap().unwrap_err();
-    assert_eq!(error.kind(), AuditErrorKind::Sink);
-    assert_eq!(
-        std::error::Error::source(&error).unwrap().to_string(),
-        "the disk is full"
-    );
-}
-
-#[test]
-fn the_worker_ends_when_the_last_request_has_ended_and_everything_is_written() {
-    let audit = narrow(WhenFull::Refuse);
-    let open = served(&audit);
-    let (sink, work) = (audit.sink.clone(), audit.working());
-    let Audit { layer, handle, .. } = audit;
-    drop((layer, handle));
-    work();
-    assert!(sink.records().is_empty());
-    read(open);
-    work();
-    assert_eq!(sink.records().len(), 1);
-}
-
-#[test]
-fn a_listener_hears_every_record() {
-    let (sink, mut records) = ChannelSink::new(8);
-    let audit = Audit::on(sink, |builder| builder.queue(8).when_full(WhenFull::Refuse));
-    read(served(&audit));
-    audit.work();
-    let heard = records.next().now_or_never().unwrap().unwrap();
-    assert_eq!(heard["action"], "http.get");
-    drop(records);
-    read(served(&audit));
-    let mut flush = Box::pin(audit.handle.flush());
-    assert!(flush.as_mut().now_or_never().is_none());
-    audit.work();
-    assert!(flush.now_or_never().unwrap().is_err());
 }
 
 #[test]
