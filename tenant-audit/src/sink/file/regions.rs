@@ -41,8 +41,22 @@ impl Regions {
         self.0.get(chain).map(Arc::clone)
     }
 
-    /// Keeps what a batch says. What says nothing (the audit's own records of a tenant do not) changes nothing.
+    /// Keeps what a batch says, in one write however many tenants are new.
     pub(super) fn note(&mut self, dir: &Path, batch: &Batch) -> Result<(), SinkError> {
+        if let Some(regions) = self.with(batch) {
+            let path = dir.join(FILE);
+            let bytes = regions.encode().map_err(|error| {
+                SinkError::new("the tenants' regions cannot be encoded").with_source(error)
+            })?;
+            replace(&path, &bytes).map_err(explain("cannot be written", &path))?;
+            *self = regions;
+        }
+        Ok(())
+    }
+
+    /// These and what a batch says, if that is anything new. What says nothing (the audit's own records of a tenant do not)
+    /// changes nothing.
+    fn with(&self, batch: &Batch) -> Option<Self> {
         let mut changed: Option<Self> = None;
         for lines in batch.chains() {
             let Some(region) = lines.region() else {
@@ -54,15 +68,7 @@ impl Regions {
                 regions.0.insert(name, region.into());
             }
         }
-        if let Some(regions) = changed {
-            let path = dir.join(FILE);
-            let bytes = regions.encode().map_err(|error| {
-                SinkError::new("the tenants' regions cannot be encoded").with_source(error)
-            })?;
-            replace(&path, &bytes).map_err(explain("cannot be written", &path))?;
-            *self = regions;
-        }
-        Ok(())
+        changed
     }
 
     fn encode(&self) -> serde_json::Result<Vec<u8>> {
@@ -80,5 +86,51 @@ impl Regions {
         let regions = read.regions.into_iter();
         let regions = regions.map(|(chain, region)| (chain, region.into()));
         (read.schema == SCHEMA).then(|| Self(regions.collect()))
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use crate::{ChainBatch, ChainId, Head};
+
+    fn batch(tenants: &[(&str, Option<&str>)]) -> Batch {
+        let lines = tenants.iter().map(|(tenant, region)| {
+            let chain = ChainId::of_tenant(tenant.parse().unwrap());
+            ChainBatch::new(chain, Head::default(), Vec::new(), region.map(Into::into))
+        });
+        Batch::new(lines.collect())
+    }
+
+    fn of(regions: &Regions, tenant: &str) -> Option<Arc<str>> {
+        regions.of(&ChainId::of_tenant(tenant.parse().unwrap()).file_name())
+    }
+
+    #[test]
+    fn a_batch_changes_all_that_it_says_at_once_and_nothing_if_that_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut regions = Regions::default();
+        let several = batch(&[("acme", Some("eu")), ("globex", Some("us")), ("zeta", None)]);
+        regions.note(dir.path(), &several).unwrap();
+        assert_eq!(of(&regions, "acme").as_deref(), Some("eu"));
+        assert_eq!(of(&regions, "globex").as_deref(), Some("us"));
+        assert_eq!(of(&regions, "zeta"), None);
+        assert_eq!(Regions::open(dir.path()).unwrap(), regions);
+
+        // Nothing is written for what is known, or says nothing.
+        std::fs::remove_file(dir.path().join(FILE)).unwrap();
+        for known in [&several, &batch(&[("acme", None)])] {
+            assert_eq!(regions.with(known), None);
+            regions.note(dir.path(), known).unwrap();
+        }
+        assert!(!dir.path().join(FILE).exists());
+
+        regions
+            .note(dir.path(), &batch(&[("acme", Some("us"))]))
+            .unwrap();
+        let read = Regions::open(dir.path()).unwrap();
+        assert_eq!(of(&read, "acme").as_deref(), Some("us"));
+        assert_eq!(of(&read, "globex").as_deref(), Some("us"));
     }
 }
