@@ -34,7 +34,7 @@ use crate::{AuditSink, Batch, ChainId, Expired, Head, Resumed, SinkError};
 ///   names.
 /// - Of any other one, and of other chains, the position is kept in the log's directory, in `position-NAME.json`, after each 16 batches, when it falls
 ///   behind, as it catches up, and at the end. It goes on from there: **at least once**. After a crash it gets again what it took
-///   since, at most 16 batches; who reads drops what he has by `event_id` and `outcome`, or by chain and number. Without a file of its name
+///   since, at most 16 batches, and of a [`RegionSink`](crate::RegionSink) what some regions took while another one failed; who reads drops what he has by `event_id` and `outcome`, or by chain and number. Without a file of its name
 ///   it is new: it begins where the log ends. The name is [`named`](Self::named), or the place in the order (`sink-2`, …): a sink that changes places without a
 ///   name takes another one's position.
 ///
