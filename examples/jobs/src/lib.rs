@@ -9,7 +9,7 @@ mod worker;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use apalis::prelude::{TaskSink, WorkerBuilder};
+use apalis::prelude::{BackendExt, TaskSink, WorkerBuilder};
 use apalis_sqlite::{SqlitePool, SqliteStorage};
 use http::Request;
 use parking_lot::Mutex;
@@ -49,7 +49,7 @@ pub struct Report {
     pub left_over: u64,
     /// What was never opened: why, and whose it was if the signature fits.
     pub dead: Vec<(String, Option<String>)>,
-    /// Deliveries that were put back because the tenant was suspended.
+    /// Deliveries that were put off because the tenant was suspended.
     pub postponed: u64,
     /// What each tenant was told of acme's first result.
     pub read: Vec<(String, Result<String, u16>)>,
@@ -60,6 +60,7 @@ pub struct Report {
 /// What the service and its worker share.
 #[derive(Clone)]
 struct Service {
+    queue: SqliteStorage<Message>,
     jobs: Jobs,
     limits: Limits,
     results: Results,
@@ -70,12 +71,7 @@ struct Service {
 
 impl Service {
     /// `POST /reports`: within the tenant's budget, sealed with the one scope that the job needs.
-    async fn submit(
-        &self,
-        queue: &mut SqliteStorage<Message>,
-        tenant: &TenantContext,
-        month: &str,
-    ) -> Result<Option<JobId>, BoxError> {
+    async fn submit(&self, tenant: &TenantContext, month: &str) -> Result<Option<JobId>, BoxError> {
         let name = tenant.tenant_id().to_string();
         let endpoint = self.limits.endpoint("submit")?;
         let sealed = match self.limits.check(tenant, endpoint, 1) {
@@ -90,11 +86,10 @@ impl Service {
         match sealed {
             Ok(envelope) => {
                 let id = envelope.id();
-                queue
-                    .push(Message {
-                        envelope: Some(envelope),
-                    })
-                    .await?;
+                let message = Message {
+                    envelope: Some(envelope),
+                };
+                self.queue.clone().push(message).await?;
                 let mut report = self.report.lock();
                 match report
                     .submitted
@@ -179,6 +174,7 @@ pub async fn run(database: &Path) -> Result<Report, BoxError> {
     let report: Arc<Mutex<Report>> = Arc::default();
     let letters = Arc::clone(&report);
     let service = Service {
+        queue: queue.clone(),
         // A service that verifies tokens also gives its `.revocations(..)`, `.issuers(..)` and `.api_keys(..)`: then a job ends
         // with what sealed it.
         jobs: Jobs::builder(tenants.clone())
@@ -210,10 +206,10 @@ pub async fn run(database: &Path) -> Result<Report, BoxError> {
     for month in [
         "2026-01", "2026-02", "2026-03", "2026-04", "2026-05", "2026-06",
     ] {
-        let id = service.submit(&mut queue, &acme, month).await?;
+        let id = service.submit(&acme, month).await?;
         first = first.or(id);
     }
-    service.submit(&mut queue, &globex, "2026-01").await?;
+    service.submit(&globex, "2026-01").await?;
     // What no service of ours has sealed, or not like this.
     queue.push(Message { envelope: None }).await?;
     let genuine = service.jobs.prepare(&globex).seal_json("2026-02")?;
@@ -237,12 +233,13 @@ pub async fn run(database: &Path) -> Result<Report, BoxError> {
         })
         .await?;
     // A tenant that is suspended: its job waits, and it submits no other.
-    service.submit(&mut queue, &initech, "2026-01").await?;
+    service.submit(&initech, "2026-01").await?;
     tenants.suspend(initech.tenant_id());
-    service.submit(&mut queue, &initech, "2026-02").await?;
+    service.submit(&initech, "2026-02").await?;
 
     let worker = WorkerBuilder::new("reports-1")
-        .backend(queue.clone())
+        // By itself it looks for what has become due with its heartbeat, each 30 s.
+        .backend(queue.poll_with_interval(Duration::from_millis(250)))
         .data(service.clone())
         .build(worker::work);
     let story = async {

@@ -1,12 +1,18 @@
 //! The worker: one message of the queue after the other.
 
-use apalis::prelude::{BoxDynError, Data};
+use std::time::Duration;
+
+use apalis::prelude::{BoxDynError, Data, TaskBuilder, TaskSink};
 use tenant_auth::jobs::RunError;
 use tenant_context::{Rejection, TenantContext};
 
 use crate::{Message, Service};
 
-/// Works on one message. An error has the queue deliver it again; what is dead is told to the callback and taken as done.
+/// When a job is looked at again that could not start: its tenant is suspended, or nobody knows. A service waits for minutes.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Works on one message. An error has the queue deliver it again, at once and 25 times at most: that is for what fails, and
+/// not for who waits for his tenant. What is dead is told to the callback and taken as done.
 pub(crate) async fn work(message: Message, service: Data<Service>) -> Result<(), BoxDynError> {
     {
         let mut report = service.report.lock();
@@ -34,9 +40,12 @@ pub(crate) async fn work(message: Message, service: Data<Service>) -> Result<(),
     let result = match outcome {
         Ok(()) => Ok(()),
         Err(error) if error.is_temporary() => {
+            // Before this one is done: what is in the queue twice is worked on once, by its replay id.
+            let later = TaskBuilder::new(message).run_after(AGAIN).build();
+            service.queue.clone().push_task(later).await?;
             let mut report = service.report.lock();
             report.postponed = report.postponed.saturating_add(1);
-            Err(error.to_string().into())
+            Ok(())
         }
         Err(_) => Ok(()),
     };
