@@ -10,9 +10,12 @@ use tenant_context::Monotonic;
 
 use crate::marks::{Marks, Tag};
 
-/// A stored value.
+/// A stored value. What each look reads stands before it, beside the reference counts.
+#[repr(C)]
 pub(crate) struct Entry<T: ?Sized> {
-    life: Life,
+    expires_at: Monotonic,
+    /// What there is to know beside that; most values have nothing of it.
+    life: Option<Box<Life>>,
     value: T,
 }
 
@@ -60,9 +63,9 @@ impl Life {
         self.used_at = AtomicU64::new(now.as_nanos());
     }
 
-    /// Whether it may no longer be found: expired, unused for too long, or invalidated.
-    pub(crate) fn is_over(&self, now: Monotonic, marks: &Marks) -> bool {
-        now >= self.expires_at || self.is_idle(now) || marks.hit(self.begun, &self.tags)
+    /// Whether it says no more than when it expires.
+    fn is_plain(&self) -> bool {
+        self.fresh_until == self.expires_at && self.idle == u64::MAX && self.tags.is_empty()
     }
 
     fn is_idle(&self, now: Monotonic) -> bool {
@@ -72,27 +75,43 @@ impl Life {
                 .saturating_sub(self.used_at.load(Ordering::Relaxed))
                 >= self.idle
     }
-
-    pub(crate) fn touch(&self, now: Monotonic) {
-        if self.idle != u64::MAX {
-            self.used_at.fetch_max(now.as_nanos(), Ordering::Relaxed);
-        }
-    }
-
-    pub(crate) fn is_fresh(&self, now: Monotonic) -> bool {
-        now < self.fresh_until
-    }
 }
 
 impl<T> Entry<T> {
-    pub(crate) const fn new(life: Life, value: T) -> Self {
-        Self { life, value }
+    pub(crate) fn new(life: Life, value: T) -> Self {
+        Self {
+            expires_at: life.expires_at,
+            life: (!life.is_plain()).then(|| Box::new(life)),
+            value,
+        }
     }
 }
 
 impl<T: ?Sized> Entry<T> {
-    pub(crate) const fn life(&self) -> &Life {
-        &self.life
+    pub(crate) fn is_expired(&self, now: Monotonic) -> bool {
+        now >= self.expires_at
+    }
+
+    /// Whether it may no longer be found: expired, unused for too long, or invalidated.
+    pub(crate) fn is_over(&self, now: Monotonic, marks: &Marks) -> bool {
+        self.is_expired(now)
+            || self
+                .life
+                .as_ref()
+                .is_some_and(|life| life.is_idle(now) || marks.hit(life.begun, &life.tags))
+    }
+
+    pub(crate) fn touch(&self, now: Monotonic) {
+        if let Some(life) = &self.life
+            && life.idle != u64::MAX
+        {
+            life.used_at.fetch_max(now.as_nanos(), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn is_fresh(&self, now: Monotonic) -> bool {
+        let fresh_until = |life: &Box<Life>| life.fresh_until;
+        now < self.life.as_ref().map_or(self.expires_at, fresh_until)
     }
 }
 

@@ -174,7 +174,7 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
         let look = || {
             let now = self.cache.now();
             let entry = partition.find(at.place(epoch), now)?;
-            let fresh = entry.life().is_fresh(now);
+            let fresh = entry.is_fresh(now);
             value_of(&entry).and_then(from).map(|value| (value, fresh))
         };
         if let Some((value, true)) = look() {

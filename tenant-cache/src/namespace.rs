@@ -321,7 +321,7 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
             let now = self.cache.now();
             let found = partition.find(at.place(epoch), now);
             if let Some(entry) = found
-                && entry.life().is_fresh(now)
+                && entry.is_fresh(now)
             {
                 value = value_of(&entry).and_then(Slot::value).cloned();
             }

@@ -21,13 +21,21 @@ use crate::{
 /// The generation changes under the room's write lock and nowhere else, and what is stored names the generation
 /// under which it was begun: what began before a purge is not stored after it. The bounds and what is held and expected change under
 /// that lock, too: whether it is within its floor is known for sure by whoever has it.
+#[repr(C)]
 pub(crate) struct Partition {
-    room: RwLock<Room>,
+    // What a hit reads stands together.
+    /// The address of the state whose it is, its count of ends and its revision.
+    owner_at: AtomicUsize,
+    ends: AtomicU64,
+    revision: AtomicU64,
+    entries: AtomicUsize,
     generation: AtomicU64,
+    pub(crate) hits: AtomicU64,
+    pub(crate) misses: AtomicU64,
+    room: RwLock<Room>,
     pub(crate) marks: Marks,
     /// What the room holds, readable without its lock.
     bytes: AtomicU64,
-    entries: AtomicUsize,
     /// Whether a response was stored since the last purge.
     responses: AtomicBool,
     floor: AtomicU64,
@@ -36,18 +44,13 @@ pub(crate) struct Partition {
     expected: AtomicU64,
     /// Whether it stands among those above their floor.
     listed: AtomicBool,
-    pub(crate) hits: AtomicU64,
-    pub(crate) misses: AtomicU64,
     evictions: AtomicU64,
     /// Bytes of answers that are copied while they pass.
     pub(crate) passing: AtomicU64,
     /// Responses in a row that could not be stored, up to [`IDLE`]; beyond it, requests since the last that was watched.
     unstorable: AtomicU32,
-    /// Whose it is: the address of the state, and its count of ends.
+    /// Whose it is; held while it is taken over.
     owner: Mutex<Weak<TenantState>>,
-    owner_at: AtomicUsize,
-    ends: AtomicU64,
-    revision: AtomicU64,
     /// Held while a URI's responses are read, changed and stored. An insertion that has found bytes waits for nobody who waits for
     /// this.
     pub(crate) storing: Mutex<()>,
@@ -96,25 +99,25 @@ impl Partition {
     /// A partition without an owner and without room.
     pub(crate) fn new() -> Self {
         Self {
-            room: RwLock::default(),
+            owner_at: AtomicUsize::new(0),
+            ends: AtomicU64::new(0),
+            revision: AtomicU64::new(0),
+            entries: AtomicUsize::new(0),
             generation: AtomicU64::new(0),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+            room: RwLock::default(),
             marks: Marks::default(),
             bytes: AtomicU64::new(0),
-            entries: AtomicUsize::new(0),
             responses: AtomicBool::new(false),
             floor: AtomicU64::new(0),
             ceiling: AtomicU64::new(0),
             expected: AtomicU64::new(0),
             listed: AtomicBool::new(false),
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
             passing: AtomicU64::new(0),
             unstorable: AtomicU32::new(0),
             owner: Mutex::new(Weak::new()),
-            owner_at: AtomicUsize::new(0),
-            ends: AtomicU64::new(0),
-            revision: AtomicU64::new(0),
             storing: Mutex::default(),
             flights: Mutex::default(),
         }
@@ -138,18 +141,17 @@ impl Partition {
     /// The key's entry, if it may be found, and if what the partition holds is what it held when the caller began. One shared
     /// lock, no allocation.
     pub(crate) fn find(&self, place: Place<'_>, now: Monotonic) -> Option<Arc<AnyEntry>> {
-        let found = {
-            let room = self.room.read();
-            if self.generation.load(Ordering::Relaxed) != place.generation {
-                return None;
-            }
-            room.get(place.hash, place.key).map(Arc::clone)?
-        };
-        if found.life().is_over(now, &self.marks) {
+        let room = self.room.read();
+        if self.generation.load(Ordering::Relaxed) != place.generation {
             return None;
         }
-        found.life().touch(now);
-        Some(found)
+        let entry = room.get(place.hash, place.key)?;
+        // Before the count of references is touched, which would wait for one line before it asks for the next.
+        if entry.is_over(now, &self.marks) {
+            return None;
+        }
+        entry.touch(now);
+        Some(Arc::clone(entry))
     }
 
     /// Stores an entry of `bytes` in place of what its key had, unless a purge came in between; evicts its own
@@ -226,7 +228,7 @@ impl Partition {
     fn make_way(&self, room: &mut Room, most: u64, now: Monotonic, gone: &mut Gone) {
         let mut evicted = 0_u64;
         while room.bytes() > most
-            && let Some(held) = room.evict(|entry| entry.life().is_over(now, &self.marks))
+            && let Some(held) = room.evict(|entry| entry.is_over(now, &self.marks))
         {
             gone.push(held);
             evicted = evicted.saturating_add(1);
@@ -249,7 +251,7 @@ impl Partition {
             return;
         }
         let mut room = self.room.write();
-        room.sweep(most, |entry| entry.life().is_over(now, &self.marks), gone);
+        room.sweep(most, |entry| entry.is_over(now, &self.marks), gone);
         self.report(&room);
     }
 

@@ -11,7 +11,7 @@ use crate::{
     bounds::Bounds,
     entry::AnyEntry,
     partition::{Gone, Partition, Place, Put},
-    room::{Held, Room},
+    room::{Held, Purged, Room},
     sync::{AtomicU64, AtomicUsize, Mutex, Ordering, yield_now},
 };
 
@@ -28,7 +28,7 @@ pub(crate) struct Pool {
     /// Partitions above their floor, in rotation.
     above: Mutex<Above>,
     /// Purged rooms, whose memory goes back in portions.
-    purged: Mutex<VecDeque<Room>>,
+    purged: Mutex<VecDeque<Purged>>,
     purged_len: AtomicUsize,
 }
 
@@ -40,14 +40,14 @@ struct Above {
     tidy_at: usize,
 }
 
-/// What an entry costs beside its value and key: its slot in a vector that doubles, its place in the table, the
+/// What an entry costs beside its value and key: its place in a table that doubles, its slot in the ring, the
 /// reference counts and the allocator's own, measured.
 const OVERHEAD: u64 = 256;
 
 /// How many entries of a purged room one insertion drops.
 const PORTION: usize = 32;
 
-/// How many slots are looked through under one lock.
+/// How many places are looked through under one lock.
 const STEP: usize = 512;
 
 /// Whose excess is largest is asked among so many.
@@ -150,7 +150,7 @@ impl Pool {
     ) -> bool {
         self.unload(PORTION, gone);
         let bytes = charged(weight, place.key);
-        if bytes > partition.bounds().ceiling_bytes() || now >= entry.life().expires_at {
+        if bytes > partition.bounds().ceiling_bytes() || entry.is_expired(now) {
             self.remove(partition, place.hash, place.key, gone);
             return false;
         }
@@ -182,9 +182,9 @@ impl Pool {
         }
     }
 
-    /// Looks through `most` slots for dead entries, some at a time: readers wait for one portion only.
+    /// Looks through `most` places for dead entries, some at a time: readers wait for one portion only.
     pub(crate) fn sweep(&self, partition: &Partition, most: usize, now: Monotonic) {
-        // A room has no more slots than four for each entry, and some.
+        // A room has no more places than four for each entry, and some.
         let mut left = most.min(partition.len().saturating_mul(4).saturating_add(STEP));
         while left != 0 && !partition.is_empty() {
             let mut gone = Gone::new();
@@ -199,6 +199,7 @@ impl Pool {
         if room.bytes() == 0 {
             return;
         }
+        let room = room.purged();
         let mut purged = self.purged.lock();
         purged.push_back(room);
         self.purged_len.store(purged.len(), Ordering::Release);

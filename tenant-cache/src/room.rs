@@ -5,8 +5,7 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-use smallvec::SmallVec;
+use hashbrown::{HashTable, hash_table};
 
 use crate::{
     entry::AnyEntry,
@@ -16,35 +15,71 @@ use crate::{
 /// The entries of one partition. Empty, it holds no memory.
 #[derive(Default)]
 pub(crate) struct Room {
-    table: HashTable<usize>,
-    slots: Vec<Slot>,
+    /// A look goes from here to the entry and nowhere else.
+    table: HashTable<Held>,
+    /// The order in which the hand goes round.
+    ring: Vec<Slot>,
     /// The first of the free slots, which are chained.
     free: Option<usize>,
     /// Where eviction looks next.
     hand: usize,
-    /// Where the search for dead entries goes on.
+    /// Where in the table the search for dead entries goes on.
     broom: usize,
     bytes: u64,
 }
 
+#[derive(Clone, Copy)]
 enum Slot {
     Free(Option<usize>),
-    Full(Held),
+    /// The hash of the entry that has this slot.
+    Full(u64),
 }
 
-/// An entry in its place.
+/// An entry in its place: what a look reads of it stands in one line of the processor's cache.
+#[repr(align(64))]
 pub(crate) struct Held {
-    hash: u64,
-    /// Short keys stand here: one miss of the processor's cache less for each look.
-    key: SmallVec<[u8; 24]>,
+    key: Key,
     entry: Arc<AnyEntry>,
     bytes: u64,
+    slot: usize,
     used: AtomicBool,
+}
+
+#[cfg(all(target_pointer_width = "64", not(loom)))]
+const _: () = assert!(size_of::<Held>() == 64);
+
+/// Short keys stand here: one miss of the processor's cache less for each look.
+enum Key {
+    Short { length: u8, bytes: [u8; SHORT] },
+    Long(Box<[u8]>),
+}
+
+/// A number under its namespace, or two small ones.
+const SHORT: usize = 22;
+
+impl Key {
+    fn new(key: &[u8]) -> Self {
+        let mut bytes = [0; SHORT];
+        match (u8::try_from(key.len()), bytes.get_mut(..key.len())) {
+            (Ok(length), Some(place)) => {
+                place.copy_from_slice(key);
+                Self::Short { length, bytes }
+            }
+            _ => Self::Long(key.into()),
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Short { length, bytes } => bytes.get(..usize::from(*length)).unwrap_or(bytes),
+            Self::Long(key) => key,
+        }
+    }
 }
 
 impl Held {
     pub(crate) fn key(&self) -> &[u8] {
-        &self.key
+        self.key.as_bytes()
     }
 
     pub(crate) const fn bytes(&self) -> u64 {
@@ -53,6 +88,33 @@ impl Held {
 
     pub(crate) const fn entry(&self) -> &Arc<AnyEntry> {
         &self.entry
+    }
+}
+
+/// A room that was purged, on its way out.
+pub(crate) struct Purged {
+    entries: hash_table::IntoIter<Held>,
+    bytes: u64,
+}
+
+impl Purged {
+    /// Bytes charged.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Takes up to `most` entries out, whatever they are.
+    pub(crate) fn unload(&mut self, most: usize) -> Vec<Held> {
+        let gone: Vec<Held> = self.entries.by_ref().take(most).collect();
+        for held in &gone {
+            self.bytes = self.bytes.saturating_sub(held.bytes);
+        }
+        gone
+    }
+
+    /// Whether [`unload`](Self::unload) has handed out everything.
+    pub(crate) fn is_unloaded(&self) -> bool {
+        self.entries.len() == 0
     }
 }
 
@@ -70,8 +132,7 @@ impl Room {
     }
 
     pub(crate) fn get(&self, hash: u64, key: &[u8]) -> Option<&Arc<AnyEntry>> {
-        let at = *self.table.find(hash, |at| self.is_at(*at, hash, key))?;
-        let held = self.held(at)?;
+        let held = self.table.find(hash, |held| held.key() == key)?;
         // A store only where it changes something: readers share the line.
         if !held.used.load(Ordering::Relaxed) {
             held.used.store(true, Ordering::Relaxed);
@@ -88,156 +149,132 @@ impl Room {
         bytes: u64,
     ) -> Option<Held> {
         let old = self.remove(hash, key);
-        let held = Slot::Full(Held {
-            hash,
-            key: SmallVec::from_slice(key),
+        let held = Held {
+            key: Key::new(key),
             entry,
             bytes,
+            slot: self.claim(hash),
             used: AtomicBool::new(false),
-        });
-        let at = if let Some(at) = self.free {
-            if let Some(slot) = self.slots.get_mut(at)
-                && let Slot::Free(next) = std::mem::replace(slot, held)
-            {
-                self.free = next;
-            }
-            at
-        } else {
-            self.slots.push(held);
-            self.slots.len().saturating_sub(1)
         };
         self.bytes = self.bytes.saturating_add(bytes);
-        let slots = &self.slots;
-        self.table.insert_unique(hash, at, |at| hash_of(slots, *at));
+        let ring = &self.ring;
+        self.table
+            .insert_unique(hash, held, |held| hash_of(ring, held.slot));
         old
     }
 
     pub(crate) fn remove(&mut self, hash: u64, key: &[u8]) -> Option<Held> {
-        let at = *self.table.find(hash, |at| self.is_at(*at, hash, key))?;
-        self.take(at)
+        let place = self.table.find_entry(hash, |held| held.key() == key).ok()?;
+        let held = place.remove().0;
+        self.left(&held);
+        Some(held)
     }
 
     /// Takes what is worth least: dead, or not read since the hand was there.
     pub(crate) fn evict(&mut self, is_dead: impl Fn(&AnyEntry) -> bool) -> Option<Held> {
         // The second round finds nothing that was read.
-        for _ in 0..self.slots.len().saturating_mul(2) {
+        for _ in 0..self.ring.len().saturating_mul(2) {
             let at = self.hand;
-            self.hand = self.next(at);
-            if let Some(held) = self.held(at)
-                && (!held.used.swap(false, Ordering::Relaxed) || is_dead(&held.entry))
+            self.hand = next(at, self.ring.len());
+            if let Some(Slot::Full(hash)) = self.ring.get(at)
+                && let Ok(place) = self.table.find_entry(*hash, |held| held.slot == at)
+                && (!place.get().used.swap(false, Ordering::Relaxed) || is_dead(&place.get().entry))
             {
-                return self.take(at);
+                let held = place.remove().0;
+                self.left(&held);
+                return Some(held);
             }
         }
         None
     }
 
-    /// Looks at the next `most` slots, and hands over what is dead there.
+    /// Looks at the next `most` places of the table, and hands over what is dead there.
     pub(crate) fn sweep(
         &mut self,
         most: usize,
         is_dead: impl Fn(&AnyEntry) -> bool,
         dead: &mut Vec<Held>,
     ) {
-        for _ in 0..most.min(self.slots.len()) {
+        let places = self.table.num_buckets();
+        for _ in 0..most.min(places) {
             let at = self.broom;
-            self.broom = self.next(at);
-            if self.held(at).is_some_and(|held| is_dead(&held.entry)) {
-                dead.extend(self.take(at));
+            self.broom = next(at, places);
+            if let Ok(place) = self.table.get_bucket_entry(at)
+                && is_dead(&place.get().entry)
+            {
+                let held = place.remove().0;
+                self.left(&held);
+                dead.push(held);
             }
         }
         self.shrink();
     }
 
-    /// Takes up to `most` entries off the end, whatever they are.
-    pub(crate) fn unload(&mut self, most: usize) -> Vec<Held> {
-        self.table = HashTable::new();
-        self.free = None;
-        let keep = self.slots.len().saturating_sub(most);
-        let gone: Vec<Held> = self
-            .slots
-            .drain(keep..)
-            .filter_map(|slot| match slot {
-                Slot::Full(held) => Some(held),
-                Slot::Free(_) => None,
-            })
-            .collect();
-        for held in &gone {
-            self.bytes = self.bytes.saturating_sub(held.bytes);
+    /// All that it holds, to be taken out in portions.
+    pub(crate) fn purged(self) -> Purged {
+        Purged {
+            entries: self.table.into_iter(),
+            bytes: self.bytes,
         }
-        gone
-    }
-
-    /// Whether [`unload`](Self::unload) has handed out everything.
-    pub(crate) const fn is_unloaded(&self) -> bool {
-        self.slots.is_empty()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Held> {
-        self.slots.iter().filter_map(|slot| match slot {
-            Slot::Full(held) => Some(held),
-            Slot::Free(_) => None,
-        })
+        self.table.iter()
     }
 
-    /// Gives memory back once three slots in four are free.
+    /// Gives memory back once three places in four are free.
     fn shrink(&mut self) {
+        let places = self.table.num_buckets().max(self.ring.len());
         if self.table.is_empty() {
             *self = Self::default();
-        } else if self.slots.len() > SMALL && self.len() < self.slots.len() / 4 {
-            let kept: Vec<Slot> = std::mem::take(&mut self.slots)
-                .into_iter()
-                .filter(|slot| matches!(slot, Slot::Full(_)))
-                .collect();
-            let mut table = HashTable::with_capacity(kept.len());
-            for at in 0..kept.len() {
-                table.insert_unique(hash_of(&kept, at), at, |at| hash_of(&kept, *at));
+        } else if places > SMALL && self.len() < places / 4 {
+            let mut table = HashTable::with_capacity(self.len());
+            let mut ring = Vec::with_capacity(self.len());
+            for (at, slot) in self.ring.iter().enumerate() {
+                if let Slot::Full(hash) = slot
+                    && let Ok(place) = self.table.find_entry(*hash, |held| held.slot == at)
+                {
+                    let mut held = place.remove().0;
+                    held.slot = ring.len();
+                    ring.push(*slot);
+                    table.insert_unique(*hash, held, |held: &Held| hash_of(&ring, held.slot));
+                }
             }
-            (self.table, self.slots, self.free) = (table, kept, None);
+            (self.table, self.ring, self.free) = (table, ring, None);
             (self.hand, self.broom) = (0, 0);
         }
     }
 
-    const fn next(&self, at: usize) -> usize {
-        let next = at.saturating_add(1);
-        if next < self.slots.len() { next } else { 0 }
-    }
-
-    fn held(&self, at: usize) -> Option<&Held> {
-        match self.slots.get(at) {
-            Some(Slot::Full(held)) => Some(held),
-            _ => None,
+    /// A slot for an entry of this hash.
+    fn claim(&mut self, hash: u64) -> usize {
+        if let Some(at) = self.free
+            && let Some(slot) = self.ring.get_mut(at)
+            && let Slot::Free(next) = std::mem::replace(slot, Slot::Full(hash))
+        {
+            self.free = next;
+            return at;
         }
+        self.ring.push(Slot::Full(hash));
+        self.ring.len().saturating_sub(1)
     }
 
-    fn is_at(&self, at: usize, hash: u64, key: &[u8]) -> bool {
-        self.held(at)
-            .is_some_and(|held| held.hash == hash && *held.key == *key)
-    }
-
-    fn take(&mut self, at: usize) -> Option<Held> {
-        let free = self.free;
-        let slot = self.slots.get_mut(at)?;
-        match std::mem::replace(slot, Slot::Free(free)) {
-            Slot::Full(held) => {
-                self.free = Some(at);
-                if let Ok(place) = self.table.find_entry(held.hash, |other| *other == at) {
-                    place.remove();
-                }
-                self.bytes = self.bytes.saturating_sub(held.bytes);
-                Some(held)
-            }
-            free @ Slot::Free(_) => {
-                *slot = free;
-                None
-            }
+    /// An entry has left the table.
+    fn left(&mut self, held: &Held) {
+        if let Some(slot) = self.ring.get_mut(held.slot) {
+            *slot = Slot::Free(self.free.replace(held.slot));
         }
+        self.bytes = self.bytes.saturating_sub(held.bytes);
     }
 }
 
-fn hash_of(slots: &[Slot], at: usize) -> u64 {
-    match slots.get(at) {
-        Some(Slot::Full(held)) => held.hash,
+const fn next(at: usize, count: usize) -> usize {
+    let next = at.saturating_add(1);
+    if next < count { next } else { 0 }
+}
+
+fn hash_of(ring: &[Slot], at: usize) -> u64 {
+    match ring.get(at) {
+        Some(Slot::Full(hash)) => *hash,
         _ => 0,
     }
 }

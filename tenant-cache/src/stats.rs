@@ -65,7 +65,7 @@ impl StoredKey {
     ) -> Vec<Self> {
         partition.read(|room| {
             room.iter()
-                .filter(|held| !held.entry().life().is_over(now, &partition.marks))
+                .filter(|held| !held.entry().is_over(now, &partition.marks))
                 .filter_map(|held| {
                     let (number, key) = KeyWriter::namespace_of(held.key())?;
                     let namespace = match number {

@@ -242,7 +242,10 @@ async fn isolation_an_ended_context_is_answered_nothing_from_the_cache() {
     assert_eq!(send(&service, get(&ada, "/a")).await.status, 403);
     assert_eq!(values.get(&ada, "a").unwrap_err().status(), 403);
     assert!(values.insert(&ada, "b", 1).is_err());
+    assert!(values.get_many(&ada, ["a"]).is_err());
     assert!(house.cache.stats(&ada).is_err());
+    assert!(house.cache.export_keys(&ada).is_err());
+    assert!(house.cache.loads(&ada).is_err());
     // What removes is done whatever became of the caller.
     assert!(values.remove(&ada, "a").is_err());
     assert!(house.cache.purge(&ada).is_err());

@@ -250,45 +250,6 @@ fn while_one_revalidates_the_others_get_the_stale_value() {
 }
 
 #[test]
-fn times_and_tags_are_the_namespaces_the_values_or_the_entrys() {
-    let house = House::new();
-    let ada = house.of("acme", "ada");
-    let values = values(&house).ttl(Duration::from_secs(10)).keep(|value| {
-        let keep = Keep::new().tag(format!("customer:{}", value % 10));
-        if *value > 100 {
-            keep.ttl(Duration::from_secs(1))
-        } else {
-            keep
-        }
-    });
-    for (key, value) in [("a", 7), ("b", 8), ("c", 107)] {
-        values.insert(&ada, key, value).unwrap();
-    }
-    house.pass(1);
-    assert_eq!(values.get(&ada, "c").unwrap(), None);
-    house.cache.invalidate_tag(&ada, "customer:7").unwrap();
-    let got = values.get_many(&ada, ["a", "b", "c"]).unwrap();
-    assert_eq!(got, [None, Some(8), None]);
-    values.insert(&ada, "a", 7).unwrap();
-    assert_eq!(values.get(&ada, "a").unwrap(), Some(7));
-
-    let idle = Keep::new()
-        .ttl(Duration::from_secs(100))
-        .idle(Duration::from_secs(5));
-    values.insert_with(&ada, "i", 1, &idle).unwrap();
-    for _ in 0..3 {
-        house.pass(4);
-        assert_eq!(values.get(&ada, "i").unwrap(), Some(1));
-    }
-    house.pass(5);
-    assert_eq!(values.get(&ada, "i").unwrap(), None);
-
-    let many = (0..=Keep::MAX_TAGS).fold(Keep::new(), |keep, n| keep.tag(n.to_string()));
-    values.insert_with(&ada, "m", 1, &many).unwrap();
-    assert_eq!(values.get(&ada, "m").unwrap(), None);
-}
-
-#[test]
 fn a_tag_is_one_tenants_alone_and_versions_keep_apart() {
     let house = House::new();
     let (ada, eve) = (house.of("acme", "ada"), house.of("globex", "eve"));

@@ -162,42 +162,6 @@ async fn head_is_served_from_a_stored_get_without_content() {
 }
 
 #[tokio::test]
-async fn every_part_of_the_uri_and_the_host_count() {
-    let house = House::new();
-    let origin = counted(FRESH);
-    let service = house.around(&origin);
-    let ada = house.of("acme", "ada");
-    let targets = [
-        "/a",
-        "/a/",
-        "/a?",
-        "/a?x",
-        "/a?x=1",
-        "/A",
-        "/%61",
-        "/a;x.css",
-        "/a%2Fb",
-        "/a/b",
-        "http://h/a",
-        "https://h/a",
-    ];
-    for target in targets {
-        assert!(
-            !send(&service, get(&ada, target)).await.is_hit(),
-            "{target}"
-        );
-    }
-    for target in targets {
-        assert!(send(&service, get(&ada, target)).await.is_hit(), "{target}");
-    }
-    let mut elsewhere = get(&ada, "/a");
-    elsewhere
-        .headers_mut()
-        .insert("host", "other.test".parse().unwrap());
-    assert!(!send(&service, elsewhere).await.is_hit());
-}
-
-#[tokio::test]
 async fn what_forbids_storing_is_obeyed() {
     for fields in [
         &[("cache-control", "no-store, max-age=60")][..],

@@ -16,6 +16,7 @@ mod support;
 use http::Method;
 use http_body_util::BodyExt;
 use support::{Content, House, Origin, counted, get, request, response, send};
+use tower_layer::Layer;
 use tower_service::Service;
 
 const FRESH: &[(&str, &str)] = &[("cache-control", "max-age=60")];
@@ -129,4 +130,20 @@ async fn a_read_that_a_write_overtook_is_not_stored() {
     send(&reading, request(Method::POST, &ada, "/a", &[])).await;
     answer.into_body().collect().await.unwrap();
     assert!(!send(&reading, get(&ada, "/a")).await.is_hit());
+}
+
+#[tokio::test]
+async fn forgetting_everything_on_a_write_is_a_choice() {
+    for all in [false, true] {
+        let house = House::new();
+        let layer = tenant_cache::layer(house.cache.clone()).forget_all_on_write(all);
+        let service = layer
+            .build()
+            .unwrap()
+            .layer(counted(&[("cache-control", "max-age=60")]));
+        let ada = house.of("acme", "ada");
+        send(&service, get(&ada, "/list")).await;
+        send(&service, request(Method::POST, &ada, "/item", &[])).await;
+        assert_eq!(send(&service, get(&ada, "/list")).await.is_hit(), !all);
+    }
 }

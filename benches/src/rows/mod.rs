@@ -375,7 +375,7 @@ pub const ALL: &[Definition] = &[
         "raw/cache-engine-hit",
         "what the cache is made of, by hand: keyed hash, table, lock, CLOCK's mark, expiry, as many values and no tenants",
         cache_scale::engine,
-    ),
+    ).heavy(),
     Definition::new(
         "peer/moka-hit",
         "one moka cache with as many values and no tenants",

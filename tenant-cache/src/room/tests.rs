@@ -1,6 +1,6 @@
 //! The map against a plain one, and what eviction spares.
 
-use std::collections::HashMap;
+use std::{cell::Cell, collections::HashMap};
 
 use proptest::prelude::*;
 
@@ -104,6 +104,39 @@ fn what_is_dead_goes_although_it_was_read() {
 }
 
 #[test]
+fn keys_of_one_hash_are_told_apart_whatever_their_length() {
+    let mut room = Room::default();
+    let keys: Vec<Vec<u8>> = (0..2 * SHORT).map(|length| vec![0; length]).collect();
+    for (value, key) in (0..).zip(&keys) {
+        assert!(room.insert(7, key, entry(value), 1).is_none());
+    }
+    for (value, key) in (0..).zip(&keys) {
+        let found = room.get(7, key).and_then(|entry| entry.value::<u32>());
+        assert_eq!(found, Some(&value), "{} bytes", key.len());
+        assert_eq!(room.remove(7, key).unwrap().key(), key);
+        assert!(room.get(7, key).is_none());
+    }
+}
+
+#[test]
+fn a_search_in_portions_comes_by_every_entry_once_a_round() {
+    let mut room = Room::default();
+    for key in 0..=255 {
+        put(&mut room, key, u32::from(key % 2), 1);
+    }
+    let seen = Cell::new(0);
+    let dead = |entry: &AnyEntry| {
+        seen.set(seen.get() + 1);
+        entry.value::<u32>() == Some(&1)
+    };
+    let (places, mut gone) = (room.table.num_buckets(), Vec::new());
+    for _ in 0..places.div_ceil(8) {
+        room.sweep(8, dead, &mut gone);
+    }
+    assert_eq!((seen.get(), gone.len(), room.len()), (256, 128, 128));
+}
+
+#[test]
 fn i6_memory_goes_back_with_the_entries() {
     let mut room = Room::default();
     for key in 0..=255 {
@@ -111,12 +144,13 @@ fn i6_memory_goes_back_with_the_entries() {
     }
     let mut gone = Vec::new();
     room.sweep(1000, |entry| entry.value::<u32>() != Some(&7), &mut gone);
-    assert_eq!((room.len(), room.slots.len()), (1, 1));
+    assert_eq!((room.len(), room.ring.len()), (1, 1));
+    assert!(room.table.num_buckets() <= 4);
     assert_eq!(value(&room, 7), Some(7));
     put(&mut room, 8, 8, 1);
     assert_eq!((value(&room, 7), value(&room, 8)), (Some(7), Some(8)));
     room.sweep(1000, |_| true, &mut gone);
-    assert_eq!((room.slots.capacity(), room.table.capacity()), (0, 0));
+    assert_eq!((room.ring.capacity(), room.table.capacity()), (0, 0));
 }
 
 #[test]
@@ -126,7 +160,7 @@ fn a_purged_room_is_unloaded_in_portions() {
         put(&mut room, key, 0, 3);
     }
     room.remove(1, &[1]);
-    let mut seen = 0;
+    let (mut room, mut seen) = (room.purged(), 0);
     while !room.is_unloaded() {
         let gone = room.unload(4);
         assert!(gone.len() <= 4);
