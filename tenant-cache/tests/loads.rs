@@ -73,6 +73,8 @@ fn one_loads_and_all_get_it() {
         now(values.get_or_try_insert_with(&ada, "k", unused())).unwrap(),
         7
     );
+    let stats = house.cache.stats(&ada).unwrap();
+    assert_eq!((stats.hits, stats.misses), (2, 4));
 }
 
 #[test]

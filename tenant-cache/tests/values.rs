@@ -241,6 +241,39 @@ fn i6_tenants_beyond_the_bound_go_uncached_and_idle_ones_make_room() {
     );
 }
 
+/// A tenant that holds nothing and that nobody refers to is dropped: as others insert, or when one more than there may be comes.
+#[test]
+fn i6_the_floor_of_a_tenant_that_went_idle_is_there_for_another() {
+    const FLOOR: u64 = 400 << 10;
+    for most in [2, 100] {
+        let clock = ManualClock::new();
+        let tenants = tenants(&["idle", "busy", "late"], &clock);
+        let cache = TenantCache::builder()
+            .clock(clock.clone())
+            .max_bytes(1 << 20)
+            .max_bytes_per_tenant(1 << 20)
+            .guaranteed_bytes_per_tenant(FLOOR)
+            .max_tenants(most)
+            .build()
+            .unwrap();
+        let values = cache.namespace::<u32>("n").unwrap();
+        let floor = |tenant: &TenantContext| cache.stats(tenant).unwrap().floor;
+        let idle = context(&tenants, "idle", "ada");
+        values.insert(&idle, "key", 1).unwrap();
+        assert_eq!(floor(&idle), FLOOR);
+        values.remove(&idle, "key").unwrap();
+        drop(idle);
+        let busy = context(&tenants, "busy", "ada");
+        // What serves all tenants has one too.
+        assert_eq!(floor(&busy), (1 << 20) - 2 * FLOOR);
+        if most > 2 {
+            values.insert(&busy, "key", 1).unwrap();
+        }
+        clock.advance(Duration::from_secs(2));
+        assert_eq!(floor(&context(&tenants, "late", "ada")), FLOOR, "{most}");
+    }
+}
+
 #[test]
 fn bounds_that_cannot_be_meant_are_refused() {
     for builder in [
