@@ -49,6 +49,8 @@ async fn a_fresh_response_is_served_again_with_its_age() {
     assert_eq!(third.cache_status(), "tenant-cache; fwd=stale; stored");
     assert_eq!(third.body, "answer 2");
     assert!(send(&service, get(&ada, "/a?b=1")).await.is_hit());
+    let stats = house.cache.stats(&ada).unwrap();
+    assert_eq!((stats.hits, stats.misses), (2, 2));
 }
 
 #[tokio::test]

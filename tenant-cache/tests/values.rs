@@ -181,6 +181,21 @@ fn i6_a_value_above_the_ceiling_is_not_stored_and_leaves_no_older_one() {
 }
 
 #[test]
+fn i6_keys_and_tags_are_charged_with_their_values() {
+    let (cache, callers) = small();
+    let values = cache.namespace::<u32>("n").unwrap().weigh(|_| 0);
+    let charged = |key: &str, keep: &Keep| {
+        values.insert_with(&callers[0], key, 1, keep).unwrap();
+        let bytes = cache.stats(&callers[0]).unwrap().bytes;
+        values.remove(&callers[0], key).unwrap();
+        bytes
+    };
+    let plain = charged("", &Keep::new());
+    assert_eq!(charged(&"k".repeat(1000), &Keep::new()), plain + 1000);
+    assert_eq!(charged("", &Keep::new().tag("a").tag("b")), plain + 16);
+}
+
+#[test]
 fn a_partition_full_of_dead_entries_takes_new_ones() {
     let (cache, callers) = small();
     let values = cache.namespace::<Vec<u8>>("n").unwrap().weigh(Vec::len);
