@@ -63,6 +63,19 @@ impl Life {
         self.used_at = AtomicU64::new(now.as_nanos());
     }
 
+    /// The bytes that an entry takes for it.
+    pub(crate) fn weight(&self) -> usize {
+        if self.is_plain() {
+            0
+        } else {
+            Self::weight_with(&self.tags)
+        }
+    }
+
+    pub(crate) const fn weight_with(tags: &[Tag]) -> usize {
+        size_of::<Self>().saturating_add(size_of_val(tags))
+    }
+
     /// Whether it says no more than when it expires.
     fn is_plain(&self) -> bool {
         self.fresh_until == self.expires_at && self.idle == u64::MAX && self.tags.is_empty()

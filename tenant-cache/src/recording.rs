@@ -333,8 +333,9 @@ impl Recording {
             .without(old)
             .with(response, self.shared.max_variants, now);
         let mut tags = self.tags_of(&variants);
-        let weigh =
-            |variants: &Variants, tags: &[Tag]| variants.weight().saturating_add(size_of_val(tags));
+        let weigh = |variants: &Variants, tags: &[Tag]| {
+            variants.weight().saturating_add(Life::weight_with(tags))
+        };
         // Beyond the ceiling the oldest go, not all of them.
         while !Pool::fits(&self.partition, weigh(&variants, &tags), key)
             && let Some(fewer) = variants.without_oldest()

@@ -61,7 +61,7 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
             Slot::Value(value) => (self.weigh)(value),
             Slot::Absent => 0,
         };
-        let weight = weight.saturating_add(size_of_val(&*life.tags));
+        let weight = weight.saturating_add(life.weight());
         Some(Prepared {
             entry: Arc::new(Entry::new(life, slot)),
             weight,
