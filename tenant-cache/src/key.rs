@@ -87,7 +87,7 @@ impl KeyWriter {
     #[inline]
     pub(crate) fn start(&mut self, namespace: u32, version: u32) {
         let both = (u64::from(namespace) << 32) | u64::from(version);
-        self.add_array(&both.to_be_bytes());
+        self.add(&both.to_be_bytes());
     }
 
     /// Whose authority the key is of: before the key itself.
@@ -114,7 +114,7 @@ impl KeyWriter {
 
     /// Adds several keys as one: where each begins and ends is part of what is written.
     pub fn tuple(&mut self, parts: &[&dyn CacheKey]) -> &mut Self {
-        self.add_array(&head(tag::TUPLE, parts.len()));
+        self.add(&head(tag::TUPLE, parts.len()));
         for part in parts {
             self.enclosed(*part);
         }
@@ -127,7 +127,7 @@ impl KeyWriter {
         write: impl FnOnce(&mut Self) -> Result<(), E>,
     ) -> Result<(), E> {
         let at = self.length;
-        self.add_array(&length(0));
+        self.add(&length(0));
         let begin = self.length;
         write(self)?;
         let written = length(self.length.saturating_sub(begin));
@@ -146,7 +146,7 @@ impl KeyWriter {
 
     /// Adds one byte that says what follows.
     pub(crate) fn tag(&mut self, tag: u8) -> &mut Self {
-        self.add_array(&[tag]);
+        self.add(&[tag]);
         self
     }
 
@@ -156,14 +156,14 @@ impl KeyWriter {
     }
 
     fn part(&mut self, tag: u8, bytes: &[u8]) -> &mut Self {
-        self.add_array(&head(tag, bytes.len()));
+        self.add(&head(tag, bytes.len()));
         self.add(bytes);
         self
     }
 
     fn fixed<const N: usize>(&mut self, tag: u8, bytes: [u8; N]) {
-        self.add_array(&[tag]);
-        self.add_array(&bytes);
+        self.add(&[tag]);
+        self.add(&bytes);
     }
 
     #[inline]
@@ -174,17 +174,6 @@ impl KeyWriter {
             None => self.add_long(bytes),
         }
         self.length = end;
-    }
-
-    /// [`add`](Self::add) for a length that is known: a store, where that is a call.
-    #[inline]
-    fn add_array<const N: usize>(&mut self, bytes: &[u8; N]) {
-        let rest = self.short.get_mut(self.length..);
-        match rest.and_then(|rest| rest.first_chunk_mut()) {
-            Some(place) => *place = *bytes,
-            None => self.add_long(bytes),
-        }
-        self.length = self.length.saturating_add(N);
     }
 
     #[cold]

@@ -58,6 +58,14 @@ pub(crate) struct At {
 }
 
 impl At {
+    #[inline]
+    const fn empty() -> Self {
+        Self {
+            key: KeyWriter::empty(),
+            hash: 0,
+        }
+    }
+
     pub(crate) fn key(&self) -> &[u8] {
         self.key.as_bytes()
     }
@@ -297,10 +305,14 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
     }
 
     pub(crate) fn at<K: CacheKey + ?Sized>(&self, room: &Room<'_>, key: &K) -> At {
-        let mut at = At {
-            key: KeyWriter::empty(),
-            hash: 0,
-        };
+        let mut at = At::empty();
+        self.find_at(&mut at, room, key);
+        at
+    }
+
+    /// [`at`](Self::at), where the caller has room for it: moving it costs as much as writing it.
+    #[inline]
+    fn find_at<K: CacheKey + ?Sized>(&self, at: &mut At, room: &Room<'_>, key: &K) {
         at.key.start(self.number, self.version);
         if self.by_authority
             && let Some(number) = room.authority(&self.cache)
@@ -309,7 +321,6 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
         }
         key.encode(&mut at.key);
         at.hash = self.cache.hash(at.key());
-        at
     }
 
     fn look<K: CacheKey + ?Sized>(&self, room: &Room<'_>, key: &K) -> Option<V> {
@@ -317,7 +328,8 @@ impl<V: Clone + Send + Sync + 'static> Namespace<V> {
         if !partition.is_empty()
             && let Some(epoch) = room.begin()
         {
-            let at = self.at(room, key);
+            let mut at = At::empty();
+            self.find_at(&mut at, room, key);
             let now = self.cache.now();
             let found = partition.find(at.place(epoch), now);
             if let Some(entry) = found

@@ -175,6 +175,31 @@ fn an_error_goes_to_all_who_waited_and_is_not_kept() {
 }
 
 #[test]
+fn an_error_is_kept_where_the_namespace_says_so() {
+    let house = House::new();
+    let ada = house.of("acme", "ada");
+    let values = house
+        .cache
+        .namespace::<Result<u32, &'static str>>("outcomes")
+        .unwrap()
+        .keep(|outcome| match outcome {
+            Ok(_) => Keep::new(),
+            Err(_) => Keep::new().ttl(Duration::from_secs(5)),
+        });
+    let ask = |outcome| {
+        let load = async move { Ok::<_, Rejection>(outcome) };
+        now(values.get_or_try_insert_with(&ada, "k", load)).unwrap()
+    };
+    assert_eq!(ask(Err("no such rate")), Err("no such rate"));
+    house.pass(4);
+    assert_eq!(ask(Ok(1)), Err("no such rate"));
+    house.pass(1);
+    assert_eq!(ask(Ok(2)), Ok(2));
+    house.pass(59);
+    assert_eq!(ask(Ok(3)), Ok(2));
+}
+
+#[test]
 fn that_there_is_none_is_remembered_only_if_asked() {
     let house = House::new();
     let ada = house.of("acme", "ada");

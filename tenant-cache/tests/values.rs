@@ -95,6 +95,25 @@ fn keys_of_every_type_and_length_find_their_value() {
     assert_eq!(values.get(&ada, long.as_str()).unwrap(), Some(7));
 }
 
+#[test]
+fn many_are_found_at_once_in_the_order_of_their_keys() {
+    let house = House::new();
+    let ada = house.of("acme", "ada");
+    let values = house.cache.namespace::<u32>("n").unwrap();
+    for key in 1..=3_u32 {
+        values.insert(&ada, &key, 10 * key).unwrap();
+    }
+    house.clock.advance(Duration::from_secs(59));
+    values.insert(&ada, &4_u32, 40).unwrap();
+    let many = |keys: &[u32]| values.get_many(&ada, keys).unwrap();
+    assert_eq!(many(&[3, 9, 1, 3]), [Some(30), None, Some(10), Some(30)]);
+    assert_eq!(many(&[]), []);
+    let stats = house.cache.stats(&ada).unwrap();
+    assert_eq!((stats.hits, stats.misses), (3, 1));
+    house.clock.advance(Duration::from_secs(1));
+    assert_eq!(many(&[4, 3]), [Some(40), None]);
+}
+
 /// The weigher runs in the middle of `insert`: a purge from inside of it races by construction.
 #[test]
 fn a_purge_that_races_with_an_insertion_takes_the_value_with_it() {
