@@ -287,8 +287,8 @@ pub fn ratios(measured: &[Measured]) -> String {
         ["raw/token-hash", "raw/map-hit"],
         " (bound: 60 ns)",
     );
-    all.ratio("cache/hit", "peer/moka-hit", " (bound: 1.5)");
-    all.ratio("cache/hit", "raw/cache-engine-hit", "");
+    all.ratio("cache/hit", "peer/moka-hit", "");
+    all.ratio("cache/hit", "raw/cache-engine-hit", " (bound: 1.5)");
     all.ratio(
         "cache/sockets/with",
         "cache/sockets/without",

@@ -123,8 +123,8 @@ impl<T: ?Sized> Entry<T> {
     }
 
     pub(crate) fn is_fresh(&self, now: Monotonic) -> bool {
-        let fresh_until = |life: &Box<Life>| life.fresh_until;
-        now < self.life.as_ref().map_or(self.expires_at, fresh_until)
+        let life = self.life.as_deref();
+        now < life.map_or(self.expires_at, |life| life.fresh_until)
     }
 }
 
