@@ -94,6 +94,11 @@ mod tests {
         marks.mark(2);
         assert!(!marks.hit(after, &[1]));
         assert!(marks.hit(after, &[2]));
+        marks.clear();
+        assert!(
+            marks.hit(after, &[2]),
+            "what it was is forgotten, not that it was"
+        );
     }
 
     #[test]
