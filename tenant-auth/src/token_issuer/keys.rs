@@ -44,7 +44,7 @@ impl Entry {
     }
 
     pub(super) fn token<'a>(&self, body: Body<'a>, jti: &'a str) -> Result<String, KeyError> {
-        self.key.token(&self.header, &body.to_json(jti)?)
+        self.key.token(&self.header, &body.into_json(jti)?)
     }
 }
 

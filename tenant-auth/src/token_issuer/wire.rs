@@ -138,7 +138,7 @@ impl<'a> Body<'a> {
     }
 
     /// The claims as JSON, of the token of this name.
-    pub(super) fn to_json(self, jti: &'a str) -> Result<Vec<u8>, KeyError> {
+    pub(super) fn into_json(self, jti: &'a str) -> Result<Vec<u8>, KeyError> {
         let mut claims = Vec::with_capacity(1024);
         serde_json::to_writer(&mut claims, &Self { jti, ..self })
             .map_err(|_| refused("the claims cannot be written"))?;
