@@ -1,6 +1,6 @@
 //! Tokens minted, delegated, and what the signature alone takes.
 
-use std::{sync::Arc, time::Duration};
+use std::{hint::black_box, sync::Arc, time::Duration};
 
 use aws_lc_rs::{
     encoding::{AsDer, Pkcs8V1Der},
@@ -22,7 +22,8 @@ use tenant_context::RequestHead;
 use super::{Definition, Shared, stack};
 use crate::{
     Result,
-    row::{Operation, Row},
+    drive::Tally,
+    row::{Operation, Row, Work},
     token::{AUDIENCE, ISSUER, TENANT},
 };
 
@@ -87,11 +88,45 @@ fn delegation() -> Result<(TokenIssuer, TenantContext, Delegation)> {
     Ok((issuer, context, delegation))
 }
 
+/// Each delegation is minted from an order of its own, made before as requests are.
+struct Delegations {
+    issuer: TokenIssuer,
+    context: TenantContext,
+    order: Delegation,
+    prepared: Vec<Delegation>,
+    tally: Tally,
+}
+
+impl Work for Delegations {
+    fn prepare(&mut self, operations: usize) {
+        self.prepared = vec![self.order.clone(); operations];
+    }
+
+    fn run(&mut self) {
+        for order in self.prepared.drain(..) {
+            let minted = black_box(self.issuer.delegate(&self.context, order));
+            self.tally.refused = self.tally.refused.saturating_add(minted.is_err().into());
+        }
+    }
+
+    fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    fn largest_batch(&self) -> usize {
+        64
+    }
+}
+
 pub(super) fn delegate(definition: &'static Definition, _: &Arc<Shared>) -> Result<Row> {
-    let (issuer, context, delegation) = delegation()?;
-    Ok(definition.row(Operation::new(move || {
-        issuer.delegate(&context, delegation.clone()).is_ok()
-    })))
+    let (issuer, context, order) = delegation()?;
+    Ok(definition.row(Delegations {
+        issuer,
+        context,
+        order,
+        prepared: Vec::new(),
+        tally: Tally::default(),
+    }))
 }
 
 /// A signature hashes what it signs twice: its cost grows with the token.

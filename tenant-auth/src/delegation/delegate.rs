@@ -174,7 +174,8 @@ impl TokenIssuer {
         if tenant.actors().len() >= self.inner().max_depth {
             return Err(forbidden("delegation_depth"));
         }
-        let scope = scope(tenant, delegation)?;
+        let ceiling = tenant.ceiling();
+        let scope = scope(tenant, &ceiling, delegation)?;
         let now = self.inner().clock.unix();
         let expires_at = self.end(tenant, actor, delegation.ttl, now)?;
         let prefix = prefix(tenant, delegation.resource_prefix.as_deref())?;
@@ -193,7 +194,7 @@ impl TokenIssuer {
             return Err(malformed());
         }
         let chain = Chain {
-            parents: parents(tenant)?,
+            parents: parents(tenant, &ceiling)?,
             purpose,
             operator_of: tenant.operator_of().map(AsRef::as_ref),
             until: tenant.claim(UNTIL),
@@ -242,11 +243,14 @@ impl TokenIssuer {
 }
 
 /// The scopes as the token has them, if the context has them all.
-fn scope(tenant: &TenantContext, delegation: &Delegation) -> Result<String, Rejection> {
+fn scope(
+    tenant: &TenantContext,
+    ceiling: &[Box<str>],
+    delegation: &Delegation,
+) -> Result<String, Rejection> {
     if delegation.scopes.is_empty() {
         return Err(malformed());
     }
-    let ceiling = tenant.ceiling();
     let held =
         |scope: &str| tenant.allows(scope) && ceiling.iter().any(|held| scope_covers(held, scope));
     if !delegation.scopes.iter().all(|scope| held(scope)) {
@@ -256,8 +260,11 @@ fn scope(tenant: &TenantContext, delegation: &Delegation) -> Result<String, Reje
     joined(&delegation.scopes).map_err(|_| malformed())
 }
 
-/// All that the new token is derived from, the context's own credential first.
-pub(crate) fn parents(tenant: &TenantContext) -> Result<Vec<Link<'_>>, Rejection> {
+/// All that the new token is derived from, the context's own credential first, with the scopes that bound it.
+pub(crate) fn parents<'a>(
+    tenant: &'a TenantContext,
+    ceiling: &[Box<str>],
+) -> Result<Vec<Link<'a>>, Rejection> {
     // What has no name could not be revoked.
     let credential = tenant
         .credential()
@@ -273,7 +280,7 @@ pub(crate) fn parents(tenant: &TenantContext) -> Result<Vec<Link<'_>>, Rejection
         iat: tenant.issued_at().map(UnixTime::as_secs),
         api_key: tenant.api_key().map(AsRef::as_ref),
         exp: tenant.expires_at().as_secs(),
-        scope: joined(&tenant.ceiling()).map_err(|_| malformed())?,
+        scope: joined(ceiling).map_err(|_| malformed())?,
         roles: left(tenant.role_bounds().as_deref())?,
         resource_prefix: tenant.resource_prefix(),
     };

@@ -186,7 +186,7 @@ impl TokenIssuer {
         let now = self.inner().clock.unix();
         let end = self.end(staff, staff.principal(), operation.ttl, now)?;
         let end = end.min(now.saturating_add(operators.max_ttl));
-        let mut parents = parents(staff)?;
+        let mut parents = parents(staff, &staff.ceiling())?;
         for parent in &mut parents {
             // In this tenant the operators' scopes are the bound, not what the staff may do at home.
             parent.scope = operators.scopes.join(" ");

@@ -136,7 +136,7 @@ fn chain(tenant: &TenantContext, scope: &str) -> Result<Option<Value>, Rejection
     if tenant.credential().is_none() {
         return Ok(None);
     }
-    let mut parents = parents(tenant)?;
+    let mut parents = parents(tenant, &tenant.ceiling())?;
     for parent in &mut parents {
         scope.clone_into(&mut parent.scope);
         parent.roles = None;
