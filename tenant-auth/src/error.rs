@@ -28,6 +28,8 @@ pub enum KeyErrorKind {
     Randomness,
     /// The token could not be signed or encoded.
     Signing,
+    /// The token would have more bytes than verifiers take: give it fewer scopes.
+    TooLong,
 }
 
 impl KeyError {

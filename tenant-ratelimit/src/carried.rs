@@ -10,7 +10,7 @@ use crate::{Quota, cells::Rate, key::Key};
 /// The claim: `{"requests": 100, "seconds": 3600, "burst": 10}`, `burst` may be left out.
 ///
 /// For a chain of agents it is a list: the current actor's first, then that of whoever delegated to it, and so
-/// on; `null` stands for none.
+/// on, the principal's own last; `null` stands for none.
 const CLAIM: &str = "budget";
 
 type Fields = BTreeMap<String, u64>;
@@ -34,9 +34,10 @@ pub(crate) fn budgets(
             }
         },
     };
-    if claimed.len() > actors.len().max(1) {
+    // The last may be the principal's own, from before it delegated.
+    if claimed.len() > actors.len().saturating_add(1) {
         return Err(ConfigError::new(
-            "the claim `budget` has more budgets than the chain has actors",
+            "the claim `budget` has more budgets than the chain has actors, and one for the principal",
         ));
     }
     let mut budgets = Vec::with_capacity(claimed.len());

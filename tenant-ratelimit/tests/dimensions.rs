@@ -397,6 +397,25 @@ fn a_sub_agent_spends_the_budget_that_its_parents_delegation_carries() {
     assert_eq!(spend(&limits, &parent).0, 0);
 }
 
+/// What a principal's own token carries stays the principal's, whoever it delegates to.
+#[test]
+fn a_principals_own_budget_is_one_for_all_it_delegates_to() {
+    let clock = ManualClock::new();
+    let tenants = tenants(&clock);
+    let limits = carrying(&clock);
+    let three = json!({"requests": 3, "seconds": 60});
+    let one = chain(&tenants, &["one"], Some(json!([null, three])));
+    let other = chain(
+        &tenants,
+        &["other"],
+        Some(json!([{"requests": 9, "seconds": 60}, three])),
+    );
+    limits.check(&one, None, 1).unwrap();
+    limits.check(&other, None, 1).unwrap();
+    assert_eq!(spend(&limits, &chain(&tenants, &[], Some(three))).0, 1);
+    assert_eq!(spend(&limits, &one).0, 0);
+}
+
 #[test]
 fn i7_a_carried_budget_that_is_none_is_refused() {
     let clock = ManualClock::new();
@@ -414,7 +433,7 @@ fn i7_a_carried_budget_that_is_none_is_refused() {
         json!({"requests": "1", "seconds": 60}),
         json!({"requests": 1, "seconds": 60, "brust": 1}),
         json!({"requests": 1, "seconds": u64::MAX}),
-        json!([{"requests": 1, "seconds": 60}, {"requests": 1, "seconds": 60}]),
+        json!([null, null, {"requests": 1, "seconds": 60}]),
         json!([17]),
     ] {
         let denied = limits.check(&chain(&tenants, &["bot"], Some(budget.clone())), None, 1);

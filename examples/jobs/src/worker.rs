@@ -39,6 +39,8 @@ pub(crate) async fn work(message: Message, service: Data<Service>) -> Result<(),
     };
     let result = match outcome {
         Ok(()) => Ok(()),
+        // It failed: the queue counts its deliveries.
+        Err(error @ RunError::Failed(_)) => Err(error.to_string().into()),
         Err(error) if error.is_temporary() => {
             // Before this one is done: what is in the queue twice is worked on once, by its replay id.
             let later = TaskBuilder::new(message).run_after(AGAIN).build();

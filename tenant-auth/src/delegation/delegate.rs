@@ -8,7 +8,7 @@ use tenant_context::{
 };
 
 use crate::{
-    KeyError, MintedToken, TokenIssuer,
+    KeyError, KeyErrorKind, MintedToken, TokenIssuer,
     jobs::UNTIL,
     token_issuer::{Act, Chain, Left, Link, Subject, joined},
 };
@@ -62,11 +62,14 @@ impl Delegation {
         }
     }
 
-    /// To an actor that has proven who it is (an actor token, RFC 8693 §2.1). One of another tenant is refused.
+    /// To an actor that has proven who it is (an actor token, RFC 8693 §2.1). One of another tenant is refused, and an operator.
     pub fn to_verified(actor: &TenantContext) -> Self {
         let mut delegation = Self::to(actor.actor().clone());
         if let Err(ended) = actor.check() {
             delegation.actor = Err(ended);
+        } else if actor.operator_of().is_some() {
+            // Staff would be in the tenant without its reason.
+            delegation.actor = Err(forbidden("delegation_operator"));
         }
         delegation.actor_tenant = Some(actor.tenant_id().clone());
         delegation
@@ -145,8 +148,8 @@ impl TokenIssuer {
     ///
     /// A rejection, recorded in the current trail: 403 for scopes that the context does not have (`delegation_wider`, which
     /// names them), a longer life (`delegation_outlives`), a longer chain than the issuer allows
-    /// (`delegation_depth`), a wider prefix (`delegation_prefix`), an actor of another tenant (`cross_tenant_chain`); 400 for
-    /// what cannot be written (`delegation_malformed`); what [`TenantContext::check`] refuses; 503 if signing fails.
+    /// (`delegation_depth`), a wider prefix (`delegation_prefix`), an actor of another tenant (`cross_tenant_chain`) or of another tenant's staff (`delegation_operator`); 400 for
+    /// what cannot be written (`delegation_malformed`, `delegation_too_long`); what [`TenantContext::check`] refuses; 503 if signing fails.
     #[allow(
         clippy::needless_pass_by_value,
         reason = "it reads as the order it is: `delegate(&ctx, Delegation::to(..))`"
@@ -353,7 +356,10 @@ pub(super) fn malformed() -> Rejection {
 }
 
 pub(super) fn unsigned(error: KeyError) -> Rejection {
-    Rejection::store_unavailable()
-        .with_reason("delegation_unsigned")
-        .with_source(error)
+    let rejection = match error.kind() {
+        // It will be as long the next time.
+        KeyErrorKind::TooLong => Rejection::malformed("delegation_too_long"),
+        _ => Rejection::store_unavailable().with_reason("delegation_unsigned"),
+    };
+    rejection.with_source(error)
 }

@@ -67,7 +67,8 @@ impl<S: RefreshStore> RefreshTokensBuilder<S> {
         self
     }
 
-    /// Called once for each session that a replay ended, before the replay is answered: tell its owner. Required.
+    /// Called for each session that a replay ended, before the replay is answered: tell its owner. Required. Once for each session, and once more for
+    /// each replay whose request is given up half-way: then nobody knows whether it was the first.
     pub fn on_reuse(mut self, callback: impl Fn(&SessionEnded) + Send + Sync + 'static) -> Self {
         self.on_reuse = Some(Box::new(callback));
         self

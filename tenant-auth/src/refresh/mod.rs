@@ -8,7 +8,8 @@
 //! somebody's leaving all of theirs ([`end_all_of`](RefreshTokens::end_all_of)).
 //!
 //! Tokens are opaque, and what is stored of one is its hash: neither a store nor a copy of it gives one
-//! away, and there is no secret of the server to keep.
+//! away, and there is no secret of the server to keep. (With a grace, below, a copy of the store gives the current token to
+//! whoever has the one before.)
 //!
 //! # Tabs, retries and crashes
 //!
@@ -74,7 +75,7 @@ pub use self::{
     builder::RefreshTokensBuilder,
     memory::MemoryRefreshStore,
     rotate::{Issued, NewSession, RefreshError, SessionEnded},
-    store::{RefreshStore, Session, SessionId},
+    store::{NoSessionId, RefreshStore, Session, SessionId},
     token::RefreshToken,
 };
 

@@ -2,6 +2,7 @@
 
 use std::{error::Error, fmt, time::Duration};
 
+use futures_util::FutureExt;
 use subtle::ConstantTimeEq;
 use tenant_context::{
     BoxError, CredentialId, LookupErrorKind, Principal, PrincipalId, Rejection, TenantId,
@@ -354,7 +355,8 @@ impl<S: RefreshStore> RefreshTokens<S> {
         let next = Session {
             generation: following,
             hash: token::hash(&secret),
-            previous: Some(Previous {
+            // Nobody who has a copy of the store and an old token has the new one, unless a grace needs it.
+            previous: (!self.0.limits.grace.is_zero()).then(|| Previous {
                 hash: session.hash,
                 successor: token::pad(&presented.secret, session.id, generation, &secret),
                 rotated_at: now.as_nanos(),
@@ -367,23 +369,34 @@ impl<S: RefreshStore> RefreshTokens<S> {
     }
 
     async fn reuse(&self, session: Session) -> RefreshError {
-        match self.0.store.revoke(session.id).await {
-            Err(error) => unavailable(error),
-            Ok(stood) => {
-                if let Err(error) = self.end_access_tokens(&session.tenant, session.id).await {
-                    // It holds here; elsewhere they live to their end. The replay is answered as one all the same.
-                    tracing::error!(source = error.source(), session = %session.id, "the end of a stolen session's access tokens is not published");
-                }
-                if stood {
-                    (self.0.on_reuse)(&SessionEnded {
-                        tenant: session.tenant.clone(),
-                        principal: session.principal(),
-                        session: session.id,
-                    });
-                }
-                RefreshError::Reused
+        let given_up = GivenUp {
+            tokens: self,
+            session: Some(&session),
+        };
+        let stood = match self.0.store.revoke(session.id).await {
+            Err(error) => {
+                given_up.over();
+                return unavailable(error);
             }
+            Ok(stood) => stood,
+        };
+        if let Err(error) = self.end_access_tokens(&session.tenant, session.id).await {
+            // It holds here; elsewhere they live to their end. The replay is answered as one all the same.
+            tracing::error!(source = error.source(), session = %session.id, "the end of a stolen session's access tokens is not published");
         }
+        given_up.over();
+        if stood {
+            self.tell(&session);
+        }
+        RefreshError::Reused
+    }
+
+    fn tell(&self, session: &Session) {
+        (self.0.on_reuse)(&SessionEnded {
+            tenant: session.tenant.clone(),
+            principal: session.principal(),
+            session: session.id,
+        });
     }
 
     /// Whether the tenant may act, now.
@@ -401,6 +414,31 @@ impl<S: RefreshStore> RefreshTokens<S> {
         let limits = &self.0.limits;
         now.saturating_add(limits.idle)
             .min(began_at.saturating_add(limits.life))
+    }
+}
+
+/// A replay whose answer nobody waits for: whoever presents a stolen token decides when his request ends, not whether it is told.
+struct GivenUp<'a, S: RefreshStore> {
+    tokens: &'a RefreshTokens<S>,
+    session: Option<&'a Session>,
+}
+
+impl<S: RefreshStore> GivenUp<'_, S> {
+    fn over(mut self) {
+        self.session = None;
+    }
+}
+
+impl<S: RefreshStore> Drop for GivenUp<'_, S> {
+    fn drop(&mut self) {
+        if let Some(session) = self.session {
+            // In this process it holds at the first poll.
+            let ended = self.tokens.end_access_tokens(&session.tenant, session.id);
+            if ended.now_or_never().is_none() {
+                tracing::error!(session = %session.id, "the end of a stolen session's access tokens may not be published: its replay was given up");
+            }
+            self.tokens.tell(session);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is kept of a session, and where.
 
-use std::{fmt, future::Future};
+use std::{fmt, future::Future, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use tenant_context::{BoxError, Principal, PrincipalId, PrincipalKind, TenantId, UnixTime};
@@ -27,6 +27,54 @@ impl fmt::Display for SessionId {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
+
+/// Reads what [`Display`](fmt::Display) writes, and what an access token's `sid` says:
+/// `tenant.session().map(|sid| sid.as_str().parse::<SessionId>())`.
+///
+/// ```
+/// use tenant_auth::refresh::SessionId;
+///
+/// let id: SessionId = "000102030405060708090a0b0c0d0e0f".parse()?;
+/// assert_eq!(id.to_string(), "000102030405060708090a0b0c0d0e0f");
+/// assert!("session-7".parse::<SessionId>().is_err());
+/// # Ok::<(), tenant_auth::refresh::NoSessionId>(())
+/// ```
+impl FromStr for SessionId {
+    type Err = NoSessionId;
+
+    fn from_str(text: &str) -> Result<Self, NoSessionId> {
+        let digits: &[u8; 32] = text.as_bytes().try_into().map_err(|_| NoSessionId(()))?;
+        let mut bytes = [0; 16];
+        for (byte, pair) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
+            *byte = match pair.map(digit) {
+                [Some(high), Some(low)] => (high << 4) | low,
+                _ => return Err(NoSessionId(())),
+            };
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// A digit as `Display` writes it: one id has one text.
+const fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte.wrapping_sub(b'0')),
+        b'a'..=b'f' => Some(byte.wrapping_sub(b'a').wrapping_add(10)),
+        _ => None,
+    }
+}
+
+/// A text is no session's id: that of another issuer's session, say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoSessionId(());
+
+impl fmt::Display for NoSessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this is no id of a session: 32 digits of lower-case hexadecimal")
+    }
+}
+
+impl std::error::Error for NoSessionId {}
 
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

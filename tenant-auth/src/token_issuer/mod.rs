@@ -185,10 +185,11 @@ impl TokenIssuer {
         fill(&mut body);
         let token = key.token(body, &jti)?;
         if token.len() > MAX_TOKEN_LEN {
-            return Err(refused(format!(
+            let message = format!(
                 "the token would have {} bytes, and verifiers take {MAX_TOKEN_LEN}; give it fewer scopes",
                 token.len()
-            )));
+            );
+            return Err(KeyError::new(KeyErrorKind::TooLong, message));
         }
         let id = CredentialId::parse(&jti).map_err(|_| refused("the token's id is none"))?;
         Ok(MintedToken::new(token, id, expires_at))

@@ -159,6 +159,22 @@ fn a_prefix_only_gets_longer() {
 }
 
 #[test]
+fn a_token_that_nobody_would_take_is_not_minted_and_another_try_is_of_no_use() {
+    let world = World::new();
+    let root = world.root(&["*"]);
+    let many: Vec<String> = (0..200)
+        .map(|n| format!("{n:03}:{}", "x".repeat(60)))
+        .collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let refused = world.issuer.delegate(&root, to("bot", &many)).unwrap_err();
+    assert_eq!(
+        (refused.status().as_u16(), refused.reason()),
+        (400, "delegation_too_long")
+    );
+    assert_eq!(refused.retry_after(), None);
+}
+
+#[test]
 fn actor_tokens_accepted_across_tenants_and_not_logged() {
     let world = World::new();
     let root = world.root(&["*"]);

@@ -4,8 +4,8 @@ use futures_util::FutureExt;
 use http::Request;
 use serde_json::json;
 use tenant_auth::{
-    AccessToken, NewToken, Operation, Operators, PrincipalKind, SigningKey, TenantContext,
-    TokenIssuer, TokenMinter, UnixTime,
+    AccessToken, Delegation, NewToken, Operation, Operators, PrincipalKind, SigningKey,
+    TenantContext, TokenIssuer, TokenMinter, UnixTime,
 };
 use tenant_context::RequestHead;
 
@@ -65,6 +65,22 @@ fn an_operator_acts_in_one_named_tenant_for_a_limited_time_with_a_reason() {
     world.tenants.resume(&id("acme"));
     world.clock.advance(secs(631));
     assert_eq!(visiting.check().unwrap_err().reason(), "expired");
+}
+
+/// It would act in the tenant without its reason, as one of the tenant's own.
+#[test]
+fn nobody_delegates_to_an_operator() {
+    let world = World::new();
+    let olga = staff(&world, &["admin"]);
+    let token = world.issuer.operate(&olga, visit()).unwrap();
+    let visiting = world.present(token.expose()).unwrap();
+    let root = world.root(&["*"]);
+    let delegation = Delegation::to_verified(&visiting).scopes(["invoices:read"]);
+    let refused = world.issuer.delegate(&root, delegation).unwrap_err();
+    assert_eq!(
+        (refused.status().as_u16(), refused.reason()),
+        (403, "delegation_operator")
+    );
 }
 
 #[test]
