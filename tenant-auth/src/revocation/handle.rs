@@ -37,7 +37,8 @@ use crate::{
 /// When [`revoke`](Self::revoke) returns, the next request is refused, whether its credential was cached
 /// and also if its verification had begun before; contexts that are held no longer pass `check`, and
 /// open streams end. So does all that was derived from it, whoever holds it: delegated tokens, service
-/// tokens and jobs carry the names of all their ancestors, and each of them is looked up.
+/// tokens and jobs carry the names of all their ancestors, and each of them is looked up, by layers and
+/// [`Jobs`](crate::jobs::Jobs) that were given the revocations.
 ///
 /// A request pays nothing for it: an identity asks again only after something was revoked in its tenant
 /// (or everywhere: an issuer, a signing key, a tenant whose staff acts in others).
@@ -69,8 +70,8 @@ use crate::{
 ///     .revocations(revocations.clone())
 ///     .build()?;
 ///
-/// /// POST /sign-out
-/// async fn sign_out(tenant: TenantContext, revocations: Revocations) -> Result<(), tenant_context::BoxError> {
+/// /// Ends the token that was presented, and no other of its session; a sign-out is `RefreshTokens::end_session`.
+/// async fn give_up(tenant: TenantContext, revocations: Revocations) -> Result<(), tenant_context::BoxError> {
 ///     if let Some(token) = tenant.credential() {
 ///         revocations.revoke(Revocation::token(tenant.tenant_id().clone(), token.clone())).await?;
 ///     }

@@ -34,10 +34,10 @@ pub use self::{
 ///
 /// let (acme, now) = (TenantId::parse("acme")?, UnixTime::from_secs(1_767_225_600));
 /// // One token, by its `jti` or, where it has none, by the digest that `ctx.credential()` names:
-/// let signed_out = Revocation::token(acme.clone(), CredentialId::parse("b7b1c7a2-6f0e")?);
-/// // All tokens of one session, by their `sid`:
+/// let one = Revocation::token(acme.clone(), CredentialId::parse("b7b1c7a2-6f0e")?);
+/// // All tokens of one session of another issuer's, by their `sid`:
 /// let ended = Revocation::session(acme.clone(), CredentialId::parse("08a5019c-17e1")?);
-/// // All tokens of a person that were issued before now, also those that act for others:
+/// // All tokens of a person that were issued before now, also those that act for others. Not refresh tokens, nor API keys:
 /// let left = Revocation::subject(acme.clone(), PrincipalId::parse("ada")?, now);
 /// // A key of an issuer whose private half got out: all that it signed, and all it is going to sign.
 /// let leaked = Revocation::signing_key("https://id.example.com", "2026-01");
@@ -89,15 +89,21 @@ impl Revocation {
     }
 
     /// All tokens of one session of this tenant, by their `sid`
-    /// ([`Identity::session`](tenant_context::Identity::session)): a sign-out, or a refresh token that was
-    /// presented twice. It stands as long as a token of the session could live: end the session where tokens
-    /// are issued, too.
+    /// ([`Identity::session`](tenant_context::Identity::session)): for sessions of other issuers, which end the session
+    /// itself.
+    ///
+    /// It is no sign-out where [`RefreshTokens`](crate::refresh::RefreshTokens) are in use: it stands only as long as a token of the session could live
+    /// ([`longest_life`](RevocationsBuilder::longest_life)), and a session is refreshed for longer. There, use
+    /// [`end_session`](crate::refresh::RefreshTokens::end_session), which ends both; its id is the text of the session,
+    /// `.as_str().parse()`.
     pub const fn session(tenant: TenantId, session: CredentialId) -> Self {
         Self(Target::Session { tenant, session })
     }
 
     /// All tokens that name this subject, of whatever kind, and were issued before a time: as the one they speak for, and
-    /// as an actor of their chain. API keys stay: revoke them by their ids.
+    /// as an actor of their chain. API keys stay, and so do refresh tokens, with which new tokens are got: for somebody who
+    /// leaves use [`RefreshTokens::end_all_of`](crate::refresh::RefreshTokens::end_all_of) and
+    /// [`ApiKeys::revoke_all_of`](crate::ApiKeys::revoke_all_of) as well.
     ///
     /// The time is compared with the token's `iat`, which is the issuer's clock, usually in whole
     /// seconds: a token issued within the second of `before` is refused too. Where the issuer's clock may
