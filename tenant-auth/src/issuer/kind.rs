@@ -40,7 +40,8 @@ impl KindRule {
         }
     }
 
-    /// All subjects of the issuer are of this kind: for one that issues tokens to services only.
+    /// All subjects of the issuer are of this kind, and all actors agents, whatever the token says: for an issuer whose
+    /// tokens are of services only, which act for nobody. The tokens of [`propagate`](crate::propagate) say themselves who is what.
     pub const fn always(kind: PrincipalKind) -> Self {
         Self {
             claim: None,

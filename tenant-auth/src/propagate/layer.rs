@@ -266,11 +266,25 @@ where
 }
 
 /// Why a call was not made, or failed.
+///
+/// A generated gRPC client returns a `tonic::Status` in its place, with this error as its [`source`](Error::source). Of a
+/// refusal it has the code `Unknown`, and whoever is answered with it learns no more. The rejection is found so; a gRPC
+/// handler answers with `Status::from(rejection.clone())`:
+///
+/// ```
+/// use std::error::Error;
+/// use tenant_auth::Rejection;
+///
+/// /// `failed`: the status. `None`: the call was made, and failed.
+/// fn refused(failed: &(dyn Error + 'static)) -> Option<&Rejection> {
+///     std::iter::successors(Some(failed), |&error| error.source()).find_map(|error| error.downcast_ref())
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum PropagateError<E> {
-    /// Nothing was sent: no context, an ended one, or one that does not allow what was asked for. In a
-    /// handler, answer with it.
+    /// Nothing was sent: no context, an ended one, or one that does not allow what was asked for. An HTTP
+    /// handler answers with it; over gRPC it arrives within a status, as said [above](PropagateError).
     Refused(Rejection),
     /// The client's own error.
     Inner(E),

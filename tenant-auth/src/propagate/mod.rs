@@ -16,12 +16,29 @@
 //!   actor of the chain (RFC 8693 §4.1), so that the other side's audit shows all of it.
 //! - It carries tenant, principal, chain, scopes, budgets and resource prefix; no roles, no custom claims. An operator's
 //!   context is not passed on.
-//! - Revoking the inbound credential stops further tokens at once; one that was minted ends by itself, within
-//!   [`ServiceTokens::life`].
+//! - Revoking the inbound credential stops further tokens at once. One that was minted names what it was derived from:
+//!   a called service that shares the revocations ([`RevocationStore`](crate::RevocationStore)), or the API keys, refuses it as well. Elsewhere, and
+//!   on behalf of whom an ingress names, it ends by itself, within [`ServiceTokens::life`].
 //! - A token is reused for the calls of one identity until shortly before its end.
 //!
 //! The other side is a tenant-auth layer with this issuer and its own audience; it compares the tenant in
-//! headers with the token's, as for any request.
+//! headers with the token's, as for any request:
+//!
+//! ```
+//! use tenant_auth::{Issuer, VerifyingKey, propagate::ServiceTokens};
+//!
+//! # fn trust(public_key: VerifyingKey) -> Issuer {
+//! // `billing`, which is called by `orders`:
+//! Issuer::new("https://orders.internal")           // the name in `ServiceTokens::new`
+//!     .audience("billing")                         // the audience in `PropagateLayer::new`
+//!     .max_age(ServiceTokens::LONGEST_LIFE)
+//!     .key(public_key)                             // or `.key_set(..)`, `.keys(..)`
+//! # }
+//! ```
+//!
+//! Leave its [`kinds`](crate::Issuer::kinds) as they are: the token says of each what it is, so that ada is a human in
+//! `billing` too, and `orders` a service among the actors. [`KindRule::always`](crate::KindRule::always) would make a service of ada and an
+//! agent of `orders`: it is for an issuer whose tokens are of services only, which act for nobody.
 //!
 //! # Example
 //!
@@ -52,7 +69,8 @@
 //! });
 //! let tokens = ServiceTokens::new("https://orders.internal", "orders", TokenMinter::eddsa_generate("2026-01")?)?;
 //! let billing = PropagateLayer::new(tokens, "billing")?.scopes(["invoices:write"])?.layer(send);
-//! // In a handler: `billing.oneshot(http::Request::post("https://billing.internal/charges").body(charge)?).await?`
+//! // In a handler, whose state is shared, so a clone: a call takes the client.
+//! // `billing.clone().oneshot(http::Request::post("https://billing.internal/charges").body(charge)?).await?`
 //! # Ok(())
 //! # }
 //! ```

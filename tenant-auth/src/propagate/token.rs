@@ -18,7 +18,7 @@ use crate::{
 /// Signs the tokens with which one service calls others.
 ///
 /// The services that are called accept them as those of an [`Issuer`](crate::Issuer) of this name, with
-/// [`TokenMinter::verifying_key`]. Clones share the key.
+/// [`TokenMinter::verifying_key`]: see the [module's documentation](super). Clones share the key.
 #[derive(Clone)]
 pub struct ServiceTokens {
     issuer: Arc<str>,

@@ -45,7 +45,7 @@ const MAX_TOKEN_LEN: usize = 8192;
 /// let token = issuer.access_token(&AccessToken::new(TenantId::parse("acme")?, ada).scopes(["invoices:*"]))?;
 /// println!("{}", token.expose());                                  // 15 minutes
 ///
-/// // Other services fetch the keys; this one takes its own tokens without fetching.
+/// // Other services fetch the keys, and repeat what `as_issuer` says; this one takes its own tokens without fetching.
 /// # let tenants = tenant_auth::CachedRegistry::builder(tenant_auth::MemoryRegistry::new()).build()?;
 /// let app: axum::Router = axum::Router::new().route_service("/.well-known/jwks.json", issuer.jwks_service());
 /// let layer = tenant_auth::layer(tenants).jwt(issuer.as_issuer()).build()?;
@@ -148,7 +148,25 @@ impl TokenIssuer {
 
     /// Trust in this issuer's tokens, with the keys that are published now, for
     /// [`AuthLayerBuilder::jwt`](crate::AuthLayerBuilder::jwt). Replace it in
-    /// [`Issuers`](crate::Issuers) after each rotation; other services fetch the keys.
+    /// [`Issuers`](crate::Issuers) after each rotation.
+    ///
+    /// Other services fetch the keys. A set says nothing of the rest, so they repeat it; what they leave out is not
+    /// checked there:
+    ///
+    /// ```
+    /// use tenant_auth::{Issuer, KeySource, TenantId, TokenIssuer};
+    ///
+    /// # fn trust(keys: KeySource, staff: TenantId) -> Issuer {
+    /// Issuer::new("https://id.example.com")
+    ///     .audience("billing")                         // that service's own, as `Delegation::audience` says
+    ///     .typ("at+jwt")
+    ///     .max_age(TokenIssuer::MAX_TTL)
+    ///     .chains_required()
+    ///     .max_depth(4)                                // that of the issuer's builder
+    ///     .operators_of(staff)                         // if there are operators; without it they are refused
+    ///     .keys(keys)
+    /// # }
+    /// ```
     pub fn as_issuer(&self) -> Issuer {
         let inner = &self.0;
         let issuer = Issuer::new(&*inner.name)
