@@ -4,7 +4,7 @@
 //! [`Jobs::seal`] turns a context and a payload into a [`JobEnvelope`]: signed, versioned, with tenant,
 //! principal, chain of actors, scopes, expiry, a hash of the payload and an id. Any queue carries it as a
 //! string. [`Jobs::run`] opens it: the signature, the queue, the expiry and the payload are verified, the
-//! tenant is looked up as it is **now**, and the work runs in the scope of a [`TenantContext`](tenant_context::TenantContext). What cannot
+//! tenant is looked up as it is **now**, what was revoked since is asked for [if it is given](#revocation), and the work runs in the scope of a [`TenantContext`](tenant_context::TenantContext). What cannot
 //! be opened goes to the dead-letter callback, never to the system's authority; there is nothing else that
 //! a job could run under.
 //!
@@ -12,6 +12,7 @@
 //! |---|---|
 //! | the tenant is suspended | it cannot seal; its jobs stay in the queue ([`OpenError::Suspended`]); those that run are dropped ([`RunError::Cancelled`]) |
 //! | an envelope is missing, altered, expired, of another queue, tenant or key | the dead-letter callback, [`OpenError::Dead`] |
+//! | what it was sealed with is revoked | the same ([`DeadReason::Revoked`]); those that run are dropped. Only [what was given](#revocation) to the builder is asked |
 //! | the tenants cannot be asked | [`OpenError::Unavailable`]: the queue tries again |
 //! | the work fails | [`RunError::Failed`]: the queue may deliver the job again |
 //! | the work succeeds | a further delivery of the same envelope is dead ([`DeadReason::Replayed`]) |
@@ -20,12 +21,18 @@
 //!
 //! ```
 //! use tenant_auth::{CachedRegistry, Rejection, TenantContext, TokenMinter, jobs::{JobEnvelope, Jobs}};
+//! # use tenant_auth::{ApiKeys, Issuers, MemoryRegistry, Revocations};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let tenants = CachedRegistry::builder(tenant_auth::MemoryRegistry::new()).build()?;
+//! # let tenants = CachedRegistry::builder(MemoryRegistry::new()).build()?;
+//! # let (revocations, issuers) = (Revocations::builder(&tenants).build()?, Issuers::new());
+//! # let api_keys = ApiKeys::in_memory("sk", "live", [7; 32])?;
 //! let jobs = Jobs::builder(tenants)
 //!     .queue("reports")
 //!     .sign_with(TokenMinter::eddsa_generate("2026-01")?)         // a process that only works: `.verify_with(key)`
+//!     .revocations(revocations)                                   // the layer's; a worker's own has the same store
+//!     .issuers(issuers)
+//!     .api_keys(api_keys)
 //!     .on_dead_letter(|letter| eprintln!("dead: {} of {:?}", letter.reason, letter.tenant))
 //!     .build()?;
 //!
@@ -54,6 +61,20 @@
 //! since jobs wait; its own life is [`ttl`](JobsBuilder::ttl), from the sealing to the end of the work, at most
 //! [`max_ttl`](JobsBuilder::max_ttl), which the opening side checks too. A job of a job has the same end: a
 //! context that came from an envelope cannot seal a longer one.
+//!
+//! # Revocation
+//!
+//! An envelope names the credential it was sealed with, and all that this was derived from. They are looked up where it is
+//! opened, and only in what the builder was given there:
+//!
+//! | given | a job ends with |
+//! |---|---|
+//! | [`revocations`](JobsBuilder::revocations) | a [`Revocation`](crate::Revocation) of the token or API key, its session, subject, actors, issuer or signing key, and of all that it was derived from |
+//! | [`issuers`](JobsBuilder::issuers) | an issuer of these that was removed before it is opened |
+//! | [`api_keys`](JobsBuilder::api_keys) | an API key that was revoked, rotated away or has expired in these |
+//! | none of them | its own life, or its tenant's |
+//!
+//! What an ingress names has nothing to be revoked by.
 //!
 //! # Replays
 //!
