@@ -140,7 +140,8 @@ impl ApiKeys {
         Ok(())
     }
 
-    /// Forgets the old secrets, and with them the keys that are hashed with them.
+    /// Forgets the old secrets, and with them the keys that are hashed with them. What such a key had delegated or sealed is
+    /// still accepted: revoke the key to end that.
     pub fn retire_old_secrets(&self) {
         self.0.secrets.write().retire();
         let gone: Vec<Arc<LiveKey>> = {

@@ -64,7 +64,16 @@ impl ApiKeys {
     }
 
     /// Issues a key that a request asks for: of the context's tenant, for the caller itself or for a service, with scopes and roles
-    /// that the context has itself. What an API key asks for is valid no longer and nowhere else than that key.
+    /// that the context has itself.
+    ///
+    /// The new key has a life of its own. What an API key asks for is given that key's end and networks as they stand now
+    /// ([`expires_at`](NewApiKey::expires_at), [`allowed_ips`](NewApiKey::allowed_ips)), or narrower ones. Nothing that comes later is taken over: when
+    /// its maker is revoked, rotated or made to expire, or a token that asked for it ends, the new key stays. Its own id ends it
+    /// ([`revoke`](Self::revoke)), [`revoke_all_of`](Self::revoke_all_of) its own principal, [`revoke_tenant`](Self::revoke_tenant).
+    /// [`created_by`](ApiKeyRecord::created_by) says who asked.
+    ///
+    /// For a service means for any service of the tenant: whoever may call this can act as one that it names, with no more
+    /// scopes than it has, and passes where an owner of that id is asked for. Which services, and who may, the handler decides.
     ///
     /// # Errors
     ///
