@@ -65,8 +65,9 @@
 //!     .algorithms([Algorithm::Es256, Algorithm::EdDsa])               // whatever else the set holds
 //!     .key_set(KeySet::from_json(published)?);
 //!
-//! // One public key, or a secret that two services share:
-//! let internal = Issuer::new("billing")
+//! // One public key, or a secret that two services share. All that `cron` issues is of services, for work of their own. What
+//! // services send on behalf of somebody is another issuer's: see `propagate`.
+//! let internal = Issuer::new("cron")
 //!     .audience("api")
 //!     .kinds(KindRule::always(tenant_auth::PrincipalKind::Service))
 //!     .key(VerifyingKey::hs256([7; 32]).kid("2026-01"));
@@ -144,38 +145,50 @@
 //! ## Credentials that end before their time
 //!
 //! [`Revocations::revoke`] holds for the next request in this process when it returns: cached, held by a
-//! handler, or being verified at that moment. It reaches what was derived from the credential too: delegated
-//! tokens, service tokens and jobs. [`RevocationStore`] tells the other processes.
+//! handler, or being verified at that moment. It reaches what was derived from the credential too: delegated and service
+//! tokens where the layer has the [`Revocations`], jobs where [`Jobs`](jobs::Jobs) were given them
+//! ([`JobsBuilder::revocations`](jobs::JobsBuilder::revocations)). [`RevocationStore`] tells the other processes.
 //!
 //! | to end | revoke |
 //! |---|---|
 //! | one token | [`Revocation::token`], by its `jti` or its digest |
-//! | a session: a sign-out, a refresh token presented twice | [`Revocation::session`], by `sid` |
-//! | somebody who left, an agent that runs wild | [`Revocation::subject`] |
+//! | a session with refresh tokens: a sign-out | [`RefreshTokens::end_session`], by the id that `ctx.session()` says: `.as_str().parse()` |
+//! | a session of another issuer's | [`Revocation::session`], by `sid`; its refresh tokens are that issuer's to end |
+//! | somebody who left, an agent that runs wild | [`RefreshTokens::end_all_of`], [`ApiKeys::revoke_all_of`], and [`Revocation::subject`] for tokens of no session |
 //! | a tenant's tokens | [`Revocation::tenant`]; to stop the tenant, suspend it |
 //! | an API key | [`Revocation::api_key`], or [`ApiKeys::revoke`] in this process |
 //! | a signing key that got out | [`Revocation::signing_key`] |
 //! | an issuer's tokens until now; an issuer | [`Revocation::issuer`]; [`Issuers::remove`] |
 //!
-//! ```
-//! # use tenant_auth::{CachedRegistry, MemoryRegistry};
-//! use tenant_auth::{Issuer, PrincipalId, Revocation, Revocations, TenantId, UnixTime, VerifyingKey};
+//! A revocation of a session or a subject is kept as long as a token could live, and of tokens alone: refresh tokens live longer,
+//! and API keys are none. Give `RefreshTokens` the revocations too, or the access tokens of its sessions live on to their end.
 //!
-//! # fn run() -> Result<impl Future<Output = Result<(), tenant_context::BoxError>>, Box<dyn std::error::Error>> {
+//! [`RefreshTokens::end_session`]: refresh::RefreshTokens::end_session
+//! [`RefreshTokens::end_all_of`]: refresh::RefreshTokens::end_all_of
+//!
+//! ```
+//! # use tenant_auth::{CachedRegistry, MemoryRegistry, refresh::MemoryRefreshStore};
+//! use tenant_auth::{
+//!     ApiKeys, Issuer, PrincipalId, Revocation, Revocations, TenantId, UnixTime, VerifyingKey, refresh::RefreshTokens,
+//! };
+//!
+//! # async fn run(refresh: RefreshTokens<MemoryRefreshStore>, keys: ApiKeys, now: UnixTime) -> Result<(), tenant_context::BoxError> {
 //! # let tenants = CachedRegistry::builder(MemoryRegistry::new()).build()?;
-//! # let now = UnixTime::from_secs(1_767_225_600);
 //! let revocations = Revocations::builder(&tenants).build()?;       // or `.shared(store, timer)`, and spawn the feed
 //! let identity = tenant_auth::layer(tenants)
 //!     .jwt(Issuer::new("https://id.example.com").audience("api").key(VerifyingKey::hs256([7; 32])))
 //!     .revocations(revocations.clone())
 //!     .build()?;
 //!
-//! // Ada has left: all her tokens, those that act for her or through her, and all that was derived from them.
-//! let left = Revocation::subject(TenantId::parse("acme")?, PrincipalId::parse("ada")?, now);
-//! let publishing = revocations.revoke(left);                       // in effect; await it for the other processes
-//! # Ok(publishing)
+//! // Ada has left: her sessions first, which would be refreshed, then her keys.
+//! let (acme, ada) = (TenantId::parse("acme")?, PrincipalId::parse("ada")?);
+//! refresh.end_all_of(&acme, &ada).await?;
+//! keys.revoke_all_of(&acme, &ada).await?;
+//! // All her tokens, those that act for her or through her, and all that was derived from them.
+//! let publishing = revocations.revoke(Revocation::subject(acme, ada, now));
+//! publishing.await?;                                               // it was in effect before: this tells the other processes
+//! # Ok(())
 //! # }
-//! # run().unwrap();
 //! ```
 //!
 //! ## Behind a gateway, and at a tenant's host
@@ -260,14 +273,26 @@
 //! | `keys_unavailable` | the issuer's keys were never fetched, or not for too long (503) |
 //! | `expired`, `too_old`, `not_yet_valid`, `issued_in_future`, `audience` | a good signature, but not now or not for us |
 //! | `claim_missing:…`, `claim_type:…`, `claim_invalid:…` | a claim is absent, of another JSON type, or has no value that is accepted |
-//! | `cnf`, `act_depth`, `cross_tenant_chain` | bound to a key; too many actors; an actor of another tenant |
+//! | `cnf`, `act_depth`, `cross_tenant_chain` | bound to a key; too many actors, also where a service token would have them; an actor of another tenant (403 where it is delegated to) |
+//! | `delegation_wider`, `delegation_outlives` | a token that is wider than what its chain says it was derived from, or ends later; 403 where such a one is asked for |
 //! | `issuer_tenant` | a tenant that the issuer may not speak for, or that its name or fixed tenant contradicts |
 //! | `claims_too_long`, `tenant_unknown` | too many scopes or roles; no such tenant |
 //! | `scope`, `role` | a verified caller that may not do this (403) |
-//! | `resource_prefix`, `owner` | beyond the credential's prefix, or another user's (the one 404) |
+//! | `resource_prefix`, `owner`, `cross_tenant`, `not_found` | beyond the credential's prefix, another user's, another tenant's, or none (the one 404) |
+//! | `tenant_suspended`, `store_unavailable`, `context_missing` | the tenant is suspended (403); a store or the registry did not answer (503); no identity layer ran (500) |
 //! | `api_key_format`, `api_key_checksum`, `api_key_unknown`, `api_key_network` | the API key, or where it comes from |
 //! | `api_key_wider`, `api_key_rotation` | a key that its creator may not give; a rotation by somebody else than the key's holder (403) |
+//! | `api_key_invalid`, `api_key_ended`, `api_key_rotated` | a new key whose description is above a bound (400); a key that has ended, or has a successor (400, at the rotation handler 409) |
 //! | `api_keys_full` | more keys in use than are held (503) |
+//! | `delegation_depth`, `delegation_prefix`, `delegation_budget` | a longer chain than the issuer allows, a wider prefix, carried budgets that do not fit the chain (403) |
+//! | `delegation_nameless`, `delegation_undated` | a context whose credential has no name (an ingress' word) or no `iat`: what cannot be revoked is not delegated (403) |
+//! | `delegation_malformed`, `delegation_unsigned` | a delegation or operation that cannot be written (400); signing failed (503) |
+//! | `operator`, `operator_wider`, `operator_reason` | no operator; more than operators may (403); no reason (400) |
+//! | `operator_not_propagated` | an operator's context, for which no service token is minted (403) |
+//! | `refresh_invalid`, `refresh_expired`, `refresh_revoked`, `refresh_reused` | the refresh token or its session, where a handler answers with the [`RefreshError`](refresh::RefreshError) (401) |
+//! | `job_payload_too_long`, `job_not_sealed` | a payload that is too long (400); a job that was not sealed for another reason (503) |
+//! | `job_replays_full` | more jobs than are remembered ([`OpenError::Unavailable`](jobs::OpenError::Unavailable)) |
+//! | `job_missing`, `job_too_long`, `job_malformed`, `job_version`, `job_unknown_key`, `job_altered`, `job_foreign`, `job_expired`, `job_sealed_in_future`, `job_lives_too_long`, `job_replayed`, `job_tenant_unknown`, `job_revoked`, `job_refused` | no rejection, but why a job is dead: [`DeadReason`](jobs::DeadReason) |
 //! | `revoked` | it was revoked |
 //! | `life_too_long` | it lives longer than a revocation would ([`RevocationsBuilder::longest_life`]) |
 //! | `revocations_stale`, `revocations_full` | nobody can say what is revoked (503) |
