@@ -267,9 +267,9 @@ where
 
 /// Why a call was not made, or failed.
 ///
-/// A generated gRPC client returns a `tonic::Status` in its place, with this error as its [`source`](Error::source). Of a
-/// refusal it has the code `Unknown`, and whoever is answered with it learns no more. The rejection is found so; a gRPC
-/// handler answers with `Status::from(rejection.clone())`:
+/// A generated gRPC client returns a `tonic::Status` in its place, with this error as its [`source`](Error::source). Its
+/// code is `Unknown`, whatever was refused. The rejection is found so, and a gRPC handler answers with
+/// `Status::from(rejection.clone())`:
 ///
 /// ```
 /// use std::error::Error;
