@@ -276,7 +276,7 @@ where
 /// use tenant_auth::Rejection;
 ///
 /// /// `failed`: the status. `None`: the call was made, and failed.
-/// fn refused(failed: &(dyn Error + 'static)) -> Option<&Rejection> {
+/// fn refused<'a>(failed: &'a (dyn Error + 'static)) -> Option<&'a Rejection> {
 ///     std::iter::successors(Some(failed), |&error| error.source()).find_map(|error| error.downcast_ref())
 /// }
 /// ```
