@@ -21,9 +21,9 @@ use std::{convert::Infallible, time::Duration};
 
 use common::{Audit, Body, by, chain, ended, exchange, identity, now};
 use http::{Request, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 use tenant_audit::{Event, Outcome, SystemContext, TenantStack, Trail};
-use tenant_context::{Principal, PrincipalId};
+use tenant_context::{Claims, Principal, PrincipalId};
 use tenant_testkit::{TestAuth, claims, context, tenants};
 use tower::service_fn;
 use tower_layer::Layer;
@@ -79,12 +79,10 @@ fn i9_a_success_is_one_record_with_all_that_is_known() {
     assert_eq!(audit.sink.lines(&chain("acme")).len(), 1);
 }
 
-#[test]
-fn an_agent_is_told_from_whom_it_acts_for() {
+/// The record of a request with this credential.
+fn record_of(claims: Claims) -> Value {
     let audit = Audit::new();
-    let mut agent = claims("acme", "ada").credential("jti-1".parse().unwrap());
-    agent = agent.actor(Principal::agent(PrincipalId::parse("bot-7").unwrap()));
-    let auth = TestAuth::new(tenants(&["acme"], &audit.clock)).accept("bot", agent);
+    let auth = TestAuth::new(tenants(&["acme"], &audit.clock)).accept("credential", claims);
     let identity = tenant_context::IdentityLayer::builder()
         .build(auth)
         .unwrap();
@@ -95,9 +93,16 @@ fn an_agent_is_told_from_whom_it_acts_for() {
         stack.layer(service_fn(|_| async {
             Ok::<_, Infallible>(Response::new(Body::default()))
         })),
-        by("bot", "/"),
+        by("credential", "/"),
     );
-    let record = audit.one();
+    audit.one()
+}
+
+#[test]
+fn an_agent_is_told_from_whom_it_acts_for() {
+    let mut agent = claims("acme", "ada").credential("jti-1".parse().unwrap());
+    agent = agent.actor(Principal::agent(PrincipalId::parse("bot-7").unwrap()));
+    let record = record_of(agent);
     assert_eq!(record["actor_id"], "bot-7");
     assert_eq!(record["actor_type"], "agent");
     assert_eq!(record["on_behalf_of"], "ada");
@@ -108,57 +113,25 @@ fn an_agent_is_told_from_whom_it_acts_for() {
 
 #[test]
 fn the_whole_chain_of_actors_is_told() {
-    let audit = Audit::new();
     let id = |id: &str| PrincipalId::parse(id).unwrap();
     let chain = claims("acme", "ada")
         .actor(Principal::service(id("billing")))
         .actor(Principal::agent(id("bot-7")));
-    let auth = TestAuth::new(tenants(&["acme"], &audit.clock)).accept("chain", chain);
-    let identity = tenant_context::IdentityLayer::builder()
-        .build(auth)
-        .unwrap();
-    let stack = TenantStack::new()
-        .audit(audit.layer.clone())
-        .identity(identity);
-    exchange(
-        stack.layer(service_fn(|_| async {
-            Ok::<_, Infallible>(Response::new(Body::default()))
-        })),
-        by("chain", "/"),
-    );
-    let record = audit.one();
-    let [service, agent] = [("billing", "service"), ("bot-7", "agent")];
-    let of = |(id, kind)| json!({"id": id, "type": kind});
-    let mut actors = record["actors"].as_array().unwrap().clone();
-    let acts = (&record["actor_id"], &record["actor_type"]);
-    assert_eq!(actors.len(), 2);
-    assert_eq!(acts, (&actors[0]["id"], &actors[0]["type"]));
-    actors.sort_by_key(|actor| actor["id"].to_string());
-    assert_eq!(actors, [of(service), of(agent)]);
+    let record = record_of(chain);
+    assert_eq!(record["actor_id"], "billing");
+    assert_eq!(record["actor_type"], "service");
+    let actors = json!([{"id": "billing", "type": "service"}, {"id": "bot-7", "type": "agent"}]);
+    assert_eq!(record["actors"], actors, "the current one first");
     assert_eq!(record["on_behalf_of"], "ada");
 }
 
 #[test]
 fn an_operator_is_told_from_the_tenants_own_and_says_why() {
-    let audit = Audit::new();
     let olga = PrincipalId::parse("olga").unwrap();
     let mut visiting = claims("acme", "ada").actor(Principal::human(olga));
     visiting.operator_of = Some("staff".parse().unwrap());
     visiting.purpose = Some("ticket 4711: \u{202e}invoices do not show".to_owned());
-    let auth = TestAuth::new(tenants(&["acme"], &audit.clock)).accept("olga", visiting);
-    let identity = tenant_context::IdentityLayer::builder()
-        .build(auth)
-        .unwrap();
-    let stack = TenantStack::new()
-        .audit(audit.layer.clone())
-        .identity(identity);
-    exchange(
-        stack.layer(service_fn(|_| async {
-            Ok::<_, Infallible>(Response::new(Body::default()))
-        })),
-        by("olga", "/"),
-    );
-    let record = audit.one();
+    let record = record_of(visiting);
     assert_eq!(record["actor_id"], "olga");
     assert_eq!(record["on_behalf_of"], "ada");
     assert_eq!(record["operator_of"], "staff");
