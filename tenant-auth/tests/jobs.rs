@@ -101,6 +101,7 @@ fn what_a_context_says_travels_with_its_job() {
     full.issuer = Some("https://id.example.com".into());
     full.org_id = Some("emea".to_owned());
     full.issued_at = Some(ManualClock::START);
+    full.stated_expiry = Some(ManualClock::START.saturating_add(60 * MINUTE));
     full.parents = vec![tenant_context::Parent::new(
         CredentialId::parse("jti-0").unwrap(),
         full.expires_at,
@@ -119,6 +120,7 @@ fn what_a_context_says_travels_with_its_job() {
         .unwrap();
     let mut expected: Claims = ada.to_claims();
     expected.expires_at = ManualClock::START.saturating_add(60 * MINUTE);
+    expected.stated_expiry = None;
     let mut opened = job.context().to_claims();
     assert!(opened.custom.remove("tenant-auth:job-until").is_some());
     assert_eq!(opened, expected);
@@ -130,14 +132,17 @@ fn i3_an_operators_job_ends_with_the_operators_time() {
     let fixture = Fixture::new();
     let mut visiting = claims("acme", "support").scopes(["reports:read"]);
     visiting.operator_of = Some(TenantId::parse("globex").unwrap());
-    visiting.expires_at = ManualClock::START.saturating_add(10 * MINUTE);
+    let end = ManualClock::START.saturating_add(10 * MINUTE);
+    visiting.stated_expiry = Some(end);
+    visiting.expires_at = end.saturating_add(MINUTE);
     let visiting = context_with(&fixture.tenants, visiting);
     let envelope = fixture.jobs.seal(&visiting, b"").unwrap();
     let job = fixture.jobs.open(Some(&envelope)).now_or_never().unwrap();
-    assert_eq!(
-        job.unwrap().context().expires_at(),
-        ManualClock::START.saturating_add(10 * MINUTE)
-    );
+    assert_eq!(job.unwrap().context().expires_at(), end);
+    fixture.clock.advance(10 * MINUTE);
+    assert!(visiting.check().is_ok(), "the leeway");
+    let late = fixture.jobs.seal(&visiting, b"").unwrap_err();
+    assert_eq!(Rejection::from(late).reason(), "expired");
 }
 
 #[test]

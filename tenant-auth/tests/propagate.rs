@@ -324,13 +324,21 @@ fn a_token_allows_no_more_than_its_context_and_ends_no_later() {
         Err(RejectionKind::CredentialInvalid)
     );
     let short = fixture.context(|mut claims| {
-        claims.expires_at = ManualClock::START.saturating_add(MINUTE);
+        let end = ManualClock::START.saturating_add(MINUTE);
+        claims.stated_expiry = Some(end);
+        claims.expires_at = end.saturating_add(MINUTE);
         claims
     });
     let headers = fixture.send(&short, Request::new(())).unwrap();
     assert_eq!(fixture.ask(headers.clone()).0, StatusCode::OK);
     fixture.clock.advance(MINUTE);
     assert_eq!(fixture.ask(headers).0, StatusCode::UNAUTHORIZED);
+    assert!(short.check().is_ok(), "the leeway");
+    assert_eq!(
+        fixture.send(&short, Request::new(())),
+        Err(RejectionKind::CredentialInvalid),
+        "what would be minted in it would outlive it"
+    );
 }
 
 #[test]

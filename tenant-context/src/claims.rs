@@ -109,8 +109,11 @@ pub struct Claims {
     pub purpose: Option<String>,
     /// The tenant whose staff is in the chain of actors, if it is not this tenant's: an operator's credential.
     pub operator_of: Option<TenantId>,
-    /// When the credential ends.
+    /// When the credential ends, with all the leeway that its verifier grants.
     pub expires_at: UnixTime,
+    /// The end that the credential states itself, if its verifier grants more: what is derived from it ends
+    /// then at the latest. `None` if that is [`expires_at`](Self::expires_at).
+    pub stated_expiry: Option<UnixTime>,
     /// When the credential was issued.
     pub issued_at: Option<UnixTime>,
     /// Only resources whose path begins so may be touched.
@@ -146,6 +149,7 @@ impl Claims {
             purpose: None,
             operator_of: None,
             expires_at,
+            stated_expiry: None,
             issued_at: None,
             resource_prefix: None,
             issuer: None,

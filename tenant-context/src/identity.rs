@@ -35,6 +35,7 @@ pub struct Identity {
     purpose: Option<Box<str>>,
     operator_of: Option<TenantId>,
     expires_at: UnixTime,
+    stated_expiry: Option<UnixTime>,
     issued_at: Option<UnixTime>,
     resource_prefix: Option<Box<str>>,
     issuer: Option<Arc<str>>,
@@ -138,6 +139,7 @@ impl Identity {
             api_key: claims.api_key,
             session: claims.session,
             expires_at: claims.expires_at,
+            stated_expiry: claims.stated_expiry,
             issued_at: claims.issued_at,
             resource_prefix: claims.resource_prefix.map(String::into_boxed_str),
             issuer: claims.issuer,
@@ -237,9 +239,16 @@ impl Identity {
         self.operator_of.as_ref()
     }
 
-    /// When the credential ends.
+    /// When the credential ends, with the leeway that its verifier grants.
     pub const fn expires_at(&self) -> UnixTime {
         self.expires_at
+    }
+
+    /// When the credential ends by its own word, without leeway: never after [`expires_at`](Self::expires_at). What is derived
+    /// from it ends then at the latest.
+    pub fn stated_expiry(&self) -> UnixTime {
+        self.stated_expiry
+            .map_or(self.expires_at, |stated| stated.min(self.expires_at))
     }
 
     /// When the credential was issued, if it says so.
@@ -287,6 +296,7 @@ impl Identity {
         claims.parents = self.parents.to_vec();
         claims.purpose = self.purpose.as_deref().map(str::to_owned);
         claims.operator_of.clone_from(&self.operator_of);
+        claims.stated_expiry = self.stated_expiry;
         claims.issued_at = self.issued_at;
         claims.resource_prefix = self.resource_prefix.as_deref().map(str::to_owned);
         claims.issuer.clone_from(&self.issuer);

@@ -221,7 +221,7 @@ impl TokenIssuer {
         minted.map_err(unsigned)
     }
 
-    /// When it ends, in whole seconds: not after its parent.
+    /// When it ends, in whole seconds: not after its parent says that itself ends, whatever leeway that one is granted.
     pub(super) fn end(
         &self,
         tenant: &TenantContext,
@@ -234,10 +234,11 @@ impl TokenIssuer {
             _ => self.inner().access_ttl,
         };
         let end = now.saturating_add(ttl.unwrap_or(default));
-        if ttl.is_some_and(|ttl| ttl > Self::MAX_TTL || end > tenant.expires_at()) {
+        let latest = tenant.stated_expiry();
+        if ttl.is_some_and(|ttl| ttl > Self::MAX_TTL || end > latest) {
             return Err(forbidden("delegation_outlives"));
         }
-        let end = UnixTime::from_secs(end.min(tenant.expires_at()).as_secs());
+        let end = UnixTime::from_secs(end.min(latest).as_secs());
         if end <= now {
             return Err(forbidden("delegation_outlives"));
         }
@@ -282,7 +283,7 @@ pub(crate) fn parents<'a>(
         kid: tenant.key_id(),
         iat: tenant.issued_at().map(UnixTime::as_secs),
         api_key: tenant.api_key().map(AsRef::as_ref),
-        exp: tenant.expires_at().as_secs(),
+        exp: tenant.stated_expiry().as_secs(),
         scope: joined(ceiling).map_err(|_| malformed())?,
         roles: left(tenant.role_bounds().as_deref())?,
         resource_prefix: tenant.resource_prefix(),

@@ -116,7 +116,8 @@ impl<'t, 'a: 't> Unread<'t, 'a> {
         if !audience(self.aud.ok_or(Claim::AUD.missing)?, issuer)? {
             return Err("audience");
         }
-        let (expires_at, issued_at) = self.lifetime(issuer, now)?;
+        let (stated, issued_at) = self.lifetime(issuer, now)?;
+        let expires_at = stated.saturating_add(issuer.leeway);
         let tenant = self.tenant(named, resolver)?;
         let subject = required(self.sub, Claim::SUB)?;
         let subject = PrincipalId::parse(subject).map_err(|_| Claim::SUB.invalid)?;
@@ -144,13 +145,14 @@ impl<'t, 'a: 't> Unread<'t, 'a> {
             Some(sid) => Some(CredentialId::parse(sid).map_err(|_| Claim::SID.invalid)?),
             None => None,
         };
+        claims.stated_expiry = Some(stated);
         claims.issued_at = issued_at;
         let owned = |text: Option<&str>| text.map(str::to_owned);
         claims.resource_prefix = owned(optional(self.resource_prefix, Claim::RESOURCE_PREFIX)?);
         claims.org_id = owned(optional(self.org_id, Claim::ORG_ID)?);
         claims.issuer = Some(named.name());
-        let stated = time(self.exp.ok_or(Claim::EXP.missing)?, Claim::EXP)?;
-        verify::chain(self.tenant_chain, issuer, stated, &mut claims)?;
+        let exp = time(self.exp.ok_or(Claim::EXP.missing)?, Claim::EXP)?;
+        verify::chain(self.tenant_chain, issuer, exp, &mut claims)?;
         let mut weight = 0_usize;
         for name in &issuer.kept {
             if let Some(value) = self.root.get(name) {
@@ -184,7 +186,7 @@ impl<'t, 'a: 't> Unread<'t, 'a> {
         Ok(tenant)
     }
 
-    /// When the token ends and when it was issued, after a look at all its times.
+    /// When the token ends, leeway apart, and when it was issued, after a look at all its times.
     fn lifetime(
         &self,
         issuer: &Issuer,
@@ -207,8 +209,7 @@ impl<'t, 'a: 't> Unread<'t, 'a> {
                 expires_at.min(issued_at.saturating_add(max_age))
             }
         };
-        let ends = ends.saturating_add(issuer.leeway);
-        if now >= ends {
+        if now >= ends.saturating_add(issuer.leeway) {
             return Err("too_old");
         }
         Ok((ends, issued_at))

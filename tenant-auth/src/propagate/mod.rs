@@ -12,7 +12,7 @@
 //!   with a new span, if the audit layer takes it (its `trace_context()`); else a trace begins. The request id is
 //!   that of the request whose trail is open, else a new one.
 //! - Without a context, or with one that has ended, nothing is sent.
-//! - A token says no more than the context allows, and ends no later. The calling service becomes the current
+//! - A token says no more than the context allows, and ends no later than the caller's credential says that it ends. The calling service becomes the current
 //!   actor of the chain (RFC 8693 §4.1), so that the other side's audit shows all of it.
 //! - It carries tenant, principal, chain, scopes, budgets and resource prefix; no roles, no custom claims. An operator's
 //!   context is not passed on.

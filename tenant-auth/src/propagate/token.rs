@@ -4,8 +4,8 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tenant_context::{
-    Claims, Clock, ConfigError, PrincipalId, PrincipalKind, Rejection, SystemClock, TenantContext,
-    UnixTime,
+    Claims, Clock, ConfigError, EndReason, PrincipalId, PrincipalKind, Rejection, SystemClock,
+    TenantContext, UnixTime,
 };
 
 use crate::{
@@ -93,9 +93,12 @@ impl ServiceTokens {
             return Err(Rejection::credential_invalid("act_depth"));
         }
         let now = self.clock.unix();
-        let life = self.life.min(tenant.expires_at().saturating_since(now));
-        // Whole seconds, rounded down: the token's end is never after the context's.
-        let expires_at = UnixTime::from_secs(now.saturating_add(life).as_secs());
+        let latest = now.saturating_add(self.life).min(tenant.stated_expiry());
+        // Whole seconds, rounded down: the token's end is never after the credential's.
+        let expires_at = UnixTime::from_secs(latest.as_secs());
+        if expires_at <= now {
+            return Err(EndReason::Expired.rejection());
+        }
         let scope = joined(scopes).map_err(failed)?;
         let budget = budgets(tenant, None)?;
         let principal = tenant.principal();

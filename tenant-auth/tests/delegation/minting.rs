@@ -3,11 +3,13 @@
 use futures_util::FutureExt;
 use http::Request;
 use serde_json::{Value, json};
-use tenant_auth::{AccessToken, Budget, Delegation, Revocation, Revocations, TenantContext};
+use tenant_auth::{
+    AccessToken, Budget, Delegation, Revocation, Revocations, TenantContext, UnixTime,
+};
 use tenant_context::Trail;
 use tenant_testkit::{ManualClock, claims, context_with, tenants};
 
-use crate::world::{World, bot, human, id, secs, to};
+use crate::world::{NOW, World, bot, human, id, secs, to};
 
 #[test]
 fn the_chain_is_on_the_context() {
@@ -91,22 +93,31 @@ fn a_role_does_not_travel() {
 fn nothing_outlives_its_parent() {
     let world = World::new();
     let root = world.root(&["*"]);
-    let long = to("bot", &["a:read"]).ttl(secs(931));
-    assert_eq!(world.hire(&root, long).unwrap_err(), "delegation_outlives");
+    let end = UnixTime::from_secs(NOW + 900);
+    assert_eq!(root.stated_expiry(), end);
+    assert_eq!(root.expires_at(), end.saturating_add(secs(30)));
+    let asked = |ttl| world.hire(&root, to("bot", &["a:read"]).ttl(secs(ttl)));
+    assert_eq!(asked(901).unwrap_err(), "delegation_outlives");
+    assert_eq!(asked(900).unwrap().expires_at(), end);
     world.clock.advance(secs(600));
     let bot = world.hire(&root, to("bot", &["a:read"])).unwrap();
-    assert!(bot.expires_at() <= root.expires_at(), "cut to what is left");
+    assert_eq!(bot.stated_expiry(), end, "cut to what is left");
     let sub = world.hire(&bot, to("sub", &["a:read"])).unwrap();
-    assert!(
-        sub.expires_at() <= bot.expires_at(),
+    assert_eq!(sub.stated_expiry(), end);
+    assert_eq!(
+        (bot.expires_at(), sub.expires_at()),
+        (end, end),
         "no leeway is added along the chain"
     );
-    world.clock.advance(secs(331));
-    assert_eq!(
-        world.hire(&root, to("bot", &["a:read"])).unwrap_err(),
-        "expired"
-    );
+    world.clock.advance(secs(301));
     assert_eq!(sub.check().unwrap_err().reason(), "expired");
+    // The root is taken for its leeway longer. What it would hire by then would outlive it.
+    assert!(root.check().is_ok());
+    let late = world.hire(&root, to("bot", &["a:read"]));
+    assert_eq!(late.unwrap_err(), "delegation_outlives");
+    world.clock.advance(secs(30));
+    let late = world.hire(&root, to("bot", &["a:read"]));
+    assert_eq!(late.unwrap_err(), "expired");
 }
 
 #[test]

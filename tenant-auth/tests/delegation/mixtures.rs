@@ -205,6 +205,11 @@ fn authority_never_grows_along_any_mixture_of_agents_services_and_jobs() {
                     for upper in &line {
                         has_no_more(&below, upper, &names)?;
                     }
+                    if !matches!(step, Step::Job(_)) {
+                        // A job has an end of its own.
+                        let end = line.last().unwrap().stated_expiry();
+                        prop_assert!(below.expires_at() <= end);
+                    }
                     line.push(below);
                     deepest.set(deepest.get().max(line.len()));
                 }

@@ -105,7 +105,9 @@ fn has_no_more(agent: &TenantContext, ancestor: &TenantContext) -> Result<(), Te
                 .any(|held| scope_covers(held, scope))
         );
     }
-    prop_assert!(agent.expires_at() <= ancestor.expires_at());
+    // Not by a leeway either.
+    prop_assert!(agent.stated_expiry() <= ancestor.stated_expiry());
+    prop_assert!(agent.expires_at() <= ancestor.stated_expiry());
     prop_assert_eq!(agent.tenant_id(), ancestor.tenant_id());
     prop_assert_eq!(agent.principal(), ancestor.principal());
     prop_assert!(
