@@ -629,6 +629,28 @@ fn a_job_of_a_job_does_not_outlive_it() {
 }
 
 #[test]
+fn what_nobody_would_open_is_not_sealed() {
+    let fixture = Fixture::new();
+    let ada = context_with(&fixture.tenants, claims("acme", "ada").scopes(["*"]));
+    let seal = |scopes: usize| {
+        let scopes = (0..scopes).map(|n| format!("a:{n}"));
+        fixture.jobs.prepare(&ada).scopes(scopes).seal(b"")
+    };
+    assert_eq!(fixture.tenant_of(&seal(256).unwrap()).unwrap(), "acme");
+    assert!(matches!(seal(257), Err(SealError::ClaimsTooLong)));
+
+    // A job's end is carried on in whole seconds.
+    let short = Duration::from_millis(1500);
+    let short = fixture.jobs.prepare(&ada).ttl(short).seal(b"").unwrap();
+    let job = fixture.jobs.open(Some(&short)).now_or_never().unwrap();
+    let job = job.unwrap();
+    fixture.clock.advance(Duration::from_millis(1200));
+    assert!(job.context().check().is_ok());
+    let late = fixture.jobs.seal(job.context(), b"").unwrap_err();
+    assert_eq!(Rejection::from(late).reason(), "expired");
+}
+
+#[test]
 fn i7_a_full_memory_of_jobs_opens_no_more() {
     let fixture = Fixture::with(|jobs| jobs.replay_capacity(1));
     let [one, two] =

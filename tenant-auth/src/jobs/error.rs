@@ -17,7 +17,7 @@ pub enum SealError {
     Scope(Box<str>),
     /// More payload than [`max_payload`](super::JobsBuilder::max_payload).
     PayloadTooLong,
-    /// More claims than an envelope holds (64 KiB).
+    /// More claims than an envelope holds (64 KiB, 256 scopes).
     ClaimsTooLong,
     /// A longer life than [`max_ttl`](super::JobsBuilder::max_ttl), or none.
     Ttl,

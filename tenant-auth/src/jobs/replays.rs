@@ -54,6 +54,10 @@ impl Replays {
         expires_at: UnixTime,
         now: UnixTime,
     ) -> Result<Result<Hold, OpenError>, Full> {
+        if now >= expires_at {
+            // It expired while its tenant was looked up. What was done of it may be forgotten.
+            return Ok(Err(OpenError::Dead(DeadReason::Expired)));
+        }
         let mut known = self.known.lock();
         known.forget_expired(now);
         match known.jobs.get(&id) {
@@ -145,19 +149,31 @@ mod tests {
 
     const NOON: UnixTime = UnixTime::from_secs(43_200);
     const LATER: UnixTime = UnixTime::from_secs(43_260);
+    const MINUTE: std::time::Duration = std::time::Duration::from_secs(60);
 
     fn begin(replays: &Arc<Replays>, id: u8, now: UnixTime) -> Result<Hold, String> {
         begin_of(replays, "acme", id, now)
     }
 
+    /// Of a job that lives for a minute from now on.
     fn begin_of(
         replays: &Arc<Replays>,
         tenant: &str,
         id: u8,
         now: UnixTime,
     ) -> Result<Hold, String> {
+        begin_until(replays, tenant, id, now, now.saturating_add(MINUTE))
+    }
+
+    fn begin_until(
+        replays: &Arc<Replays>,
+        tenant: &str,
+        id: u8,
+        now: UnixTime,
+        end: UnixTime,
+    ) -> Result<Hold, String> {
         let tenant = TenantId::parse(tenant).unwrap();
-        match replays.begin(&tenant, JobId::new([id; 16]), LATER, now) {
+        match replays.begin(&tenant, JobId::new([id; 16]), end, now) {
             Ok(Ok(hold)) => Ok(hold),
             Ok(Err(error)) => Err(error.to_string()),
             Err(Full) => Err("full".to_owned()),
@@ -200,6 +216,17 @@ mod tests {
                 known.of_tenant.len()
             ),
             (1, 1, 1)
+        );
+    }
+
+    /// It is verified, its tenant is looked up, and only then is it looked for here: another moment.
+    #[test]
+    fn a_job_that_expires_while_it_is_opened_does_not_run_again() {
+        let replays = Replays::new(10, 10);
+        begin(&replays, 1, NOON).unwrap().done();
+        assert_eq!(
+            begin_until(&replays, "acme", 1, LATER, LATER).unwrap_err(),
+            "the job is dead: job_expired"
         );
     }
 

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use tenant_context::{EndReason, TenantContext, UnixTime};
+use tenant_context::{Claims, EndReason, TenantContext, UnixTime};
 
 use super::{
     JobEnvelope, Jobs, SealError, UNTIL,
@@ -85,6 +85,9 @@ impl NewJob<'_> {
             if let Some(scope) = scopes.iter().find(|scope| !self.tenant.allows(scope)) {
                 return Err(SealError::Scope(scope.as_str().into()));
             }
+            if scopes.len() > Claims::MAX_GRANTS {
+                return Err(SealError::ClaimsTooLong);
+            }
             claims.scopes = scopes;
             // The roles stay: from now on they only take away.
             claims.limited = true;
@@ -97,9 +100,9 @@ impl NewJob<'_> {
         if self.tenant.operator_of().is_some() {
             // Staff is in the tenant for a limited time.
             claims.expires_at = claims.expires_at.min(self.tenant.stated_expiry());
-            if claims.expires_at <= now {
-                return Err(SealError::Ended(EndReason::Expired.rejection()));
-            }
+        }
+        if claims.expires_at <= now {
+            return Err(SealError::Ended(EndReason::Expired.rejection()));
         }
         for parent in &mut claims.parents {
             // They name what revokes the job. It has a life of its own, and what is derived from it ends with that.
