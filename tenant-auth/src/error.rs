@@ -28,7 +28,7 @@ pub enum KeyErrorKind {
     Randomness,
     /// The token could not be signed or encoded.
     Signing,
-    /// The token would have more bytes than verifiers take: give it fewer scopes.
+    /// The token would have more bytes, or more scopes or roles, than verifiers take: give it fewer scopes.
     TooLong,
 }
 

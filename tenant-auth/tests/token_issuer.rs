@@ -16,8 +16,8 @@ use futures_util::FutureExt;
 use http::{Method, Request};
 use serde_json::Value;
 use tenant_auth::{
-    AccessToken, Authenticated, CachedRegistry, Issuer, Issuers, KeySet, Principal, PrincipalId,
-    Rejection, SigningKey, TenantContext, TenantId, TokenIssuer, TokenIssuerBuilder,
+    AccessToken, Authenticated, CachedRegistry, Issuer, Issuers, KeyErrorKind, KeySet, Principal,
+    PrincipalId, Rejection, SigningKey, TenantContext, TenantId, TokenIssuer, TokenIssuerBuilder,
 };
 use tenant_context::RequestHead;
 use tenant_testkit::{ManualClock, tenants};
@@ -164,6 +164,24 @@ fn a_life_above_an_hour_does_not_build() {
             .access_token(&AccessToken::new(acme(), ada()).scopes(many))
             .is_err()
     );
+}
+
+#[test]
+fn a_token_that_every_verifier_would_refuse_is_not_minted() {
+    let issuer = builder().build().unwrap();
+    let minted = |token: &AccessToken| issuer.access_token(token).map(drop);
+    let ada = || AccessToken::new(acme(), ada());
+    let many = |grants: usize| (0..grants).map(|n| format!("a:{n}"));
+    assert!(minted(&ada().scopes(many(256)).roles(many(256))).is_ok());
+    for token in [ada().scopes(many(257)), ada().roles(many(257))] {
+        let error = minted(&token).unwrap_err();
+        assert_eq!(error.kind(), KeyErrorKind::TooLong);
+    }
+    assert!(minted(&ada().session("s1")).is_ok());
+    for session in ["", "a b"] {
+        let error = minted(&ada().session(session)).unwrap_err();
+        assert!(error.to_string().starts_with("the session"), "{error}");
+    }
 }
 
 #[test]

@@ -149,7 +149,8 @@ impl TokenIssuer {
     /// A rejection, recorded in the current trail: 403 for scopes that the context does not have (`delegation_wider`, which
     /// names them), a longer life (`delegation_outlives`), a longer chain than the issuer allows
     /// (`delegation_depth`), a wider prefix (`delegation_prefix`), an actor of another tenant (`cross_tenant_chain`) or of another tenant's staff (`delegation_operator`); 400 for
-    /// what cannot be written (`delegation_malformed`, `delegation_too_long`); what [`TenantContext::check`] refuses; 503 if signing fails.
+    /// what cannot be written (`delegation_malformed`) and what verifiers would not take (`delegation_too_long`: 8192 bytes, 256 scopes, of the roles it is
+    /// derived from too); what [`TenantContext::check`] refuses; 503 if signing fails.
     #[allow(
         clippy::needless_pass_by_value,
         reason = "it reads as the order it is: `delegate(&ctx, Delegation::to(..))`"

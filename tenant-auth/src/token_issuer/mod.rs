@@ -9,7 +9,7 @@ mod wire;
 
 use std::{borrow::Borrow, fmt, sync::Arc, time::Duration};
 
-use tenant_context::{Clock, CredentialId, Principal, TenantId, UnixTime};
+use tenant_context::{Claims, Clock, CredentialId, Principal, TenantId, UnixTime};
 
 use self::keys::Keys;
 pub use self::{
@@ -86,8 +86,8 @@ impl TokenIssuer {
     ///
     /// # Errors
     ///
-    /// [`KeyError`] if the life is 0 or above [`MAX_TTL`](Self::MAX_TTL), a scope or claim cannot be written,
-    /// or signing fails.
+    /// [`KeyError`] if the life is 0 or above [`MAX_TTL`](Self::MAX_TTL), a scope or claim cannot be written, there is more of
+    /// them than verifiers take (256 scopes, 256 roles, 8192 bytes), or signing fails.
     pub fn access_token(&self, token: &AccessToken) -> Result<MintedToken, KeyError> {
         let inner = &self.0;
         let ttl = token.ttl.unwrap_or(match token.principal.kind() {
@@ -99,6 +99,11 @@ impl TokenIssuer {
                 "a token of {ttl:?} is not minted; choose 1 s to {:?}",
                 Self::MAX_TTL
             )));
+        }
+        if let Some(sid) = token.session.as_deref()
+            && let Err(error) = CredentialId::parse(sid)
+        {
+            return Err(refused(format!("the session {sid:?} is no id: {error}")));
         }
         let scope = token.scopes.as_deref().map(joined).transpose()?;
         let now = inner.clock.unix();
@@ -201,6 +206,13 @@ impl TokenIssuer {
         let expires_at = UnixTime::from_secs(subject.expires_at.as_secs());
         let mut body = Body::new(&self.0.name, subject, expires_at);
         fill(&mut body);
+        if !body.grants_fit() {
+            let message = format!(
+                "the token, or what it was derived from, has more than {} scopes or roles, and verifiers take no more; give it fewer",
+                Claims::MAX_GRANTS
+            );
+            return Err(KeyError::new(KeyErrorKind::TooLong, message));
+        }
         let token = key.token(body, &jti)?;
         if token.len() > MAX_TOKEN_LEN {
             let message = format!(

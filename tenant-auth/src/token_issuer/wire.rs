@@ -1,7 +1,7 @@
 //! A minted token's claims.
 
 use serde::Serialize;
-use tenant_context::{Principal, RoleGrants, UnixTime};
+use tenant_context::{Claims, Principal, RoleGrants, UnixTime};
 
 use super::{Subject, joined, refused};
 use crate::KeyError;
@@ -104,6 +104,20 @@ pub(crate) struct Left {
     except: String,
 }
 
+/// Whether a list of scopes separated by spaces has no more of them than a verifier takes.
+fn fits(scopes: &str) -> bool {
+    let spaces = scopes.bytes().filter(|byte| *byte == b' ').count();
+    spaces < Claims::MAX_GRANTS
+}
+
+impl Link<'_> {
+    fn grants_fit(&self) -> bool {
+        let roles = self.roles.as_deref().unwrap_or_default();
+        let role = |role: &Left| fits(&role.scope) && fits(&role.except);
+        fits(&self.scope) && roles.len() <= Claims::MAX_GRANTS && roles.iter().all(role)
+    }
+}
+
 impl Left {
     /// A role's scopes as they stand in a token.
     pub(crate) fn of(role: &RoleGrants) -> Result<Self, KeyError> {
@@ -138,6 +152,14 @@ impl<'a> Body<'a> {
     }
 
     /// The claims as JSON, of the token of this name.
+    /// Whether there are no more scopes and roles in any list than a verifier takes.
+    pub(super) fn grants_fit(&self) -> bool {
+        let links = self.tenant_chain.iter().flat_map(|chain| &chain.parents);
+        self.scope.is_none_or(fits)
+            && self.roles.len() <= Claims::MAX_GRANTS
+            && links.into_iter().all(Link::grants_fit)
+    }
+
     pub(super) fn into_json(self, jti: &'a str) -> Result<Vec<u8>, KeyError> {
         let mut claims = Vec::with_capacity(1024);
         serde_json::to_writer(&mut claims, &Self { jti, ..self })

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tenant_auth::{
     AccessToken, Budget, Delegation, Revocation, Revocations, TenantContext, UnixTime,
 };
-use tenant_context::Trail;
+use tenant_context::{RoleGrants, Roles, Trail};
 use tenant_testkit::{ManualClock, claims, context_with, tenants};
 
 use crate::world::{NOW, World, bot, human, id, secs, to};
@@ -183,6 +183,44 @@ fn a_token_that_nobody_would_take_is_not_minted_and_another_try_is_of_no_use() {
         (400, "delegation_too_long")
     );
     assert_eq!(refused.retry_after(), None);
+    let many = |scopes: usize| {
+        let scopes: Vec<_> = (0..scopes).map(|n| format!("a:{n}")).collect();
+        to(
+            "bot",
+            &scopes.iter().map(String::as_str).collect::<Vec<_>>(),
+        )
+    };
+    assert!(world.hire(&root, many(256)).is_ok());
+    assert_eq!(
+        world.hire(&root, many(257)).unwrap_err(),
+        "delegation_too_long"
+    );
+}
+
+/// A chain says what its first credential allowed at most: no more than verifiers read.
+#[test]
+fn roles_of_more_scopes_than_a_chain_holds_are_not_delegated() {
+    let of = |name: &str, scopes: usize| {
+        RoleGrants::new(
+            (0..scopes)
+                .map(|n| format!("{name}:{n}"))
+                .collect::<Vec<_>>(),
+        )
+    };
+    let roles = Roles::none()
+        .role("whole", of("a", 256))
+        .role("more", of("b", 1))
+        .role("bound", of("c", 257));
+    let world = World::with_roles(roles);
+    let ada = || AccessToken::new(id("acme"), human("ada"));
+    let hired = |token: AccessToken, scope| world.hire(&world.rooted(&token), to("bot", &[scope]));
+    assert!(hired(ada().roles(["whole"]), "a:1").is_ok());
+    for (token, scope) in [
+        (ada().roles(["whole", "more"]), "a:1"),
+        (ada().scopes(["*"]).roles(["bound"]), "c:1"),
+    ] {
+        assert_eq!(hired(token, scope).unwrap_err(), "delegation_too_long");
+    }
 }
 
 #[test]
