@@ -286,7 +286,8 @@
 //! | `api_keys_full` | more keys in use than are held (503) |
 //! | `delegation_depth`, `delegation_prefix`, `delegation_budget` | a longer chain than the issuer allows, a wider prefix, carried budgets that do not fit the chain (403) |
 //! | `delegation_nameless`, `delegation_undated` | a context whose credential has no name (an ingress' word) or no `iat`: what cannot be revoked is not delegated (403) |
-//! | `delegation_malformed`, `delegation_unsigned` | a delegation or operation that cannot be written (400); signing failed (503) |
+//! | `delegation_operator` | an operator as the actor that is delegated to (403) |
+//! | `delegation_malformed`, `delegation_too_long`, `delegation_unsigned` | a delegation or operation that cannot be written, or that verifiers would not take (400); signing failed (503) |
 //! | `operator`, `operator_wider`, `operator_reason` | no operator; more than operators may (403); no reason (400) |
 //! | `operator_not_propagated` | an operator's context, for which no service token is minted (403) |
 //! | `refresh_invalid`, `refresh_expired`, `refresh_revoked`, `refresh_reused` | the refresh token or its session, where a handler answers with the [`RefreshError`](refresh::RefreshError) (401) |

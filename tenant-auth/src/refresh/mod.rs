@@ -28,10 +28,10 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use tenant_auth::{CachedRegistry, Principal, PrincipalId, Revocations, TenantId};
+//! use tenant_auth::{AccessToken, CachedRegistry, Principal, PrincipalId, Revocations, TenantId, TokenIssuer};
 //! use tenant_auth::refresh::{MemoryRefreshStore, NewSession, RefreshTokens};
 //!
-//! # async fn example(tenants: CachedRegistry, revocations: Revocations) -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn example(tenants: CachedRegistry, revocations: Revocations, issuer: TokenIssuer) -> Result<(), Box<dyn std::error::Error>> {
 //! let refresh = RefreshTokens::builder(tenants, MemoryRefreshStore::new(100_000))
 //!     .concurrent_grace(Duration::from_secs(10))
 //!     .revocations(revocations)                                   // those of the layer: a session's access tokens end with it
@@ -43,7 +43,14 @@
 //! let first = refresh.begin(NewSession::new(TenantId::parse("acme")?, ada, "web").scopes(["invoices:read"])).await?;
 //! // POST /token, grant_type=refresh_token:
 //! let next = refresh.rotate(first.token.expose(), "web").await?;
-//! let access_token_claims = (next.session.id().to_string(), next.session.scopes());     // `sid`, `scope`
+//! let session = next.session;
+//! let access = issuer.access_token(
+//!     &AccessToken::new(session.tenant().clone(), session.principal())
+//!         .scopes(session.scopes().iter().cloned())               // they bound it, also where there are none: leave them out if roles alone decide
+//!         .roles(session.roles().iter().cloned())
+//!         .session(session.id().to_string()),                     // `sid`: it ends with the session
+//! )?;
+//! let answer = (access.expose(), next.token.expose());
 //! # Ok(())
 //! # }
 //! ```
