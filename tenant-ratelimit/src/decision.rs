@@ -187,17 +187,14 @@ fn refuse(refusals: &[Refusal], tenant: Option<&TenantId>) -> Rejection {
         }
         Some(Why::Spent(_)) | None => {}
     }
-    for (at, refusal) in refusals.iter().enumerate() {
+    let violations = refusals.iter().enumerate().filter_map(|(at, refusal)| {
         let (dimension, before) = (refusal.dimension, refusals.get(..at).unwrap_or_default());
-        if before.iter().all(|known| known.dimension != dimension) {
-            let violation = Violation::new(dimension.as_str(), dimension.description());
-            rejection = rejection.with_violation(violation);
-        }
-    }
-    for (name, value) in headers::of_refusals(refusals, tenant) {
-        rejection = rejection.with_header(name, value);
-    }
+        let first = before.iter().all(|known| known.dimension != dimension);
+        first.then(|| Violation::new(dimension.as_str(), dimension.description()))
+    });
     rejection
+        .with_violations(violations)
+        .with_headers(headers::of_refusals(refusals, tenant))
 }
 
 impl From<Denied> for Rejection {

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use http::{Request, Response};
-use tenant_context::{ClientAddress, Clock, ConfigError, Monotonic, Protocol, SystemClock, Trail};
+use tenant_context::{ClientAddress, Clock, ConfigError, Monotonic, SystemClock, Trail};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -262,7 +262,7 @@ where
                 // What the inner service reserved for this request goes back: a clone has reserved nothing.
                 self.inner = self.inner.clone();
                 let rejection = Trail::of(request.extensions()).deny(denied.rejection());
-                ResponseFuture::refused(rejection, Protocol::of(request.headers()))
+                ResponseFuture::refused(rejection.respond_to(request))
             }
         }
     }

@@ -10,7 +10,6 @@ use std::{
 
 use http::{HeaderMap, Response};
 use pin_project::pin_project;
-use tenant_context::{Protocol, Rejection};
 
 use crate::{LimitedBody, Settle, body::Tail, headers::Told, hold::Hold};
 
@@ -25,7 +24,7 @@ enum State<F> {
         inner: F,
         after: Option<Box<After>>,
     },
-    Refused(Option<(Rejection, Protocol)>),
+    Refused(Option<Response<()>>),
 }
 
 /// What is to be done when a request is answered.
@@ -62,8 +61,8 @@ impl<F> ResponseFuture<F> {
     }
 
     #[cold]
-    pub(crate) const fn refused(rejection: Rejection, protocol: Protocol) -> Self {
-        Self(State::Refused(Some((rejection, protocol))))
+    pub(crate) const fn refused(response: Response<()>) -> Self {
+        Self(State::Refused(Some(response)))
     }
 }
 
@@ -84,10 +83,7 @@ where
                 Poll::Ready(Ok(response.map(|body| LimitedBody::inner(body, tail))))
             }
             StateProj::Refused(refused) => match refused.take() {
-                Some((rejection, protocol)) => {
-                    let response = rejection.to_response(protocol);
-                    Poll::Ready(Ok(response.map(|()| LimitedBody::empty())))
-                }
+                Some(response) => Poll::Ready(Ok(response.map(|()| LimitedBody::empty()))),
                 None => Poll::Pending,
             },
         }

@@ -62,8 +62,11 @@ where
             Err(denied) => {
                 // What the inner service reserved for this request goes back: a clone has reserved nothing.
                 self.inner = self.inner.clone();
-                let rejection = Trail::of(request.extensions()).deny(denied.rejection());
-                ResponseFuture::refused(rejection, Protocol::of(request.headers()))
+                let mut rejection = denied.rejection();
+                if let Some(trail) = request.extensions().get::<Trail>() {
+                    rejection = trail.deny(rejection);
+                }
+                ResponseFuture::refused(rejection.respond_to(request))
             }
         }
     }

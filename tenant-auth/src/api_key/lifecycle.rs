@@ -145,6 +145,9 @@ impl ApiKeys {
 
     /// Gives a key a successor with the same authority and the same end. Both are valid for 7 days.
     ///
+    /// Given up half-way (the future dropped, the connection gone), the successor may be stored while nobody has its secret. Then
+    /// the old key names it ([`ApiKeyRecord::successor`]): [`rotate_now`](Self::rotate_now) that one.
+    ///
     /// # Errors
     ///
     /// [`ApiKeyError`]: the tenant has no such key, it has ended or a successor, the store failed.

@@ -53,7 +53,8 @@ impl AccessToken {
     }
 
     /// The session that the token belongs to (`sid`), by which all tokens of a session are revoked
-    /// ([`Revocation::session`](crate::Revocation::session)).
+    /// ([`Revocation::session`](crate::Revocation::session)). A session that ends by time revokes nothing: a token that is minted in its
+    /// last minutes lives to its own end, unless [`ttl`](Self::ttl) says what is left.
     pub fn session(mut self, sid: impl Into<Box<str>>) -> Self {
         self.session = Some(sid.into());
         self
