@@ -279,8 +279,13 @@ pub fn ratios(measured: &[Measured]) -> String {
     all.ratio("limits/warm/during-flood", "limits/warm", " (bound: 1.1)");
     all.ratio(
         "limits/layer/refused",
+        "limits/layer/four-headers",
+        " (an admission with the same headers; bound: 1)",
+    );
+    all.ratio(
+        "limits/layer/refused",
         "limits/layer/headers",
-        " (bound: 1)",
+        " (an admission with two of them)",
     );
     all.difference_of_two(
         "auth/hit",

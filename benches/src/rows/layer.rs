@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     future::{Ready, ready},
+    hint::black_box,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -33,6 +34,8 @@ use crate::{
     row::{Calls, Row},
     token::Algorithm,
 };
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 fn requests(shared: &Shared) -> Result<Requests> {
     Requests::bearing(&shared.tokens.token(Algorithm::EdDsa)?)
@@ -101,6 +104,40 @@ pub(super) fn limits_headers(definition: &'static Definition, shared: &Arc<Share
     inside(definition, shared, limits.layer(Noop))
 }
 
+/// Writes what a refusal's head has beside the limiter's own two headers.
+#[derive(Clone, Copy, Debug)]
+struct Telling;
+
+impl<B> Service<Request<B>> for Telling {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<std::result::Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<std::result::Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        drop(request);
+        let mut response = Response::new(Full::new(Bytes::from_static(b"ok")));
+        let headers = response.headers_mut();
+        // As a rejection writes it: one allocation.
+        if let Ok(wait) = HeaderValue::try_from(black_box(HOUR).as_secs().to_string()) {
+            headers.insert(RETRY_AFTER, wait);
+        }
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        ready(Ok(response))
+    }
+}
+
+pub(super) fn limits_four_headers(
+    definition: &'static Definition,
+    shared: &Arc<Shared>,
+) -> Result<Row> {
+    let limits = stack::limits_with(ENOUGH, |builder| builder.headers(Headers::Always))?;
+    inside(definition, shared, limits.layer(Telling))
+}
+
 /// A layer that refuses, of which every refusal counts as done, and nothing else.
 #[derive(Clone, Debug)]
 struct Refusing<S>(S);
@@ -132,8 +169,7 @@ where
 }
 
 pub(super) fn limits_refused(definition: &'static Definition, shared: &Arc<Shared>) -> Result<Row> {
-    let hour = Duration::from_secs(3600);
-    let limits = stack::limits_with(Quota::per(1, hour), |builder| builder)?;
+    let limits = stack::limits_with(Quota::per(1, HOUR), |builder| builder)?;
     limits.limits().check(&context(shared)?, None, 1)?;
     inside(definition, shared, Refusing(limits.layer(Noop)))
 }

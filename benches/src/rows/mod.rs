@@ -475,13 +475,19 @@ pub const ALL: &[Definition] = &[
     .over("noop/with-context"),
     Definition::new(
         "limits/layer/headers",
-        "the same, with `Headers::Always`: an admission and its headers",
+        "the same, with `Headers::Always`: an admission and its two headers",
         layer::limits_headers,
     )
     .over("noop/with-context"),
     Definition::new(
+        "limits/layer/four-headers",
+        "the same, and the service writes the two more that a refusal has: `Retry-After` and `Cache-Control`",
+        layer::limits_four_headers,
+    )
+    .over("noop/with-context"),
+    Definition::new(
         "limits/layer/refused",
-        "the same four budgets, the tenant's spent: a refusal and its headers",
+        "the same four budgets, the tenant's spent: a refusal and its four headers",
         layer::limits_refused,
     ),
     Definition::new(
