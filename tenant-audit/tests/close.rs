@@ -19,7 +19,10 @@ mod common;
 use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
-use common::{Audit, Mood, Unreliable, by, identity, ok, request, said::Said};
+use common::{
+    Audit, Mood, Unreliable, by, identity, ok, request,
+    said::{Said, heard_by},
+};
 use futures_util::{FutureExt, stream};
 use http::{Request, Response, StatusCode};
 use http_body::Frame;
@@ -186,7 +189,7 @@ fn a_sink_that_is_back_before_the_deadline_gets_all_and_the_end_is_clean() {
 #[test]
 fn a_worker_that_is_dropped_says_how_much_is_lost() {
     let said = Said::default();
-    tracing::subscriber::with_default(said.clone(), || {
+    heard_by(said.clone(), || {
         let audit = Audit::on(Unreliable::default(), |builder| {
             builder
                 .queue(16)
@@ -229,7 +232,7 @@ fn a_worker_that_is_dropped_says_how_much_is_lost() {
 #[test]
 fn a_sink_that_hangs_when_its_worker_is_dropped_leaves_a_count_of_what_it_was_given() {
     let said = Said::default();
-    tracing::subscriber::with_default(said.clone(), || {
+    heard_by(said.clone(), || {
         let sink = Unreliable::default();
         sink.mood(Mood::Hangs);
         let audit = Audit::on(sink, |builder| builder.when_full(WhenFull::Refuse));

@@ -18,7 +18,7 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
-use common::{Audit, Mood, Unreliable};
+use common::{Audit, Mood, Unreliable, said::heard_by};
 use futures_util::future::{BoxFuture, FutureExt};
 use parking_lot::Mutex;
 use tenant_audit::{
@@ -310,7 +310,7 @@ fn records_are_events_of_tracing_by_the_conventions_names() {
     }
 
     let seen = Seen::default();
-    tracing::subscriber::with_default(seen.clone(), || {
+    heard_by(seen.clone(), || {
         let audit = Audit::on(TracingSink::new(), |builder| {
             builder.when_full(WhenFull::Refuse)
         });

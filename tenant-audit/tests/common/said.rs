@@ -1,6 +1,9 @@
 //! What is said in the log.
 
-use std::{fmt::Write, sync::Arc};
+use std::{
+    fmt::Write,
+    sync::{Arc, Once},
+};
 
 use parking_lot::Mutex;
 use tracing::{
@@ -33,4 +36,14 @@ impl Subscriber for Said {
     }
     fn enter(&self, _: &tracing::span::Id) {}
     fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// Runs this with a subscriber of its own thread's.
+///
+/// Whoever comes first to a place that logs decides whether it is ever heard, and where there is only one subscriber
+/// `tracing-core` asks the thread's own: another test's, which has none. So all other threads have one too.
+pub fn heard_by(subscriber: impl Subscriber + Send + Sync, run: impl FnOnce()) {
+    static ELSEWHERE: Once = Once::new();
+    ELSEWHERE.call_once(|| tracing::subscriber::set_global_default(Said::default()).unwrap());
+    tracing::subscriber::with_default(subscriber, run);
 }
