@@ -291,7 +291,7 @@
 //! | `operator`, `operator_wider`, `operator_reason` | no operator; more than operators may (403); no reason (400) |
 //! | `operator_not_propagated` | an operator's context, for which no service token is minted (403) |
 //! | `refresh_invalid`, `refresh_expired`, `refresh_revoked`, `refresh_reused` | the refresh token or its session, where a handler answers with the [`RefreshError`](refresh::RefreshError) (401) |
-//! | `job_payload_too_long`, `job_not_sealed` | a payload that is too long (400); a job that was not sealed for another reason (503) |
+//! | `job_payload_too_long`, `job_claims_too_long`, `job_not_sealed` | a payload or claims that are too long (400); a job that was not sealed for another reason (503) |
 //! | `job_replays_full` | more jobs than are remembered ([`OpenError::Unavailable`](jobs::OpenError::Unavailable)) |
 //! | `job_missing`, `job_too_long`, `job_malformed`, `job_version`, `job_unknown_key`, `job_altered`, `job_foreign`, `job_expired`, `job_sealed_in_future`, `job_lives_too_long`, `job_replayed`, `job_tenant_unknown`, `job_revoked`, `job_refused` | no rejection, but why a job is dead: [`DeadReason`](jobs::DeadReason) |
 //! | `revoked` | it was revoked |

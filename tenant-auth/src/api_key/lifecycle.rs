@@ -75,6 +75,20 @@ impl ApiKeys {
     /// For a service means for any service of the tenant: whoever may call this can act as one that it names, with no more
     /// scopes than it has, and passes where an owner of that id is asked for. Which services, and who may, the handler decides.
     ///
+    /// ```
+    /// use tenant_auth::{ApiKeys, NewApiKey, Principal, PrincipalId, Rejection, TenantContext};
+    ///
+    /// /// `POST /ci-keys`: the text for the answer, which is shown once.
+    /// async fn ci_key(keys: &ApiKeys, ctx: &TenantContext) -> Result<String, Rejection> {
+    ///     ctx.require("keys:write")?;                                  // who may
+    ///     let ci = PrincipalId::parse("ci").map_err(|_| Rejection::malformed("service"))?;
+    ///     let new = NewApiKey::new(ctx.tenant_id().clone(), Principal::service(ci))
+    ///         .scopes(["reports:write"]);                              // the caller has it, or `Refused`
+    ///     let (secret, _id) = keys.issue_by(ctx, new).await?;
+    ///     Ok(secret.expose().to_owned())
+    /// }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`ApiKeyError`] as [`issue`](Self::issue); [`ApiKeyError::Refused`] for another tenant's key, for a scope or role that the

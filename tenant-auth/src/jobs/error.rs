@@ -54,6 +54,7 @@ impl From<SealError> for Rejection {
             SealError::Ended(rejection) => rejection,
             SealError::Scope(scope) => Self::insufficient_scope([scope]),
             SealError::PayloadTooLong => Self::malformed("job_payload_too_long").with_source(error),
+            SealError::ClaimsTooLong => Self::malformed("job_claims_too_long").with_source(error),
             _ => Self::store_unavailable()
                 .with_reason("job_not_sealed")
                 .with_source(error),

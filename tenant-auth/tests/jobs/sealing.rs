@@ -53,7 +53,10 @@ fn what_nobody_would_open_is_not_sealed() {
         fixture.jobs.prepare(&ada).scopes(scopes).seal(b"")
     };
     assert_eq!(fixture.tenant_of(&seal(256).unwrap()).unwrap(), "acme");
-    assert!(matches!(seal(257), Err(SealError::ClaimsTooLong)));
+    let many = seal(257).unwrap_err();
+    assert!(matches!(many, SealError::ClaimsTooLong));
+    // Another try is of no use.
+    assert_eq!(Rejection::from(many).status(), 400);
 
     // A job's end is carried on in whole seconds.
     let short = Duration::from_millis(1500);
