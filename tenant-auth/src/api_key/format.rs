@@ -97,14 +97,24 @@ impl fmt::Display for Format {
 
 /// Uniform characters of base62, from the operating system's randomness.
 pub(crate) fn random(length: usize) -> Result<String, KeyError> {
-    let mut text = String::with_capacity(length);
-    // What the kernel gives from one block of its generator: 64 bytes take two more.
-    let mut bytes = [0; 32];
-    while text.len() < length {
+    random_by(length, || {
+        // What the kernel gives from one block of its generator: 64 bytes take two more.
+        let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).map_err(|_| KeyError::randomness())?;
+        Ok(bytes)
+    })
+}
+
+/// Uniform characters of base62, from uniform bytes.
+pub(crate) fn random_by(
+    length: usize,
+    mut draw: impl FnMut() -> Result<[u8; 32], KeyError>,
+) -> Result<String, KeyError> {
+    let mut text = String::with_capacity(length);
+    while text.len() < length {
         let missing = length.saturating_sub(text.len());
         // 248 is the largest multiple of 62 in a byte: what is above would favour some characters.
-        for byte in bytes.into_iter().filter(|byte| *byte < 248).take(missing) {
+        for byte in draw()?.into_iter().filter(|byte| *byte < 248).take(missing) {
             text.push(digit(u32::from(byte)));
         }
     }

@@ -28,7 +28,7 @@ pub use self::{
     store::ApiKeyStore,
 };
 pub(crate) use self::{
-    format::random,
+    format::{random, random_by},
     keys::{Behind, Vouched},
     live::LiveKey,
 };

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tenant_context::{Claims, Clock, ConfigError, SystemClock};
 
-use super::{Inner, TokenIssuer, keys::Keys};
+use super::{Inner, TokenIssuer, ids::Ids, keys::Keys};
 use crate::{Operators, SigningKey};
 
 /// Builds a [`TokenIssuer`].
@@ -107,6 +107,7 @@ impl TokenIssuerBuilder {
             operators: self.operators,
             clock: self.clock,
             keys: Keys::new(key, self.publish_ahead)?,
+            ids: Ids::new(),
         })))
     }
 

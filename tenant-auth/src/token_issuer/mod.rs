@@ -1,6 +1,7 @@
 //! Tokens of our own: minted, published keys, rotated.
 
 mod builder;
+mod ids;
 mod jwks;
 mod keys;
 mod minted;
@@ -11,18 +12,18 @@ use std::{borrow::Borrow, fmt, sync::Arc, time::Duration};
 
 use tenant_context::{Claims, Clock, CredentialId, Principal, TenantId, UnixTime};
 
-use self::keys::Keys;
 pub use self::{
     builder::TokenIssuerBuilder,
     jwks::JwksService,
     minted::{AccessToken, MintedToken},
     signing_key::SigningKey,
 };
+use self::{ids::Ids, keys::Keys};
 pub(crate) use self::{
     signing_key::encode,
     wire::{Act, Body, Chain, Left, Link},
 };
-use crate::{Issuer, KeyError, KeyErrorKind, Operators, api_key::random};
+use crate::{Issuer, KeyError, KeyErrorKind, Operators};
 
 /// The most bytes of a minted token: what verifiers take by default.
 const MAX_TOKEN_LEN: usize = 8192;
@@ -70,6 +71,7 @@ pub(crate) struct Inner {
     pub(crate) operators: Option<Operators>,
     pub(crate) clock: Arc<dyn Clock>,
     keys: Keys,
+    ids: Ids,
 }
 
 impl TokenIssuer {
@@ -201,7 +203,7 @@ impl TokenIssuer {
         subject: &'a Subject<'a>,
         fill: impl FnOnce(&mut Body<'a>),
     ) -> Result<MintedToken, KeyError> {
-        let jti = random(22)?;
+        let jti = self.0.ids.next()?;
         let key = self.0.keys.current(subject.now)?;
         let expires_at = UnixTime::from_secs(subject.expires_at.as_secs());
         let mut body = Body::new(&self.0.name, subject, expires_at);
