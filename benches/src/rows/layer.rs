@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{TryFutureExt as _, future::MapOk};
 use http::{
-    HeaderValue, Request, Response, StatusCode,
+    HeaderMap, HeaderValue, Request, Response, StatusCode,
     header::{CACHE_CONTROL, RETRY_AFTER},
 };
 use http_body_util::Full;
@@ -104,9 +104,9 @@ pub(super) fn limits_headers(definition: &'static Definition, shared: &Arc<Share
     inside(definition, shared, limits.layer(Noop))
 }
 
-/// Writes what a refusal's head has beside the limiter's own two headers.
+/// Answers two bytes under such a head.
 #[derive(Clone, Copy, Debug)]
-struct Telling;
+struct Telling(fn(&mut HeaderMap));
 
 impl<B> Service<Request<B>> for Telling {
     type Response = Response<Full<Bytes>>;
@@ -120,14 +120,23 @@ impl<B> Service<Request<B>> for Telling {
     fn call(&mut self, request: Request<B>) -> Self::Future {
         drop(request);
         let mut response = Response::new(Full::new(Bytes::from_static(b"ok")));
-        let headers = response.headers_mut();
-        // As a rejection writes it: one allocation.
-        if let Ok(wait) = HeaderValue::try_from(black_box(HOUR).as_secs().to_string()) {
-            headers.insert(RETRY_AFTER, wait);
-        }
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        (self.0)(response.headers_mut());
         ready(Ok(response))
     }
+}
+
+/// What a refusal's head has beside the limiter's own two headers.
+fn as_refused(headers: &mut HeaderMap) {
+    // As a rejection writes it: one allocation.
+    if let Ok(wait) = HeaderValue::try_from(black_box(HOUR).as_secs().to_string()) {
+        headers.insert(RETRY_AFTER, wait);
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+}
+
+/// It may be kept for an hour.
+fn as_fresh(headers: &mut HeaderMap) {
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=3600"));
 }
 
 pub(super) fn limits_four_headers(
@@ -135,7 +144,7 @@ pub(super) fn limits_four_headers(
     shared: &Arc<Shared>,
 ) -> Result<Row> {
     let limits = stack::limits_with(ENOUGH, |builder| builder.headers(Headers::Always))?;
-    inside(definition, shared, limits.layer(Telling))
+    inside(definition, shared, limits.layer(Telling(as_refused)))
 }
 
 /// A layer that refuses, of which every refusal counts as done, and nothing else.
@@ -178,30 +187,8 @@ pub(super) fn cache(definition: &'static Definition, shared: &Arc<Shared>) -> Re
     inside(definition, shared, stack::cache()?.layer(Noop))
 }
 
-/// Answers two bytes that may be kept for an hour.
-#[derive(Clone, Copy, Debug)]
-struct Fresh;
-
-impl<B> Service<Request<B>> for Fresh {
-    type Response = Response<Full<Bytes>>;
-    type Error = Infallible;
-    type Future = Ready<std::result::Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<std::result::Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        drop(request);
-        let mut response = Response::new(Full::new(Bytes::from_static(b"ok")));
-        let hour = HeaderValue::from_static("max-age=3600");
-        response.headers_mut().insert(CACHE_CONTROL, hour);
-        ready(Ok(response))
-    }
-}
-
 pub(super) fn cache_hit(definition: &'static Definition, shared: &Arc<Shared>) -> Result<Row> {
-    inside(definition, shared, stack::cache()?.layer(Fresh))
+    inside(definition, shared, stack::cache()?.layer(Telling(as_fresh)))
 }
 
 pub(super) fn audit(definition: &'static Definition, shared: &Arc<Shared>) -> Result<Row> {

@@ -1,6 +1,5 @@
 //! For whom a job acts, and what it is allowed.
 
-use futures_util::FutureExt;
 use tenant_auth::{
     CredentialId, Principal, PrincipalId, RejectionKind, TenantId, jobs::JobEnvelope,
 };
@@ -34,12 +33,7 @@ fn what_a_context_says_travels_with_its_job() {
     full.custom.insert("read_only".to_owned(), true.into());
     let ada = context_with(&fixture.tenants, full);
     let envelope = fixture.jobs.seal(&ada, b"payload").unwrap();
-    let job = fixture
-        .jobs
-        .open(Some(&envelope))
-        .now_or_never()
-        .unwrap()
-        .unwrap();
+    let job = fixture.open(Some(&envelope)).unwrap();
     let mut expected: Claims = ada.to_claims();
     expected.expires_at = ManualClock::START.saturating_add(60 * MINUTE);
     expected.stated_expiry = None;
@@ -62,12 +56,7 @@ fn a_job_has_the_scopes_it_names_and_no_others() {
         .scopes(["a:read"])
         .seal(b"")
         .unwrap();
-    let job = fixture
-        .jobs
-        .open(Some(&narrow))
-        .now_or_never()
-        .unwrap()
-        .unwrap();
+    let job = fixture.open(Some(&narrow)).unwrap();
     assert_eq!(job.context().scopes().collect::<Vec<_>>(), ["a:read"]);
     assert!(job.context().allows("a:read"));
     assert!(
@@ -90,8 +79,7 @@ fn a_job_with_fewer_scopes_does_not_act_in_its_principals_roles() {
     let roles = ["admin", "founder", "agent"];
     let ada = context_with(&fixture.tenants, claims("acme", "ada").roles(roles));
     let opened = |envelope: JobEnvelope| {
-        let job = fixture.jobs.open(Some(&envelope)).now_or_never().unwrap();
-        let job = job.unwrap();
+        let job = fixture.open(Some(&envelope)).unwrap();
         roles.map(|role| job.context().require_role(role).is_ok())
     };
     let narrowed = |scope: &str| {
@@ -118,25 +106,15 @@ fn a_job_of_a_credential_that_is_limited_to_nothing_is_too() {
     let ada = context_with(&fixture.tenants, nothing);
     assert!(!ada.allows("a:read"));
     let envelope = fixture.jobs.seal(&ada, b"").unwrap();
-    let job = fixture
-        .jobs
-        .open(Some(&envelope))
-        .now_or_never()
-        .unwrap()
-        .unwrap();
+    let job = fixture.open(Some(&envelope)).unwrap();
     assert!(!job.context().allows("a:read"));
     let by_role = context_with(&fixture.tenants, claims("acme", "ada").roles(["admin"]));
     let envelope = fixture.jobs.seal(&by_role, b"").unwrap();
-    let job = fixture
-        .jobs
-        .open(Some(&envelope))
-        .now_or_never()
-        .unwrap()
-        .unwrap();
+    let job = fixture.open(Some(&envelope)).unwrap();
     assert!(job.context().allows("a:read"));
     // And one that is given nothing has nothing, not what its roles allow.
     let nothing = fixture.jobs.prepare(&by_role).scopes(None::<String>);
     let envelope = nothing.seal(b"").unwrap();
-    let job = fixture.jobs.open(Some(&envelope)).now_or_never().unwrap();
+    let job = fixture.open(Some(&envelope));
     assert!(!job.unwrap().context().allows("a:read"));
 }

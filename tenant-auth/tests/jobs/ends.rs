@@ -23,7 +23,7 @@ fn i3_an_operators_job_ends_with_the_operators_time() {
     visiting.expires_at = end.saturating_add(MINUTE);
     let visiting = context_with(&fixture.tenants, visiting);
     let envelope = fixture.jobs.seal(&visiting, b"").unwrap();
-    let job = fixture.jobs.open(Some(&envelope)).now_or_never().unwrap();
+    let job = fixture.open(Some(&envelope));
     assert_eq!(job.unwrap().context().expires_at(), end);
     fixture.clock.advance(10 * MINUTE);
     assert!(visiting.check().is_ok(), "the leeway");
@@ -129,20 +129,10 @@ fn a_job_of_a_job_does_not_outlive_it() {
         .ttl(10 * MINUTE)
         .seal(b"")
         .unwrap();
-    let job = fixture
-        .jobs
-        .open(Some(&first))
-        .now_or_never()
-        .unwrap()
-        .unwrap();
+    let job = fixture.open(Some(&first)).unwrap();
     fixture.clock.advance(5 * MINUTE);
     let second = fixture.jobs.seal(job.context(), b"").unwrap();
-    let second = fixture
-        .jobs
-        .open(Some(&second))
-        .now_or_never()
-        .unwrap()
-        .unwrap();
+    let second = fixture.open(Some(&second)).unwrap();
     let end = UnixTime::from_secs(ManualClock::START.as_secs() + 600);
     assert_eq!(second.context().expires_at(), end);
 }

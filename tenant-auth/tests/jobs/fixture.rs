@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tenant_auth::{
     CachedRegistry, TenantContext, TokenMinter,
-    jobs::{DeadReason, JobEnvelope, Jobs, JobsBuilder, OpenError, RunError},
+    jobs::{DeadReason, Job, JobEnvelope, Jobs, JobsBuilder, OpenError, RunError},
 };
 use tenant_context::Rejection;
 use tenant_testkit::{ManualClock, context, tenants};
@@ -45,8 +45,12 @@ impl Fixture {
         context(&self.tenants, "acme", "ada")
     }
 
+    pub fn open(&self, envelope: Option<&JobEnvelope>) -> Result<Job, OpenError> {
+        self.jobs.open(envelope).now_or_never().unwrap()
+    }
+
     pub fn dead(&self, envelope: Option<&JobEnvelope>) -> DeadReason {
-        let Err(OpenError::Dead(reason)) = self.jobs.open(envelope).now_or_never().unwrap() else {
+        let Err(OpenError::Dead(reason)) = self.open(envelope) else {
             panic!("it was opened, or may be later");
         };
         let (told, _) = self.letters.lock().last().cloned().unwrap();

@@ -61,8 +61,7 @@ fn what_nobody_would_open_is_not_sealed() {
     // A job's end is carried on in whole seconds.
     let short = Duration::from_millis(1500);
     let short = fixture.jobs.prepare(&ada).ttl(short).seal(b"").unwrap();
-    let job = fixture.jobs.open(Some(&short)).now_or_never().unwrap();
-    let job = job.unwrap();
+    let job = fixture.open(Some(&short)).unwrap();
     fixture.clock.advance(Duration::from_millis(1200));
     assert!(job.context().check().is_ok());
     let late = fixture.jobs.seal(job.context(), b"").unwrap_err();
@@ -73,12 +72,7 @@ fn what_nobody_would_open_is_not_sealed() {
 fn i8_no_payload_is_shown() {
     let fixture = Fixture::new();
     let envelope = fixture.jobs.seal(&fixture.ada(), b"canary").unwrap();
-    let job = fixture
-        .jobs
-        .open(Some(&envelope))
-        .now_or_never()
-        .unwrap()
-        .unwrap();
+    let job = fixture.open(Some(&envelope)).unwrap();
     let encoded = envelope.as_str().rsplit('.').next().unwrap();
     let shown = format!("{envelope:?} {job:?} {:?}", fixture.jobs);
     assert!(
