@@ -370,6 +370,30 @@ async fn i7_a_stack_without_render_still_denies() {
     );
 }
 
+/// Whatever stands outside reads the answer's extensions: nothing of the request's is to be found there.
+#[test]
+fn an_answer_in_the_memory_of_a_requests_extensions_has_none_of_them() {
+    #[derive(Clone)]
+    struct OfTheRequest;
+    for (content_type, protocol) in [
+        ("application/json", Protocol::Http),
+        ("application/grpc", Protocol::Grpc),
+    ] {
+        let request = Request::post("/")
+            .header("content-type", content_type)
+            .extension(OfTheRequest)
+            .body(())
+            .unwrap();
+        let refused = Rejection::tenant_suspended();
+        let told = refused.to_response(protocol);
+        let response = refused.respond_to(request);
+        assert!(response.extensions().get::<OfTheRequest>().is_none());
+        assert!(response.extensions().get::<Rejection>().is_some());
+        assert_eq!(response.status(), told.status());
+        assert_eq!(response.headers(), told.headers());
+    }
+}
+
 #[test]
 fn i8_no_reason_and_no_source_in_what_a_client_sees() {
     let rejection = Rejection::credential_invalid("canary_reason")
