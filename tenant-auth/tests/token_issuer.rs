@@ -66,6 +66,19 @@ fn claims(token: &str) -> Value {
     serde_json::from_slice(&json).unwrap()
 }
 
+/// The name of the key that signed a token.
+fn kid(token: &str) -> String {
+    use base64::Engine;
+    let header = token.split('.').next().unwrap();
+    let json = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(header)
+        .unwrap();
+    serde_json::from_slice::<Value>(&json).unwrap()["kid"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
 #[test]
 fn every_algorithm_mints_what_its_published_key_verifies() {
     let clock = ManualClock::new();
@@ -200,17 +213,6 @@ fn keys_rotate_with_overlap() {
         .issuers(issuers.clone())
         .authenticate()
         .unwrap();
-    let kid = |token: &str| {
-        use base64::Engine;
-        let header = token.split('.').next().unwrap();
-        let json = base64::engine::general_purpose::URL_SAFE_NO_PAD
-            .decode(header)
-            .unwrap();
-        serde_json::from_slice::<Value>(&json).unwrap()["kid"]
-            .as_str()
-            .unwrap()
-            .to_owned()
-    };
     let mint = || {
         let token = AccessToken::new(acme(), ada()).ttl(Duration::from_secs(3600));
         issuer.access_token(&token).unwrap()
@@ -262,6 +264,32 @@ fn a_key_that_leaked_is_withdrawn_at_once() {
     );
     clock.advance(Duration::from_secs(100_000));
     assert!(issuer.jwks().contains("\"two\""), "and stays published");
+}
+
+/// Verifiers may not have fetched the key that is to follow.
+#[test]
+fn a_withdrawn_key_that_does_not_sign_leaves_the_rotation_as_it_is() {
+    let clock = ManualClock::new();
+    let issuer = builder().clock(clock.clone()).build().unwrap();
+    let signing = || {
+        let token = issuer.access_token(&AccessToken::new(acme(), ada()));
+        kid(token.unwrap().expose())
+    };
+    let wait = || clock.advance(Duration::from_secs(300));
+    issuer.rotate(eddsa("two")).unwrap();
+    wait();
+    issuer.rotate(eddsa("three")).unwrap();
+    assert_eq!(signing(), "two");
+    assert!(issuer.withdraw("one"));
+    assert_eq!(signing(), "two", "as before");
+    wait();
+    assert_eq!(signing(), "three", "at its time");
+
+    issuer.rotate(eddsa("four")).unwrap();
+    assert!(issuer.withdraw("four"));
+    clock.advance(Duration::from_secs(100_000));
+    assert_eq!(signing(), "three");
+    assert!(issuer.jwks().contains("\"three\""), "nothing follows it");
 }
 
 #[test]

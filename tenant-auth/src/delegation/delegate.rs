@@ -48,7 +48,7 @@ pub(crate) const BUDGET: &str = "budget";
 const MAX_PURPOSE: usize = 256;
 
 impl Delegation {
-    /// To this actor: an agent or a service of the same tenant, that the caller knows.
+    /// To this actor of the same tenant, that the caller knows: an agent, a service, or a colleague.
     pub const fn to(actor: Principal) -> Self {
         Self {
             actor: Ok(actor),

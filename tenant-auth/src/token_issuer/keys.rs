@@ -104,18 +104,21 @@ impl Keys {
         Ok(())
     }
 
-    pub(super) fn withdraw(&self, kid: &str) -> bool {
+    pub(super) fn withdraw(&self, kid: &str, now: UnixTime) -> bool {
         let changing = self.changing.lock();
+        let signs = self.current(now).is_ok_and(|entry| entry.key.kid() == kid);
         let mut entries: Vec<Arc<Entry>> = Vec::clone(&self.entries.load());
         let before = entries.len();
         entries.retain(|entry| entry.key.kid() != kid);
         let withdrawn = !entries.is_empty() && entries.len() < before;
         if withdrawn {
-            // Whatever is newest signs from now on, and stays.
             if let Some(newest) = entries.last_mut() {
                 let newest = Arc::make_mut(newest);
-                newest.signs_from = UnixTime::default();
+                // What follows it, if anything did, is gone.
                 newest.published_until = UnixTime::MAX;
+                if signs {
+                    newest.signs_from = UnixTime::default();
+                }
             }
             self.entries.store(Arc::new(entries));
         }

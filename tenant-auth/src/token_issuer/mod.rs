@@ -136,11 +136,11 @@ impl TokenIssuer {
         self.0.keys.rotate(key, self.0.clock.unix())
     }
 
-    /// Takes a key that leaked out of the set at once, and signs with the newest of the others. False if there is no
-    /// key of this name, or no other. Verifiers that fetched the set go on trusting it as long as they cache
+    /// Takes a key that leaked out of the set at once. If it is the one that signs, the newest of the others does from now on, whether
+    /// verifiers have fetched it or not. False if there is no key of this name, or no other. Verifiers that fetched the set go on trusting it as long as they cache
     /// it: revoke it there too.
     pub fn withdraw(&self, kid: &str) -> bool {
-        self.0.keys.withdraw(kid)
+        self.0.keys.withdraw(kid, self.0.clock.unix())
     }
 
     /// The published keys, as a JWK set (RFC 7517 §5).
